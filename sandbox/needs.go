@@ -1,0 +1,78 @@
+package sandbox
+
+import (
+	"context"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Images gives containers their root file systems.
+type Images interface {
+	// Prepare finds the image by id, digest or reference, makes sure its layers are
+	// on disk, and keeps it from removal until Release of the same containerID.
+	// NotFound when it was not pulled.
+	Prepare(ctx context.Context, ref, containerID string) (RootFS, error)
+	// Release undoes Prepare. Unknown ids are not an error.
+	Release(ctx context.Context, containerID string) error
+}
+
+// RootFS is an image made ready for a container.
+type RootFS struct {
+	ImageID string // the image's id: the digest of its config
+	Layers  []Layer
+	Config  ImageConfig
+}
+
+// ImageConfig is the part of an image's config that containers start from.
+type ImageConfig struct {
+	Entrypoint []string
+	Cmd        []string
+	Env        []string
+	User       string
+	WorkingDir string
+	StopSignal string
+	Volumes    []string
+}
+
+// Network gives pods their addresses.
+type Network interface {
+	// Attach makes the pod's network namespace and runs CNI ADD. On error nothing is left.
+	Attach(ctx context.Context, p PodNetwork) (NetworkResult, error)
+	// Detach runs CNI DEL and removes the namespace. It may be called again, after a
+	// failed Attach and after a reboot; what is gone is not an error.
+	Detach(ctx context.Context, p PodNetwork) error
+	// Ready is nil when pods can be attached, else says what is missing.
+	Ready(ctx context.Context) error
+}
+
+// PodNetwork names a pod to the network.
+type PodNetwork struct {
+	ID, Name, Namespace, UID string
+	PortMappings             []PortMapping
+	Annotations, Labels      map[string]string
+	CgroupParent             string
+}
+
+// PortMapping is a host port that CNI is asked to map.
+type PortMapping struct {
+	Protocol      string `json:"protocol"` // tcp, udp, sctp
+	ContainerPort int32  `json:"containerPort"`
+	HostPort      int32  `json:"hostPort"`
+	HostIP        string `json:"hostIp"`
+}
+
+// NetworkResult is what CNI gave a pod.
+type NetworkResult struct {
+	Namespace  string   `json:"namespace"` // path or id
+	NICs       []PodNIC `json:"nics"`
+	IPs        []string `json:"ips"` // primary first
+	DNSServers []string `json:"dnsServers"`
+	DNSSearch  []string `json:"dnsSearch"`
+	DNSOptions []string `json:"dnsOptions"`
+}
+
+// Specs makes the OCI spec of a container. Package sandbox/ocispec implements it.
+type Specs interface {
+	// Spec returns InvalidArgument errors that name the field at fault.
+	Spec(ctx context.Context, p PodConfig, c ContainerConfig, img ImageConfig) (*specs.Spec, User, error)
+}

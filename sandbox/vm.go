@@ -1,0 +1,91 @@
+package sandbox
+
+import (
+	"context"
+	"net"
+)
+
+// A Driver makes utility VMs. The shim calls it, one VM per process.
+type Driver interface {
+	// Create makes a VM that does not run yet and holds what it needs to start
+	// (control channel, console, the waiting NIC). On error nothing is left.
+	Create(ctx context.Context, c VMConfig) (VM, error)
+}
+
+// VMConfig is what a VM is made from. Nothing in it may differ between pods of one
+// size but ID and Dir, so that VMs can be cloned from a template.
+type VMConfig struct {
+	ID        string // unique on the host
+	Dir       string // an existing folder for the VM's own files, gone with the VM
+	VCPUs     int
+	MemoryMiB int
+	Kernel    string // path of the kernel image
+	Initrd    string // path of the initrd
+}
+
+// A VM is one utility VM. Methods are safe for concurrent use unless they say otherwise.
+type VM interface {
+	// Start runs the VM. It may be called once. It returns when the hypervisor runs
+	// the guest, not when the agent answers: Dial for that.
+	Start(ctx context.Context) error
+	// Dial opens a stream to a port of the agent. It waits until the guest can take
+	// it or ctx ends. When the VM has ended it returns an Unavailable error with the
+	// tail of the console. The returned conn also has CloseWrite() error.
+	Dial(ctx context.Context, port uint32) (net.Conn, error)
+	// AttachDisk hot-adds a disk and returns where the guest sees it.
+	AttachDisk(ctx context.Context, d Disk) (DiskAddress, error)
+	// DetachDisk hot-removes a disk. The guest must have unmounted it. An address
+	// that holds no disk is not an error.
+	DetachDisk(ctx context.Context, a DiskAddress) error
+	// AttachNIC joins the VM to a network and returns how the guest finds the NIC.
+	AttachNIC(ctx context.Context, n NIC) (NICInfo, error)
+	// DetachNIC undoes AttachNIC. A name that is not attached is not an error.
+	DetachNIC(ctx context.Context, name string) error
+	// Stop ends the VM at once, waits for that, and frees all that Create and Start
+	// made. It may be called in any state and again.
+	Stop(ctx context.Context) error
+	// Done is closed when the VM has ended, for whatever reason.
+	Done() <-chan struct{}
+	// Err says why the VM ended, with the tail of its console: nil before Done is
+	// closed and after a Stop that was asked for.
+	Err() error
+	// Console returns the last bytes that the guest wrote to its console.
+	Console() []byte
+}
+
+// Disk is a disk to attach.
+type Disk struct {
+	Path     string     // on the host
+	Format   DiskFormat // how to read the file
+	ReadOnly bool
+}
+
+// DiskFormat is the format of a disk's file.
+type DiskFormat int
+
+const (
+	// DiskVHD is a fixed VHD: data, then a 512-byte footer that the guest must not see.
+	DiskVHD DiskFormat = iota
+	// DiskRaw is the disk's bytes alone.
+	DiskRaw
+	// DiskVHDX is a VHDX (Hyper-V only).
+	DiskVHDX
+)
+
+// DiskAddress is where a disk appears in the guest: SCSI controller and LUN.
+type DiskAddress struct {
+	Controller uint32 `json:"controller"`
+	LUN        uint32 `json:"lun"`
+}
+
+// NIC is one network attachment to join a VM to.
+type NIC struct {
+	Name      string // the name the pod sees, such as "eth0"
+	Namespace string // where it is: path of a network namespace (Linux) or id of an HCN namespace
+	Interface string // the interface in Namespace to join (Linux), or the endpoint's id (Windows)
+}
+
+// NICInfo is how the guest finds an attached NIC.
+type NICInfo struct {
+	MAC string // the MAC the guest sees before it sets another
+}
