@@ -1,0 +1,91 @@
+# Porthole's build, tests and demo. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# What is downloaded or takes long to build is kept outside the tree, by content.
+export PORTHOLE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/porthole
+export PATH := /usr/lib/go-1.23/bin:$(PATH):/usr/local/go/bin
+export CGO_ENABLED ?= 0
+
+OUT := $(CURDIR)/out
+BIN := $(OUT)/bin
+KERNEL ?= debian
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/porthole-run/porthole/internal/version.Version=$(VERSION)
+GOBUILD := go build -trimpath -ldflags "$(LDFLAGS)"
+SUITE := scripts/suite.sh
+STATICCHECK := go tool -modfile=tools/go.mod staticcheck
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: run
+run: ## set up, start the server with a sample image, drive a pod through crictl (KEEP=1 leaves it running)
+	@scripts/setup.sh run
+	@$(MAKE) --no-print-directory build guest tools
+	@$(BIN)/demo run $(if $(KEEP),-keep) -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE)
+
+.PHONY: stop
+stop: ## end what `make run KEEP=1` left running, with its pods
+	@$(BIN)/demo stop -bin $(BIN)
+
+.PHONY: build
+build: ## build porthole, porthole-agent and the demo into out/bin
+	@mkdir -p $(BIN)
+	@$(GOBUILD) -o $(BIN)/ ./cmd/porthole ./cmd/porthole-agent ./test/demo
+
+.PHONY: guest
+guest: build ## build the guest bundle into out/guest-KERNEL (KERNEL=debian or small)
+	@go run ./guest/image/mkguest --out $(OUT)/guest-$(KERNEL) --cache $(PORTHOLE_CACHE)/guest --agent $(BIN)/porthole-agent --kernel $(KERNEL)
+
+.PHONY: tools
+tools:
+	@cd test/e2e && go build -trimpath -ldflags "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=v1.36.0" -o $(BIN)/crictl sigs.k8s.io/cri-tools/cmd/crictl
+
+.PHONY: lint
+lint: ## formatting, vet for Linux and Windows, staticcheck, the rules of test/policy
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
+	@go vet ./...
+	@cd test/e2e && go vet ./...
+	@GOOS=windows go build ./... && GOOS=windows go vet ./...
+	@$(STATICCHECK) ./...
+	@go mod tidy -diff
+	@go test -count=1 ./test/policy
+
+.PHONY: unit
+unit: ## unit tests with the race detector
+	@CGO_ENABLED=1 PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) go test -race -timeout 8m ./...
+
+.PHONY: e2e
+e2e: ## the end-to-end suite in real VMs, in a network namespace of its own
+	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'cd test/e2e && go test -count=1 -timeout 9m ./...'
+
+.PHONY: test
+test: ## everything that must pass: unit, end-to-end, lint, Windows build (20 minutes at most)
+	@scripts/setup.sh test
+	@export PORTHOLE_TEST_STRICT=1 PORTHOLE_SUITES=$$(mktemp); \
+	$(SUITE) build 600 $(MAKE) --no-print-directory build guest tools; \
+	$(SUITE) lint 600 $(MAKE) --no-print-directory lint; \
+	$(SUITE) unit 700 $(MAKE) --no-print-directory unit; \
+	$(SUITE) e2e 600 $(MAKE) --no-print-directory e2e; \
+	cat $$PORTHOLE_SUITES; rm -f $$PORTHOLE_SUITES
+
+.PHONY: ci
+ci: test ## what CI runs: test, then the lanes with budgets
+	@$(SUITE) demo 300 $(MAKE) --no-print-directory run
+
+.PHONY: test-long
+test-long: ## what takes too long for each run: 50 boots under load, the small kernel, long fuzzing (docs/testing.md)
+	@scripts/setup.sh test
+	@scripts/test-long.sh
+
+.PHONY: bench
+bench: ## figures next to containerd and runc on this machine, in one run
+	@scripts/setup.sh bench
+	@$(MAKE) --no-print-directory build guest tools
+	@scripts/netns.sh go run ./test/bench -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE)
+
+.PHONY: generate
+generate: ## make generated code anew (needs protoc)
+	@scripts/generate.sh

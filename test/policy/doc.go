@@ -1,0 +1,4 @@
+// Package policy holds the project's own rules as tests: which package may import
+// which, how large files may be, where build tags may stand, and that documents
+// name what they must. It has no code that ships.
+package policy
