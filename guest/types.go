@@ -1,0 +1,110 @@
+package guest
+
+import "time"
+
+// Info is what the agent told of itself when it was connected to.
+type Info struct {
+	Protocol       int
+	AgentVersion   string
+	KernelRelease  string
+	BootID         string
+	RuntimeVersion string // of the OCI runtime in the guest
+	MemoryBytes    uint64
+}
+
+// DiskAddress is where an attached disk appears in the guest.
+type DiskAddress struct {
+	Controller uint32
+	LUN        uint32
+}
+
+// Pod is what a pod is made from.
+type Pod struct {
+	ID         string
+	Hostname   string
+	Interfaces []Interface
+	Scratch    DiskAddress
+	ResolvConf string // the whole file
+	Hosts      string // the whole file
+	Sysctls    map[string]string
+	ShmBytes   uint64 // 0: the agent's default
+}
+
+// Interface is one NIC of a pod.
+type Interface struct {
+	Name      string // the name that the pod sees
+	BootMAC   string // how the agent finds it
+	MAC       string // the MAC to set; empty: keep
+	MTU       uint32 // 0: keep
+	Addresses []string
+	Routes    []Route
+}
+
+// Route is one route of a pod.
+type Route struct {
+	Destination string // CIDR
+	Gateway     string // empty: on link
+	MTU         uint32
+	Metric      uint32
+}
+
+// Layer is one read-only layer of a container's root file system.
+type Layer struct {
+	ID   string // the diff ID: a layer is mounted once for all containers of the VM
+	Disk DiskAddress
+}
+
+// User says who a process is to run as.
+type User struct {
+	Spec               string
+	HasGID             bool
+	GID                uint32
+	SupplementalGroups []uint32
+	StrictGroups       bool
+}
+
+// ResolvedUser is what a User came out as in the guest.
+type ResolvedUser struct {
+	UID            uint32
+	GID            uint32
+	AdditionalGIDs []uint32
+}
+
+// Stdio names the streams of a process, as OpenStreams returned them.
+type Stdio struct {
+	Stdin, Stdout, Stderr uint64 // ids; 0: none
+	Terminal              bool
+	Width, Height         uint16
+}
+
+// Container is what a container is made from.
+type Container struct {
+	PodID    string
+	ID       string
+	Layers   []Layer // bottom first
+	Spec     []byte  // OCI runtime spec, JSON
+	User     User
+	Stdio    Stdio
+	SharePID bool // the pod's PID namespace rather than its own
+}
+
+// Created is what creating a container told.
+type Created struct {
+	PID  int
+	User ResolvedUser
+}
+
+// Exit is how a process ended. At is by the guest's clock and may be any time.
+type Exit struct {
+	Code      int // 0 to 255; 128+n for signal n
+	At        time.Time
+	OOMKilled bool
+}
+
+// Event is an exit or an OOM kill of a process in the guest.
+type Event struct {
+	Seq         uint64
+	ContainerID string
+	ExecID      string // empty: the container's own process
+	Exit        *Exit  // nil: an OOM kill
+}
