@@ -1,0 +1,222 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Config says how a server differs from the usual.
+type Config struct {
+	Dir     string // its folders are below; must exist
+	Bin     string // folder of the built porthole and crictl
+	Guest   string // folder of the guest bundle
+	Root    string // where images and records go; "": Dir/root
+	Accel   string // "": auto
+	CNIConf []byte // the CNI conf list; its IPAM state goes below Dir
+	VM      string // further TOML in [vm]
+	Extra   string // further TOML at the end
+}
+
+// Server is one `porthole serve`.
+type Server struct {
+	cri.RuntimeServiceClient
+	Images cri.ImageServiceClient
+
+	Dir        string
+	Root       string
+	State      string
+	Socket     string
+	ConfigPath string
+	LogPath    string
+
+	bin    string
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has been waited for
+	conn   *grpc.ClientConn
+}
+
+// New writes the configuration of a server; nothing runs yet.
+func New(c Config) (*Server, error) {
+	s := &Server{
+		Dir: c.Dir, Root: c.Root, bin: c.Bin,
+		State:      filepath.Join(c.Dir, "run"),
+		Socket:     filepath.Join(c.Dir, "porthole.sock"),
+		ConfigPath: filepath.Join(c.Dir, "config.toml"),
+		LogPath:    filepath.Join(c.Dir, "server.log"),
+	}
+	if s.Root == "" {
+		s.Root = filepath.Join(c.Dir, "root")
+	}
+	if c.Accel == "" {
+		c.Accel = "auto"
+	}
+	cni, certs := filepath.Join(c.Dir, "cni"), filepath.Join(c.Dir, "certs.d")
+	for _, d := range []string{cni, certs, s.State} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	// QEMU runs as a user of its own and must be able to reach what it is given.
+	if err := os.Chmod(c.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	conf := strings.ReplaceAll(string(c.CNIConf), "/var/lib/cni", filepath.Join(c.Dir, "ipam"))
+	if err := os.WriteFile(filepath.Join(cni, "10-porthole.conflist"), []byte(conf), 0o644); err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf(`version = 1
+root = %q
+state = %q
+
+[log]
+level = "debug"
+
+[grpc]
+socket = %q
+
+[metrics]
+address = "127.0.0.1:0"
+
+[network]
+conf_dir = %q
+plugin_dirs = ["/usr/lib/cni"]
+
+[images]
+registry_config_dir = %q
+
+[vm]
+bundle = %q
+accel = %q
+%s
+%s
+`, s.Root, s.State, s.Socket, cni, certs, c.Guest, c.Accel, c.VM, c.Extra)
+	return s, os.WriteFile(s.ConfigPath, []byte(text), 0o644)
+}
+
+// Start runs the server and waits until it answers, 60 s at most.
+func (s *Server) Start(ctx context.Context) error {
+	log, err := os.OpenFile(s.LogPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(filepath.Join(s.bin, "porthole"), "serve", "--config", s.ConfigPath)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.SysProcAttr = ownSession()
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		cmd.Wait()
+		close(exited)
+	}(s.cmd, s.exited)
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	if err := s.Connect(); err != nil {
+		return err
+	}
+	for {
+		_, err := s.Version(ctx, &cri.VersionRequest{})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.exited:
+			return fmt.Errorf("the server ended at once: %v\n%s", s.cmd.ProcessState, s.LogTail())
+		case <-ctx.Done():
+			return fmt.Errorf("the server does not answer: %w\n%s", err, s.LogTail())
+		case <-time.After(20 * time.Millisecond):
+		}
+		s.conn.ResetConnectBackoff()
+	}
+}
+
+// Connect makes the clients, for a server that another process started.
+func (s *Server) Connect() error {
+	if s.conn != nil {
+		return nil
+	}
+	conn, err := grpc.NewClient("unix://"+s.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	s.conn, s.RuntimeServiceClient, s.Images = conn, cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn)
+	return nil
+}
+
+// PID is the daemon's process id.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Kill ends the daemon as a crash would; its pods go on.
+func (s *Server) Kill() error {
+	if err := s.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	<-s.exited
+	return nil
+}
+
+// RemovePods removes all pods.
+func (s *Server) RemovePods(ctx context.Context) error {
+	pods, err := s.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
+	errs := []error{err}
+	for _, p := range pods.GetItems() {
+		_, err := s.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: p.Id})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Stop removes all pods and asks the daemon to end, within 30 s.
+func (s *Server) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	errs := []error{s.RemovePods(ctx), s.cmd.Process.Signal(syscall.SIGTERM)}
+	select {
+	case <-s.exited:
+		if !s.cmd.ProcessState.Success() {
+			errs = append(errs, fmt.Errorf("the server ended with %v", s.cmd.ProcessState))
+		}
+	case <-time.After(30 * time.Second):
+		errs = append(errs, errors.New("the server did not end within 30 s of SIGTERM"), s.cmd.Process.Kill())
+	}
+	s.conn.Close()
+	s.conn = nil
+	return errors.Join(errs...)
+}
+
+// LogTail is the end of the server's log.
+func (s *Server) LogTail() string {
+	text, err := os.ReadFile(s.LogPath)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-8000):])
+}
+
+// Crictl is a crictl command for the server.
+func (s *Server) Crictl(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(s.bin, "crictl"), append(s.CrictlArgs(), args...)...)
+}
+
+// CrictlArgs are the options that point crictl at the server.
+func (s *Server) CrictlArgs() []string {
+	return []string{"--config", os.DevNull, "--runtime-endpoint", "unix://" + s.Socket, "--image-endpoint", "unix://" + s.Socket, "--timeout", "60s"}
+}
+
+// Porthole is a porthole command.
+func (s *Server) Porthole(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(s.bin, "porthole"), args...)
+}
