@@ -1,0 +1,18 @@
+// Package layer turns one layer of an OCI image, a tar stream that may be
+// compressed, into a read-only ext4 file system inside a fixed VHD, in one pass.
+//
+// The result is what overlayfs expects of a lower folder: whiteouts are character
+// devices 0/0, opaque folders carry trusted.overlay.opaque, hard links, extended
+// attributes and device nodes are kept. The ext4 writer (hcsshim's tar2ext4) can
+// only append, so the tar is put into a normal form on its way to it: one entry a
+// path, parents first, links after what they link to. A layer that names a path
+// twice, or replaces a file by a folder, cannot be put in order without knowing its
+// end; such layers (they are few) are read a second time, guided by the tree that the
+// first reading built. No layer is held in memory, only its names.
+//
+// The input is foreign: paths that climb out of the image, links without a target,
+// and bounds of size, count and depth are checked, and errors name the entry.
+//
+// The package knows no registries, references or stores. Convert is safe for
+// concurrent use on different files.
+package layer
