@@ -1,0 +1,85 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxErrorText bounds an error's text: it may hold the tail of a guest's console.
+const maxErrorText = 32 << 10
+
+// codeOf maps an error to its gRPC code. This is the only place that does.
+func codeOf(err error) codes.Code {
+	if err == nil {
+		return codes.OK
+	}
+	// The caller's own end comes first: what was being done when it came does not matter.
+	if errors.Is(err, context.DeadlineExceeded) {
+		return codes.DeadlineExceeded
+	}
+	if errors.Is(err, context.Canceled) {
+		return codes.Canceled
+	}
+	for _, k := range kindCodes {
+		if errors.Is(err, k.kind) {
+			return k.code
+		}
+	}
+	// Errors of errdefs may be of a kind by behaviour rather than by identity.
+	for _, k := range kindCodes {
+		if errors.Is(errdefs.Resolve(err), k.kind) {
+			return k.code
+		}
+	}
+	if s, ok := status.FromError(err); ok {
+		return s.Code()
+	}
+	return codes.Unknown
+}
+
+var kindCodes = []struct {
+	kind error
+	code codes.Code
+}{
+	{errdefs.ErrInvalidArgument, codes.InvalidArgument},
+	{errdefs.ErrNotFound, codes.NotFound},
+	{errdefs.ErrAlreadyExists, codes.AlreadyExists},
+	{errdefs.ErrPermissionDenied, codes.PermissionDenied},
+	{errdefs.ErrUnauthenticated, codes.Unauthenticated},
+	{errdefs.ErrResourceExhausted, codes.ResourceExhausted},
+	{errdefs.ErrFailedPrecondition, codes.FailedPrecondition},
+	{errdefs.ErrConflict, codes.FailedPrecondition},
+	{errdefs.ErrAborted, codes.Aborted},
+	{errdefs.ErrOutOfRange, codes.OutOfRange},
+	{errdefs.ErrNotImplemented, codes.Unimplemented},
+	{errors.ErrUnsupported, codes.Unimplemented},
+	{errdefs.ErrUnavailable, codes.Unavailable},
+	{errdefs.ErrDataLoss, codes.DataLoss},
+	{errdefs.ErrInternal, codes.Internal},
+}
+
+// toStatus turns an error into what goes over the wire: code and bounded, valid text.
+func toStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	return status.Error(codeOf(err), clean(err.Error(), maxErrorText))
+}
+
+// clean makes text that may come from a guest fit for a protobuf string. When it is
+// longer than limit bytes, its middle goes: what failed is said first, the newest
+// console lines last.
+func clean(text string, limit int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= limit {
+		return text
+	}
+	const gap = " […] "
+	half := (limit - len(gap)) / 2
+	return strings.ToValidUTF8(text[:half], "") + gap + strings.ToValidUTF8(text[len(text)-half:], "")
+}

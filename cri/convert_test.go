@@ -1,0 +1,176 @@
+package cri
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/sandbox"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestConvert_Golden converts the requests in testdata, which are as a kubelet sends
+// them, and compares what the domain is asked for.
+func TestConvert_Golden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("testdata: %v, %v", files, err)
+	}
+	pod := sandbox.PodConfig{LogDirectory: "/var/log/pods/p", Privileged: true}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
+			in, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out any
+			if strings.HasPrefix(filepath.Base(file), "pod") {
+				var m runtimeapi.PodSandboxConfig
+				mustDecode(t, in, &m)
+				out, err = podConfig(&m, "big")
+			} else {
+				var m runtimeapi.ContainerConfig
+				mustDecode(t, in, &m)
+				out, err = containerConfig(&m, pod)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := json.MarshalIndent(out, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := strings.TrimSuffix(file, ".json") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)+"\n"); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func mustDecode(t *testing.T, b []byte, m proto.Message) {
+	t.Helper()
+	if err := protojson.Unmarshal(b, m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPodConfig_Refused(t *testing.T) {
+	tests := []struct {
+		name, change, field string // change is merged into the config, as JSON
+		kind                error
+	}{
+		{"name_nul", `{"metadata":{"name":"a\u0000"}}`, "config.metadata.name", errdefs.ErrInvalidArgument},
+		{"log_directory", `{"logDirectory":"var/log"}`, "config.log_directory", errdefs.ErrInvalidArgument},
+		{"hostname", `{"hostname":"a b"}`, "config.hostname", errdefs.ErrInvalidArgument},
+		{"dns_server", `{"dnsConfig":{"servers":["one"]}}`, "config.dns_config.servers[0]", errdefs.ErrInvalidArgument},
+		{"dns_newline", `{"dnsConfig":{"searches":["a\nnameserver 1.1.1.1"]}}`, "config.dns_config.searches[0]", errdefs.ErrInvalidArgument},
+		{"port", `{"portMappings":[{"containerPort":70000}]}`, "config.port_mappings[0].container_port", errdefs.ErrInvalidArgument},
+		{"protocol", `{"portMappings":[{"containerPort":7,"protocol":9}]}`, "config.port_mappings[0].protocol", errdefs.ErrInvalidArgument},
+		{"sysctl", `{"linux":{"sysctls":{"a=b":"1"}}}`, "config.linux.sysctls", errdefs.ErrInvalidArgument},
+		{"group_alone", `{"linux":{"securityContext":{"runAsGroup":{"value":"1"}}}}`, "run_as_group", errdefs.ErrInvalidArgument},
+		{"host_ipc", `{"linux":{"securityContext":{"namespaceOptions":{"ipc":"NODE"}}}}`, "namespace_options.ipc", errdefs.ErrNotImplemented},
+		{"host_pid", `{"linux":{"securityContext":{"namespaceOptions":{"pid":"NODE"}}}}`, "namespace_options.pid", errdefs.ErrNotImplemented},
+		{"userns", `{"linux":{"securityContext":{"namespaceOptions":{"usernsOptions":{"mode":"POD"}}}}}`, "userns_options", errdefs.ErrNotImplemented},
+		{"selinux", `{"linux":{"securityContext":{"selinuxOptions":{"level":"s0"}}}}`, "selinux_options", errdefs.ErrNotImplemented},
+		{"windows", `{"windows":{"securityContext":{"hostProcess":true}}}`, "config.windows", errdefs.ErrNotImplemented},
+		{"negative_limit", `{"linux":{"resources":{"memoryLimitInBytes":"-5"}}}`, "memory_limit_in_bytes", errdefs.ErrInvalidArgument},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := testPod()
+			var change runtimeapi.PodSandboxConfig
+			mustDecode(t, []byte(tt.change), &change)
+			proto.Merge(c, &change)
+			_, err := podConfig(c, "")
+			checkRefused(t, err, tt.kind, tt.field)
+		})
+	}
+}
+
+func TestContainerConfig_Refused(t *testing.T) {
+	tests := []struct {
+		name, change, field string
+		kind                error
+	}{
+		{"mounts", `{"mounts":[{"containerPath":"/etc/hosts"}]}`, "config.mounts[0] /etc/hosts", errdefs.ErrNotImplemented},
+		{"devices", `{"devices":[{"containerPath":"/dev/fuse"}]}`, "config.devices[0] /dev/fuse", errdefs.ErrNotImplemented},
+		{"cdi", `{"CDIDevices":[{"name":"v/c=d"}]}`, "config.CDI_devices[0]", errdefs.ErrNotImplemented},
+		{"log_path", `{"logPath":"../../etc/passwd"}`, "config.log_path", errdefs.ErrInvalidArgument},
+		{"working_dir", `{"workingDir":"tmp"}`, "config.working_dir", errdefs.ErrInvalidArgument},
+		{"arg_nul", `{"args":["a\u0000b"]}`, "config.args[0]", errdefs.ErrInvalidArgument},
+		{"env_name", `{"envs":[{"key":"A=B"}]}`, "config.envs", errdefs.ErrInvalidArgument},
+		{"env_bytes", `{"envs":[{"key":"A","value":"/w=="}]}`, "config.envs[A]", errdefs.ErrInvalidArgument},
+		{"signal", `{"stopSignal":999}`, "config.stop_signal", errdefs.ErrInvalidArgument},
+		{"stdin_once", `{"stdinOnce":true}`, "config.stdin_once", errdefs.ErrInvalidArgument},
+		{"privileged", `{"linux":{"securityContext":{"privileged":true}}}`, "privileged", errdefs.ErrInvalidArgument},
+		{"user_twice", `{"linux":{"securityContext":{"runAsUser":{"value":"1"},"runAsUsername":"a"}}}`, "run_as_username", errdefs.ErrInvalidArgument},
+		{"user_range", `{"linux":{"securityContext":{"runAsUser":{"value":"-1"}}}}`, "run_as_user", errdefs.ErrInvalidArgument},
+		{"seccomp_local", `{"linux":{"securityContext":{"seccomp":{"profileType":"Localhost","localhostRef":"p.json"}}}}`, "seccomp.localhost_ref", errdefs.ErrInvalidArgument},
+		{"apparmor", `{"linux":{"securityContext":{"apparmor":{"profileType":"Localhost","localhostRef":"p"}}}}`, "apparmor", errdefs.ErrNotImplemented},
+		{"legacy_seccomp", `{"linux":{"securityContext":{"seccompProfilePath":"p"}}}`, "seccomp_profile_path", errdefs.ErrNotImplemented},
+		{"quota", `{"linux":{"resources":{"cpuQuota":"-2"}}}`, "cpu_quota", errdefs.ErrInvalidArgument},
+		{"page_size", `{"linux":{"resources":{"hugepageLimits":[{"pageSize":"big"}]}}}`, "page_size", errdefs.ErrInvalidArgument},
+		{"pid_target", `{"linux":{"securityContext":{"namespaceOptions":{"pid":"TARGET","targetId":"c"}}}}`, "namespace_options.pid", errdefs.ErrNotImplemented},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := testContainer()
+			var change runtimeapi.ContainerConfig
+			mustDecode(t, []byte(tt.change), &change)
+			proto.Merge(c, &change)
+			_, err := containerConfig(c, sandbox.PodConfig{LogDirectory: "/var/log/pods/p"})
+			checkRefused(t, err, tt.kind, tt.field)
+		})
+	}
+}
+
+func checkRefused(t *testing.T, err, kind error, field string) {
+	t.Helper()
+	if codeOf(err) != codeOf(kind) || !strings.Contains(err.Error(), field) {
+		t.Errorf("= %v, want %v that names %s", err, kind, field)
+	}
+}
+
+func TestSignals_BothWays(t *testing.T) {
+	for n := range runtimeapi.Signal_name {
+		want := runtimeapi.Signal(n)
+		name, err := signalName("f", want)
+		if err != nil {
+			t.Errorf("signalName(%v) = %v", want, err)
+		}
+		if name == "" {
+			continue
+		}
+		if got := signalEnum(name); got != want {
+			t.Errorf("signalEnum(%q) = %v, want %v", name, got, want)
+		}
+	}
+	for in, want := range map[string]runtimeapi.Signal{
+		"15": runtimeapi.Signal_SIGNAL_SIGTERM, "term": runtimeapi.Signal_SIGNAL_SIGTERM, "SIGQUIT": runtimeapi.Signal_SIGNAL_SIGQUIT,
+		"": runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT, "x": runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT, "99": runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT,
+	} {
+		if got := signalEnum(in); got != want {
+			t.Errorf("signalEnum(%q) = %v, want %v", in, got, want)
+		}
+	}
+}

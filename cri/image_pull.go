@@ -1,0 +1,28 @@
+package cri
+
+import (
+	"context"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// PullImage makes an image complete on this node. The answer is the image's id, the
+// same as Image.id and the image_id of its containers.
+func (s *Server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
+	ref := r.GetImage().GetImage()
+	if err := firstError(
+		checkImageRef("image.image", ref),
+		s.checkHandler("image.runtime_handler", r.GetImage().GetRuntimeHandler()),
+	); err != nil {
+		return nil, err
+	}
+	a := r.GetAuth()
+	id, err := s.images.Pull(ctx, ref, Auth{
+		Username: a.GetUsername(), Password: a.GetPassword(), Auth: a.GetAuth(), ServerAddress: a.GetServerAddress(),
+		IdentityToken: a.GetIdentityToken(), RegistryToken: a.GetRegistryToken(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.PullImageResponse{ImageRef: id}, nil
+}
