@@ -1,0 +1,250 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/internal/logkey"
+)
+
+// CreateContainer makes a container in a ready pod and returns its id. While the pod
+// has a container of the same name and attempt the error is AlreadyExists and names
+// its id. After any other error nothing is left, or, where something could not be
+// undone, an exited container, which RemoveContainer can finish.
+func (m *Manager) CreateContainer(ctx context.Context, podID string, cc ContainerConfig) (string, error) {
+	p, err := m.findPod(podID)
+	if err != nil {
+		return "", err
+	}
+	logPath, err := checkContainer(p.config, cc)
+	if err != nil {
+		return "", err
+	}
+	ctx, leave, err := p.gate.share(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	shim, err := p.ready()
+	if err != nil {
+		return "", err
+	}
+	c := &container{
+		id: newID(), pod: p, config: cc, createdAt: m.cfg.Clock(), logPath: logPath,
+		gate: newGate(), state: containerCreating, exited: make(chan struct{}),
+	}
+	ctx = logkey.With(ctx, logkey.PodID, p.id, logkey.ContainerID, c.id)
+	if err := m.addContainer(c); err != nil {
+		return "", err
+	}
+	var u undo
+	err = m.makeContainer(ctx, c, shim, &u)
+	if err == nil {
+		return c.id, nil
+	}
+	err = fmt.Errorf("create container %s: %w", cc.Name, causeOf(ctx, err))
+	uerr := u.run(ctx, m.cfg.Timeouts.Undo)
+	if uerr == nil {
+		uerr = c.forget()
+	}
+	if uerr != nil {
+		// What is left must have an owner: keep the record, for RemoveContainer to finish.
+		m.endContainer(c, end{code: exitStartError, reason: reasonStartError,
+			message: "a failed creation could not be undone: " + uerr.Error()})
+		return "", errors.Join(err, uerr)
+	}
+	m.dropContainer(c)
+	return "", err
+}
+
+// causeOf is err, or why ctx was ended when that is what err comes from.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && cause != ctx.Err() {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
+// checkContainer refuses what cannot be, and says where the log goes.
+func checkContainer(pc PodConfig, cc ContainerConfig) (logPath string, err error) {
+	if cc.Name == "" {
+		return "", fmt.Errorf("metadata.name: is empty: %w", errdefs.ErrInvalidArgument)
+	}
+	if err := errors.Join(cc.Namespaces.validate(), cc.Resources.Validate("resources")); err != nil {
+		return "", err
+	}
+	if cc.Namespaces.PID == NamespaceTarget {
+		return "", fmt.Errorf("namespaces.pid: joining the processes of one other container is not supported yet: %w",
+			errdefs.ErrNotImplemented)
+	}
+	if cc.StopSignal != "" {
+		if _, err := parseSignal(cc.StopSignal); err != nil {
+			return "", fmt.Errorf("stopSignal: %w", err)
+		}
+	}
+	if cc.LogPath == "" || pc.LogDirectory == "" {
+		return "", nil
+	}
+	if !filepath.IsLocal(cc.LogPath) {
+		return "", fmt.Errorf("logPath: %q leads out of the pod's log directory: %w", cc.LogPath, errdefs.ErrInvalidArgument)
+	}
+	return filepath.Join(pc.LogDirectory, cc.LogPath), nil
+}
+
+// makeContainer does the steps of CreateContainer, and puts what takes them back on u.
+func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u *undo) error {
+	if err := c.save(); err != nil {
+		return err
+	}
+	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
+	defer cancel()
+	root, err := m.cfg.Images.Prepare(stepCtx, c.config.Image, c.id)
+	if err != nil {
+		return fmt.Errorf("prepare image %s: %w", c.config.Image, err)
+	}
+	u.push("release image", func(ctx context.Context) error { return m.cfg.Images.Release(ctx, c.id) })
+	spec, user, err := m.cfg.Specs.Spec(stepCtx, c.pod.config, c.config, root.Config)
+	if err != nil {
+		return err
+	}
+	specJSON, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("encode OCI spec: %w", err)
+	}
+	created, err := shim.CreateContainer(stepCtx, ContainerSetup{
+		PodID:       c.pod.id,
+		ContainerID: c.id,
+		Layers:      root.Layers,
+		Spec:        specJSON,
+		User:        user,
+		SharePID:    c.config.Namespaces.PID == NamespacePod,
+		Stdin:       c.config.Stdin,
+		StdinOnce:   c.config.StdinOnce,
+		Terminal:    c.config.TTY,
+		LogPath:     c.logPath,
+	})
+	if err != nil {
+		return err
+	}
+	u.push("remove container from its VM", func(ctx context.Context) error {
+		if isClosed(shim.Done()) {
+			return nil
+		}
+		return shim.RemoveContainer(ctx, c.id)
+	})
+	c.mu.Lock()
+	c.imageID, c.user, c.pid = root.ImageID, created.User, created.PID
+	c.stopSignal = m.stopSignalOf(c, root.Config)
+	c.mu.Unlock()
+	if _, err := c.move(containerMade, nil); err != nil {
+		return err
+	}
+	if err := c.save(); err != nil {
+		// Back, so that nobody sees a container that is being undone.
+		c.mu.Lock()
+		c.state = containerCreating
+		c.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// stopSignalOf is the signal that asks the container to end: the caller's, else the
+// image's, else SIGTERM. An image with a signal that no Linux knows still runs.
+func (m *Manager) stopSignalOf(c *container, img ImageConfig) string {
+	if c.config.StopSignal != "" {
+		return c.config.StopSignal
+	}
+	if img.StopSignal != "" {
+		_, err := parseSignal(img.StopSignal)
+		if err == nil {
+			return img.StopSignal
+		}
+		m.log.Warn("image's stop signal is not known, using SIGTERM",
+			logkey.ContainerID, c.id, logkey.Image, c.config.Image, logkey.Error, err)
+	}
+	return "SIGTERM"
+}
+
+// StartContainer lets a created container run. A start that fails leaves it exited,
+// with the reason StartError.
+func (m *Manager) StartContainer(ctx context.Context, id string) error {
+	c, err := m.findContainer(id)
+	if err != nil {
+		return err
+	}
+	ctx, leavePod, err := c.pod.gate.share(ctx) // the pod's gate is always entered first
+	if err != nil {
+		return err
+	}
+	defer leavePod()
+	leave, err := c.gate.alone(ctx)
+	if err != nil {
+		return causeOf(ctx, err)
+	}
+	defer leave()
+	shim, err := c.pod.ready()
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", c.id, err)
+	}
+	if _, err := c.move(containerStart, nil); err != nil {
+		return err
+	}
+	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
+	defer cancel()
+	at, err := shim.StartContainer(stepCtx, c.id)
+	if err != nil {
+		err = fmt.Errorf("start container %s: %w", c.id, causeOf(ctx, err))
+		var u undo
+		u.push("remove container from its VM", func(ctx context.Context) error {
+			if isClosed(shim.Done()) {
+				return nil
+			}
+			return shim.RemoveContainer(ctx, c.id) // it may have started for all we know
+		})
+		uerr := u.run(ctx, m.cfg.Timeouts.Undo)
+		m.endContainer(c, end{code: exitStartError, reason: reasonStartError, message: err.Error()})
+		return errors.Join(err, uerr)
+	}
+	now := m.cfg.Clock()
+	_, err = c.move(containerStarted, func() { c.startedAt = between(at, c.createdAt, now) })
+	if err != nil {
+		return err // its VM ended meanwhile
+	}
+	m.watchContainer(ctx, c, shim)
+	m.saveContainer(c)
+	return nil
+}
+
+// waitRetry is how long after an error a shim is asked again for an exit.
+const waitRetry = time.Second
+
+// watchContainer waits in the background for a running container's exit.
+func (m *Manager) watchContainer(ctx context.Context, c *container, shim Shim) {
+	m.tasks.start(ctx, func(ctx context.Context) {
+		for {
+			x, err := shim.Wait(ctx, c.id)
+			if err == nil {
+				m.endContainer(c, endOf(x))
+				return
+			}
+			if ctx.Err() != nil || isClosed(shim.Done()) {
+				return // a shim's end is for watchPod
+			}
+			if errdefs.IsNotFound(err) {
+				m.endContainer(c, end{code: exitUnknown, reason: reasonUnknown, message: "its VM does not know it: " + err.Error()})
+				return
+			}
+			m.log.Warn("wait for container", logkey.ContainerID, c.id, logkey.Error, err)
+			if waitClosed(ctx, shim.Done(), waitRetry) || ctx.Err() != nil {
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,344 @@
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/internal/logkey"
+)
+
+// Config is what a Manager works with.
+type Config struct {
+	// Root is the folder of records and scratch disks. It must outlive restarts of the
+	// daemon and of the host, and belong to this Manager alone.
+	Root     string
+	Launcher Launcher
+	Images   Images
+	Network  Network
+	Specs    Specs
+	Scratch  Scratch
+	// Handlers are the VM configurations by runtime handler name; "" is the default
+	// one and must be there.
+	Handlers map[string]Handler
+	// HostResolvConf are the host's resolver files, for pods that bring no DNS
+	// configuration: the first that names a server outside the loopback is used.
+	// Nil: /etc/resolv.conf, then the one that systemd-resolved keeps.
+	HostResolvConf []string
+	// Clock tells the time; nil: time.Now.
+	Clock func() time.Time
+	// Logger gets what no call can return; nil: the one in New's context.
+	Logger   *slog.Logger
+	Timeouts Timeouts
+}
+
+// Timeouts bound the steps of operations, so that a guest that hangs does not hang
+// the daemon. Zero values stand for the defaults.
+type Timeouts struct {
+	Launch time.Duration // a VM until its agent answers; default 1 minute
+	Step   time.Duration // one call to a shim, the network or the image store; default 1 minute
+	Undo   time.Duration // one step of undoing; default 30 s
+	Kill   time.Duration // from SIGKILL to the exit; default 10 s
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	return Timeouts{
+		Launch: cmp.Or(t.Launch, time.Minute),
+		Step:   cmp.Or(t.Step, time.Minute),
+		Undo:   cmp.Or(t.Undo, 30*time.Second),
+		Kill:   cmp.Or(t.Kill, 10*time.Second),
+	}
+}
+
+// Manager holds all pods and containers of the node. New makes one; its methods are
+// safe for concurrent use until Close.
+//
+// Ids that methods take may be cut short as long as they name one object: no such
+// object is a NotFound error, several are InvalidArgument.
+type Manager struct {
+	cfg   Config // immutable
+	store *store // immutable
+	log   *slog.Logger
+	tasks tasks
+
+	mu             sync.RWMutex // guards the maps, not what is in them
+	pods           map[string]*pod
+	podNames       map[podKey]string
+	containers     map[string]*container
+	containerNames map[containerKey]string
+}
+
+// New makes a Manager from what an earlier daemon left in c.Root and what still runs;
+// recover.go says what becomes of each. It fails when records cannot be read since a
+// newer build wrote them, never for a broken one. ctx bounds the recovery.
+func New(ctx context.Context, c Config) (*Manager, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	c.Timeouts = c.Timeouts.withDefaults()
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = logkey.Logger(ctx)
+	}
+	if c.HostResolvConf == nil {
+		c.HostResolvConf = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
+	}
+	s, err := openStore(c.Root)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		cfg: c, store: s, log: c.Logger,
+		pods: make(map[string]*pod), podNames: make(map[podKey]string),
+		containers: make(map[string]*container), containerNames: make(map[containerKey]string),
+	}
+	if err := m.recover(ctx); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("recover pod sandboxes: %w", err)
+	}
+	return m, nil
+}
+
+func (c Config) validate() error {
+	var errs []error
+	missing := func(name string, isMissing bool) {
+		if isMissing {
+			errs = append(errs, fmt.Errorf("%s is not set: %w", name, errdefs.ErrInvalidArgument))
+		}
+	}
+	missing("Root", c.Root == "")
+	missing("Launcher", c.Launcher == nil)
+	missing("Images", c.Images == nil)
+	missing("Network", c.Network == nil)
+	missing("Specs", c.Specs == nil)
+	missing("Scratch", c.Scratch == nil)
+	if _, ok := c.Handlers[""]; !ok {
+		missing(`Handlers[""]`, true)
+	}
+	for name, h := range c.Handlers {
+		errs = append(errs, h.validate(name))
+	}
+	return errors.Join(errs...)
+}
+
+// Close lets go of all shims and waits for what the Manager does in the background.
+// Pods go on running. No other method may be at work or be called afterwards.
+func (m *Manager) Close() {
+	m.tasks.close()
+	for _, p := range m.allPods() {
+		if shim := p.running(); shim != nil {
+			if err := shim.Close(); err != nil {
+				m.log.Warn("close connection to shim", logkey.PodID, p.id, logkey.Error, err)
+			}
+		}
+	}
+}
+
+// NetworkReady is nil when pods can be given a network, else says what is missing.
+func (m *Manager) NetworkReady(ctx context.Context) error {
+	return m.cfg.Network.Ready(ctx)
+}
+
+// PodFilter selects pods; zero fields select all.
+type PodFilter struct {
+	ID     string // or a prefix
+	State  PodState
+	Labels map[string]string // all must match
+}
+
+// Pod returns a pod sandbox.
+func (m *Manager) Pod(_ context.Context, id string) (Pod, error) {
+	p, err := m.findPod(id)
+	if err != nil {
+		return Pod{}, err
+	}
+	return p.view(), nil
+}
+
+// Pods lists pod sandboxes, oldest first. An ID that names none is an empty list.
+func (m *Manager) Pods(_ context.Context, f PodFilter) ([]Pod, error) {
+	var from []*pod
+	if f.ID != "" {
+		p, err := m.findPod(f.ID)
+		if errdefs.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		from = []*pod{p}
+	} else {
+		from = m.allPods()
+	}
+	out := make([]Pod, 0, len(from))
+	for _, p := range from {
+		if !p.visible() || !hasLabels(p.config.Labels, f.Labels) {
+			continue
+		}
+		if v := p.view(); f.State == "" || v.State == f.State {
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, func(a, b Pod) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return out, nil
+}
+
+// ContainerFilter selects containers; zero fields select all.
+type ContainerFilter struct {
+	ID     string // or a prefix
+	PodID  string // or a prefix
+	Phase  Phase
+	Labels map[string]string // all must match
+}
+
+// Container returns a container.
+func (m *Manager) Container(_ context.Context, id string) (Container, error) {
+	c, err := m.findContainer(id)
+	if err != nil {
+		return Container{}, err
+	}
+	return c.view(), nil
+}
+
+// Containers lists containers, oldest first. An ID or PodID that names none is an
+// empty list.
+func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container, error) {
+	var of *pod
+	if f.PodID != "" {
+		p, err := m.findPod(f.PodID)
+		if errdefs.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		of = p
+	}
+	var from []*container
+	if f.ID != "" {
+		c, err := m.findContainer(f.ID)
+		if errdefs.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		from = []*container{c}
+	} else {
+		from = m.containersOf(of)
+	}
+	out := make([]Container, 0, len(from))
+	for _, c := range from {
+		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
+			continue
+		}
+		if v := c.view(); f.Phase == "" || v.Phase == f.Phase {
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, func(a, b Container) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return out, nil
+}
+
+func hasLabels(have, want map[string]string) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *Manager) findPod(id string) (*pod, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return lookup("pod sandbox", m.pods, id, (*pod).visible)
+}
+
+func (m *Manager) findContainer(id string) (*container, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return lookup("container", m.containers, id, (*container).visible)
+}
+
+func (m *Manager) allPods() []*pod {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out := make([]*pod, 0, len(m.pods))
+	for _, p := range m.pods {
+		out = append(out, p)
+	}
+	return out
+}
+
+// containersOf are the containers of a pod, half-made ones too; nil means of all pods.
+func (m *Manager) containersOf(p *pod) []*container {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var out []*container
+	for _, c := range m.containers {
+		if p == nil || c.pod == p {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// addPod reserves the pod's name and makes it known.
+func (m *Manager) addPod(p *pod) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := keyOfPod(p.config)
+	if id, ok := m.podNames[key]; ok {
+		return fmt.Errorf("pod sandbox %s/%s (uid %s, attempt %d) is there as %s: %w",
+			key.namespace, key.name, key.uid, key.attempt, id, errdefs.ErrAlreadyExists)
+	}
+	m.podNames[key] = p.id
+	m.pods[p.id] = p
+	return nil
+}
+
+func (m *Manager) dropPod(p *pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.pods, p.id)
+	if key := keyOfPod(p.config); m.podNames[key] == p.id {
+		delete(m.podNames, key)
+	}
+}
+
+// addContainer reserves the container's name in its pod and makes it known.
+func (m *Manager) addContainer(c *container) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := keyOfContainer(c.pod.id, c.config)
+	if id, ok := m.containerNames[key]; ok {
+		return fmt.Errorf("container %s (attempt %d) of pod sandbox %s is there as %s: %w",
+			key.name, key.attempt, key.podID, id, errdefs.ErrAlreadyExists)
+	}
+	m.containerNames[key] = c.id
+	m.containers[c.id] = c
+	return nil
+}
+
+func (m *Manager) dropContainer(c *container) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.containers, c.id)
+	if key := keyOfContainer(c.pod.id, c.config); m.containerNames[key] == c.id {
+		delete(m.containerNames, key)
+	}
+}

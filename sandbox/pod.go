@@ -1,0 +1,135 @@
+package sandbox
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// pod is one pod sandbox in the daemon.
+type pod struct {
+	id        string    // immutable
+	config    PodConfig // immutable
+	createdAt time.Time // immutable
+	store     *store    // immutable
+
+	// gate orders operations: CreateContainer and StartContainer share it, StopPod and
+	// RemovePod want it alone.
+	gate *gate
+	// saving keeps writes of the record in the order of the changes. It is taken before mu.
+	saving sync.Mutex
+
+	mu      sync.Mutex // guards the fields below; never held over a slow call
+	state   podState
+	network *NetworkResult
+	reason  string
+	shim    Shim     // nil when there is none to talk to
+	info    ShimInfo // shim's, zero without one
+}
+
+// view is the pod as callers see it.
+func (p *pod) view() Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := Pod{
+		ID:        p.id,
+		Config:    p.config,
+		State:     p.state.shown(),
+		CreatedAt: p.createdAt,
+		Reason:    p.reason,
+		Shim:      p.info,
+	}
+	if p.network != nil {
+		v.IPs, v.NetNS = p.network.IPs, p.network.Namespace
+	}
+	return v
+}
+
+func (p *pod) visible() bool {
+	return p.current() != podMaking
+}
+
+func (p *pod) current() podState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
+
+// move takes the transition of e and lets change, which may be nil, edit what goes
+// with it. It returns the state before.
+func (p *pod) move(e podEvent, change func()) (podState, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from := p.state
+	to, err := step(podTransitions, from, e)
+	if err != nil {
+		return from, fmt.Errorf("pod sandbox %s: %w", p.id, err)
+	}
+	p.state = to
+	if change != nil {
+		change()
+	}
+	return from, nil
+}
+
+// save writes the record as the pod is now.
+func (p *pod) save() error {
+	p.saving.Lock()
+	defer p.saving.Unlock()
+	p.mu.Lock()
+	r := podRecord{
+		ID:        p.id,
+		State:     p.state.String(),
+		Config:    p.config,
+		CreatedAt: p.createdAt,
+		Network:   p.network,
+		Reason:    p.reason,
+	}
+	p.mu.Unlock()
+	return p.store.savePod(r)
+}
+
+// ready returns the pod's shim, or says why the pod takes no work.
+func (p *pod) ready() (Shim, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != podReadyVM {
+		why := p.state.String()
+		if p.reason != "" {
+			why += " (" + p.reason + ")"
+		}
+		return nil, fmt.Errorf("pod sandbox %s is not ready: it is %s: %w", p.id, why, errdefs.ErrFailedPrecondition)
+	}
+	return p.shim, nil
+}
+
+// running is the pod's shim while there is one to talk to, else nil.
+func (p *pod) running() Shim {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shim
+}
+
+// connect sets the shim to talk to; nil: none.
+func (p *pod) connect(s Shim) {
+	var info ShimInfo
+	if s != nil {
+		info = s.Info()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shim, p.info = s, info
+}
+
+// toNetwork is how the network knows the pod.
+func (p *pod) toNetwork() PodNetwork {
+	return PodNetwork{
+		ID: p.id, Name: p.config.Name, Namespace: p.config.Namespace, UID: p.config.UID,
+		PortMappings: p.config.PortMappings,
+		Annotations:  p.config.Annotations,
+		Labels:       p.config.Labels,
+		CgroupParent: p.config.CgroupParent,
+	}
+}

@@ -1,0 +1,286 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/porthole-run/porthole/internal/logkey"
+)
+
+// RunPod makes a pod sandbox and returns its id once its VM runs, its network is up
+// and it takes containers. While a pod with the same name, namespace, uid and attempt
+// is there the error is AlreadyExists and names its id. After any other error nothing
+// is left, or, where something could not be undone, a pod that is not ready, which
+// RemovePod can finish.
+func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
+	handler, err := m.checkPod(c)
+	if err != nil {
+		return "", err
+	}
+	vcpus, memoryMiB, err := handler.size(c.Resources)
+	if err != nil {
+		return "", err
+	}
+	p := &pod{
+		id: newID(), config: c, createdAt: m.cfg.Clock(), store: m.store,
+		gate: newGate(), state: podMaking,
+	}
+	if err := m.addPod(p); err != nil {
+		return "", err
+	}
+	ctx = logkey.With(ctx, logkey.PodID, p.id)
+	// Nobody can name the pod yet, but a shim that dies early may: hold the gate.
+	leave, err := p.gate.alone(ctx)
+	if err != nil {
+		m.dropPod(p)
+		return "", err
+	}
+	defer leave()
+
+	var u undo
+	err = m.makePod(ctx, p, &u, handler, ShimConfig{ID: p.id, VCPUs: vcpus, MemoryMiB: memoryMiB})
+	if err == nil {
+		return p.id, nil
+	}
+	err = fmt.Errorf("run pod sandbox %s/%s: %w", c.Namespace, c.Name, err)
+	p.connect(nil)
+	uerr := u.run(ctx, m.cfg.Timeouts.Undo)
+	if uerr == nil {
+		uerr = m.store.removePod(p.id)
+	}
+	if uerr != nil {
+		// What is left must have an owner: keep the record, for RemovePod to finish.
+		_, merr := p.move(podBroken, func() { p.reason = "a failed start could not be undone: " + uerr.Error() })
+		m.savePod(p)
+		return "", errors.Join(err, uerr, merr)
+	}
+	m.dropPod(p)
+	return "", err
+}
+
+// savePod writes the pod's record where a failure must not stop the work: the record
+// on disk then is an earlier one, from which recovery gets to the same end.
+func (m *Manager) savePod(p *pod) {
+	if err := p.save(); err != nil {
+		m.log.Error("save record of pod", logkey.PodID, p.id, logkey.Error, err)
+	}
+}
+
+// saveContainer is savePod for containers.
+func (m *Manager) saveContainer(c *container) {
+	if err := c.save(); err != nil {
+		m.log.Error("save record of container", logkey.PodID, c.pod.id, logkey.ContainerID, c.id, logkey.Error, err)
+	}
+}
+
+// checkPod refuses what no VM can give.
+func (m *Manager) checkPod(c PodConfig) (Handler, error) {
+	h, ok := m.cfg.Handlers[c.RuntimeHandler]
+	if !ok {
+		return Handler{}, fmt.Errorf("runtimeHandler: %q is not configured: %w", c.RuntimeHandler, errdefs.ErrInvalidArgument)
+	}
+	if c.Name == "" {
+		return Handler{}, fmt.Errorf("metadata.name: is empty: %w", errdefs.ErrInvalidArgument)
+	}
+	if c.Hostname != "" && !plainWord(c.Hostname) {
+		return Handler{}, fmt.Errorf("hostname: %q is not one word: %w", c.Hostname, errdefs.ErrInvalidArgument)
+	}
+	return h, errors.Join(c.Namespaces.validate(), c.Resources.Validate("resources"), c.DNS.validate())
+}
+
+// validate refuses the namespaces of the node: a pod in a VM would get the VM's, which
+// is not what was asked for.
+func (n Namespaces) validate() error {
+	for _, f := range []struct {
+		name string
+		mode NamespaceMode
+	}{{"hostNetwork", n.Network}, {"hostPID", n.PID}, {"hostIPC", n.IPC}} {
+		if f.mode == NamespaceNode {
+			return fmt.Errorf("%s: a pod that runs in a VM cannot join the node's namespaces; run it with another runtime class: %w",
+				f.name, errdefs.ErrFailedPrecondition)
+		}
+	}
+	return nil
+}
+
+// makePod does the steps of RunPod, and puts what takes them back on u.
+func (m *Manager) makePod(ctx context.Context, p *pod, u *undo, h Handler, vm ShimConfig) error {
+	// The record comes first: whatever a crash leaves, the next start knows of.
+	if err := m.store.makePodDir(p.id); err != nil {
+		return fmt.Errorf("make pod's folder: %w", err)
+	}
+	if err := p.save(); err != nil {
+		return err
+	}
+	shim, network, disk, err := m.gather(ctx, p, u, h, vm)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.network = &network
+	p.mu.Unlock()
+	// A crash from here on must find what CNI gave, for DEL.
+	if err := p.save(); err != nil {
+		return err
+	}
+
+	name := hostname(p.config)
+	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
+	defer cancel()
+	err = shim.SetupPod(stepCtx, PodSetup{
+		PodID:      p.id,
+		Hostname:   name,
+		Scratch:    disk,
+		NICs:       network.NICs,
+		ResolvConf: resolvConf(p.config.DNS, m.cfg.HostResolvConf, network),
+		Hosts:      hostsFile(name, network.IPs),
+		Sysctls:    p.config.Sysctls,
+		ShmBytes:   h.ShmBytes,
+	})
+	if err != nil {
+		return fmt.Errorf("set up pod in its VM: %w", err)
+	}
+	p.connect(shim)
+	if _, err := p.move(podMade, nil); err != nil {
+		return err
+	}
+	if err := p.save(); err != nil {
+		// Back, so that nobody sees a pod that is being undone.
+		p.mu.Lock()
+		p.state = podMaking
+		p.mu.Unlock()
+		return err
+	}
+	m.watchPod(ctx, p, shim)
+	return nil
+}
+
+// gather starts the VM, attaches the network and makes the scratch disk, all at the
+// same time. Each that is done has its undo step on u, whatever became of the others.
+func (m *Manager) gather(ctx context.Context, p *pod, u *undo, h Handler, vm ShimConfig) (Shim, NetworkResult, Disk, error) {
+	var (
+		shim     Shim
+		network  NetworkResult
+		disk     Disk
+		attached bool
+		scratch  bool
+	)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		ctx, cancel := context.WithTimeout(gctx, m.cfg.Timeouts.Launch)
+		defer cancel()
+		if shim, err = m.cfg.Launcher.Launch(ctx, vm); err != nil {
+			return fmt.Errorf("launch VM: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() (err error) {
+		ctx, cancel := context.WithTimeout(gctx, m.cfg.Timeouts.Step)
+		defer cancel()
+		if network, err = m.cfg.Network.Attach(ctx, p.toNetwork()); err != nil {
+			return fmt.Errorf("attach network: %w", err)
+		}
+		attached = true
+		return nil
+	})
+	g.Go(func() (err error) {
+		ctx, cancel := context.WithTimeout(gctx, m.cfg.Timeouts.Step)
+		defer cancel()
+		if disk, err = m.cfg.Scratch.Create(ctx, m.store.scratchPath(p.id), h.ScratchBytes); err != nil {
+			return fmt.Errorf("make scratch disk: %w", err)
+		}
+		scratch = true
+		return nil
+	})
+	err := g.Wait()
+	// The VM holds the disk and the NIC: it must go first, so it is pushed last.
+	if scratch {
+		u.push("remove scratch disk", func(ctx context.Context) error {
+			return m.cfg.Scratch.Remove(ctx, m.store.scratchPath(p.id))
+		})
+	}
+	if attached {
+		u.push("detach network", func(ctx context.Context) error { return m.cfg.Network.Detach(ctx, p.toNetwork()) })
+	}
+	if shim != nil {
+		u.push("shut down VM", func(ctx context.Context) error {
+			return errors.Join(shim.Shutdown(ctx), shim.Close())
+		})
+	}
+	return shim, network, disk, err
+}
+
+// watchPod waits in the background for the end of the pod's VM.
+func (m *Manager) watchPod(ctx context.Context, p *pod, shim Shim) {
+	m.tasks.start(ctx, func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+		case <-shim.Done():
+			m.losePod(p, shim)
+		}
+	})
+}
+
+// losePod records that a pod's VM ended. When that was asked for there is nothing to say.
+func (m *Manager) losePod(p *pod, shim Shim) {
+	why := lossOf(shim)
+	from, err := p.move(podLose, func() {
+		if p.state == podLost {
+			p.reason = why
+		}
+	})
+	if err != nil || from == podStopping {
+		return
+	}
+	m.log.Error("VM ended unasked", logkey.PodID, p.id, logkey.Reason, why)
+	for _, c := range m.containersOf(p) {
+		m.endContainer(c, end{code: exitUnknown, reason: reasonUnknown, message: why})
+	}
+	m.savePod(p)
+}
+
+// lossOf says why a VM ended that nobody ended.
+func lossOf(shim Shim) string {
+	if err := shim.Err(); err != nil {
+		return "the VM ended: " + err.Error()
+	}
+	return "the VM ended"
+}
+
+// endContainer records a container's end, if it has not ended yet.
+func (m *Manager) endContainer(c *container, e end) {
+	now := m.cfg.Clock()
+	if e.at.IsZero() {
+		e.at = now
+	}
+	if !c.exit(e, now) {
+		return
+	}
+	m.log.Info("container exited", logkey.PodID, c.pod.id, logkey.ContainerID, c.id,
+		logkey.ExitCode, e.code, logkey.Reason, e.reason)
+	m.saveContainer(c)
+}
+
+// waitClosed waits until ch is closed, ctx ends or d has passed, and reports whether
+// ch is closed.
+func waitClosed(ctx context.Context, ch <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ch:
+		return true
+	default:
+	}
+	select {
+	case <-ch:
+		return true
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	return false
+}

@@ -1,0 +1,212 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/porthole-run/porthole/internal/logkey"
+)
+
+// errPodStopping ends what is at work in a pod that is to stop.
+var errPodStopping = fmt.Errorf("the pod sandbox is being stopped: %w", errdefs.ErrFailedPrecondition)
+
+// StopPod kills the pod's containers, ends its VM and gives back its network and its
+// scratch disk. The pod stays, not ready, until RemovePod. A pod that is stopped is not
+// an error; after an error it may be called again to finish.
+func (m *Manager) StopPod(ctx context.Context, id string) error {
+	p, err := m.findPod(id)
+	if err != nil {
+		return err
+	}
+	leave, err := p.enterAlone(ctx)
+	if err != nil {
+		return fmt.Errorf("stop pod sandbox %s: %w", p.id, err)
+	}
+	defer leave()
+	if p.current() == podRemoving {
+		return nil
+	}
+	if err := m.stopPod(ctx, p); err != nil {
+		return fmt.Errorf("stop pod sandbox %s: %w", p.id, err)
+	}
+	return nil
+}
+
+// RemovePod stops the pod, removes its containers, and forgets it. After an error it
+// may be called again to finish.
+func (m *Manager) RemovePod(ctx context.Context, id string) error {
+	p, err := m.findPod(id)
+	if err != nil {
+		return err
+	}
+	leave, err := p.enterAlone(ctx)
+	if err != nil {
+		return fmt.Errorf("remove pod sandbox %s: %w", p.id, err)
+	}
+	defer leave()
+	if err := m.removePod(ctx, p); err != nil {
+		return fmt.Errorf("remove pod sandbox %s: %w", p.id, err)
+	}
+	return nil
+}
+
+// enterAlone ends what is at work in the pod and takes its gate.
+func (p *pod) enterAlone(ctx context.Context) (leave func(), err error) {
+	return p.gate.evict(ctx, errPodStopping)
+}
+
+// stopPod is StopPod with the gate held. Every step can be repeated.
+func (m *Manager) stopPod(ctx context.Context, p *pod) error {
+	from, err := p.move(podStop, nil)
+	if err != nil || from == podStopped {
+		return err
+	}
+	m.savePod(p)
+	m.killContainers(ctx, p)
+	if err := m.endVM(ctx, p); err != nil {
+		return fmt.Errorf("shut down VM: %w", err)
+	}
+	// Their VM is gone, and they with it.
+	for _, c := range m.containersOf(p) {
+		m.endContainer(c, end{code: exitKilled, reason: reasonError, message: "killed with its pod sandbox"})
+	}
+	if err := m.detach(ctx, p); err != nil {
+		return err
+	}
+	if _, err := p.move(podStopDone, func() { p.network = withoutNamespace(p.network) }); err != nil {
+		return err
+	}
+	m.savePod(p)
+	return nil
+}
+
+// withoutNamespace keeps the addresses for status calls.
+func withoutNamespace(n *NetworkResult) *NetworkResult {
+	if n == nil {
+		return nil
+	}
+	kept := *n
+	kept.Namespace = ""
+	return &kept
+}
+
+// killContainers kills what runs in the pod and waits a bounded time for the exits, so
+// that codes and logs are whole. What does not end in time ends with the VM.
+func (m *Manager) killContainers(ctx context.Context, p *pod) {
+	shim := p.running()
+	if shim == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Kill)
+	defer cancel()
+	var g errgroup.Group
+	for _, c := range m.containersOf(p) {
+		if c.current() != containerRunning {
+			continue
+		}
+		g.Go(func() error {
+			if err := shim.Signal(ctx, c.id, sigKill, true); err != nil && !errdefs.IsFailedPrecondition(err) {
+				return fmt.Errorf("kill container %s: %w", c.id, err)
+			}
+			if !waitClosed(ctx, c.exited, m.cfg.Timeouts.Kill) {
+				return fmt.Errorf("container %s did not end after SIGKILL", c.id)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		m.log.Warn("containers end with their VM", logkey.PodID, p.id, logkey.Error, err)
+	}
+}
+
+// endVM shuts the pod's VM down, whether or not this daemon is connected to its shim.
+func (m *Manager) endVM(ctx context.Context, p *pod) error {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
+	defer cancel()
+	shim := p.running()
+	if shim == nil || isClosed(shim.Done()) {
+		// An ended connection does not prove an ended shim: ask anew.
+		old := shim
+		var err error
+		shim, err = m.cfg.Launcher.Open(ctx, p.id)
+		if errdefs.IsNotFound(err) {
+			p.connect(nil)
+			return closeShim(old)
+		}
+		if err != nil {
+			return err
+		}
+		p.connect(shim)
+		if err := closeShim(old); err != nil {
+			return err
+		}
+	}
+	if err := shim.Shutdown(ctx); err != nil {
+		return err
+	}
+	p.connect(nil)
+	return shim.Close()
+}
+
+func closeShim(s Shim) error {
+	if s == nil {
+		return nil
+	}
+	return s.Close()
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+// detach gives the network and the scratch disk back; both are tried.
+func (m *Manager) detach(ctx context.Context, p *pod) error {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
+	defer cancel()
+	var errs []error
+	if err := m.cfg.Network.Detach(ctx, p.toNetwork()); err != nil {
+		errs = append(errs, fmt.Errorf("detach network: %w", err))
+	}
+	if err := m.cfg.Scratch.Remove(ctx, m.store.scratchPath(p.id)); err != nil {
+		errs = append(errs, fmt.Errorf("remove scratch disk: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// removePod is RemovePod with the gate held. Every step can be repeated.
+func (m *Manager) removePod(ctx context.Context, p *pod) error {
+	if p.current() != podRemoving {
+		if err := m.stopPod(ctx, p); err != nil {
+			return err
+		}
+	}
+	if _, err := p.move(podRemove, nil); err != nil {
+		return err
+	}
+	for _, c := range m.containersOf(p) {
+		leave, err := c.gate.alone(ctx)
+		if err != nil {
+			return err
+		}
+		err = m.removeContainer(ctx, c)
+		leave()
+		if err != nil {
+			return fmt.Errorf("container %s: %w", c.id, err)
+		}
+	}
+	m.savePod(p)
+	if err := m.store.removePod(p.id); err != nil {
+		return fmt.Errorf("remove record: %w", err)
+	}
+	m.dropPod(p)
+	return nil
+}

@@ -1,0 +1,435 @@
+package sandboxtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/sandbox"
+)
+
+// shimProcess is one simulated shim and its VM. The node's mu guards it.
+type shimProcess struct {
+	config     sandbox.ShimConfig
+	pods       map[string]sandbox.PodSetup
+	containers map[string]*container
+	done       chan struct{}
+	err        error
+}
+
+func newShimProcess(c sandbox.ShimConfig) *shimProcess {
+	return &shimProcess{
+		config:     c,
+		pods:       make(map[string]sandbox.PodSetup),
+		containers: make(map[string]*container),
+		done:       make(chan struct{}),
+	}
+}
+
+// end ends the process; the node forgets it.
+func (s *shimProcess) end(err error) {
+	s.err = err
+	close(s.done)
+}
+
+// container is one simulated container. The node's mu guards it.
+type container struct {
+	setup     sandbox.ContainerSetup
+	started   bool
+	startedAt time.Time
+	exit      *sandbox.Exit
+	exited    chan struct{}
+	signals   []int
+	reopened  int
+}
+
+func newContainer(s sandbox.ContainerSetup) *container {
+	return &container{setup: s, exited: make(chan struct{})}
+}
+
+func (c *container) status() string {
+	switch {
+	case c.exit != nil:
+		return fmt.Sprintf("exited %d", c.exit.Code)
+	case c.started:
+		return "running"
+	}
+	return "created"
+}
+
+func (c *container) finish(x sandbox.Exit) {
+	if c.exit == nil {
+		c.exit = &x
+		close(c.exited)
+	}
+}
+
+func (c *container) stubborn() bool {
+	return len(c.setup.Layers) > 0 && strings.Contains(c.setup.Layers[0].Path, StubbornImage)
+}
+
+// Launcher is the node's sandbox.Launcher.
+type Launcher struct{ *Node }
+
+// Launch implements sandbox.Launcher.
+func (l Launcher) Launch(ctx context.Context, c sandbox.ShimConfig) (sandbox.Shim, error) {
+	if err := l.call(ctx, "Launch"); err != nil {
+		return nil, err
+	}
+	defer l.mu.Unlock()
+	if _, ok := l.shims[c.ID]; ok {
+		return nil, fmt.Errorf("shim %s: %w", c.ID, errdefs.ErrAlreadyExists)
+	}
+	p := newShimProcess(c)
+	l.shims[c.ID] = p
+	return newShim(l.Node, p), nil
+}
+
+// Open implements sandbox.Launcher.
+func (l Launcher) Open(ctx context.Context, id string) (sandbox.Shim, error) {
+	if err := l.call(ctx, "Open"); err != nil {
+		return nil, err
+	}
+	defer l.mu.Unlock()
+	p, ok := l.shims[id]
+	if !ok {
+		return nil, fmt.Errorf("shim %s: %w", id, errdefs.ErrNotFound)
+	}
+	return newShim(l.Node, p), nil
+}
+
+// List implements sandbox.Launcher.
+func (l Launcher) List(ctx context.Context) ([]string, error) {
+	if err := l.call(ctx, "List"); err != nil {
+		return nil, err
+	}
+	defer l.mu.Unlock()
+	var ids []string
+	for id := range l.shims {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// Shim is a connection to a simulated shim.
+type Shim struct {
+	n    *Node
+	p    *shimProcess
+	once sync.Once
+	done chan struct{}
+	gone chan struct{} // closed when the connection was closed by us
+	wg   sync.WaitGroup
+}
+
+func newShim(n *Node, p *shimProcess) *Shim {
+	s := &Shim{n: n, p: p, done: make(chan struct{}), gone: make(chan struct{})}
+	s.wg.Go(func() {
+		select {
+		case <-p.done:
+		case <-s.gone:
+		}
+		close(s.done)
+	})
+	return s
+}
+
+// enter is call for a live connection; on success the caller unlocks the node.
+func (s *Shim) enter(ctx context.Context, name string) error {
+	if err := s.n.call(ctx, name); err != nil {
+		return err
+	}
+	select {
+	case <-s.p.done:
+	case <-s.gone:
+	default:
+		return nil
+	}
+	s.n.mu.Unlock()
+	return fmt.Errorf("%s: shim is gone: %w", name, errdefs.ErrUnavailable)
+}
+
+func (s *Shim) find(id string) (*container, error) {
+	c, ok := s.p.containers[id]
+	if !ok {
+		return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
+	}
+	return c, nil
+}
+
+// SetupPod implements sandbox.Shim.
+func (s *Shim) SetupPod(ctx context.Context, p sandbox.PodSetup) error {
+	if err := s.enter(ctx, "SetupPod"); err != nil {
+		return err
+	}
+	defer s.n.mu.Unlock()
+	s.p.pods[p.PodID] = p
+	return nil
+}
+
+// RemovePod implements sandbox.Shim.
+func (s *Shim) RemovePod(ctx context.Context, podID string) error {
+	if err := s.enter(ctx, "RemovePod"); err != nil {
+		return err
+	}
+	defer s.n.mu.Unlock()
+	delete(s.p.pods, podID)
+	return nil
+}
+
+// CreateContainer implements sandbox.Shim.
+func (s *Shim) CreateContainer(ctx context.Context, c sandbox.ContainerSetup) (sandbox.ContainerCreated, error) {
+	if err := s.enter(ctx, "CreateContainer"); err != nil {
+		return sandbox.ContainerCreated{}, err
+	}
+	defer s.n.mu.Unlock()
+	s.p.containers[c.ContainerID] = newContainer(c)
+	return sandbox.ContainerCreated{PID: 100 + len(s.p.containers)}, nil
+}
+
+// StartContainer implements sandbox.Shim.
+func (s *Shim) StartContainer(ctx context.Context, containerID string) (time.Time, error) {
+	if err := s.enter(ctx, "StartContainer"); err != nil {
+		return time.Time{}, err
+	}
+	defer s.n.mu.Unlock()
+	c, err := s.find(containerID)
+	if err != nil {
+		return time.Time{}, err
+	}
+	c.started, c.startedAt = true, time.Now()
+	return c.startedAt, nil
+}
+
+// Wait implements sandbox.Shim.
+func (s *Shim) Wait(ctx context.Context, containerID string) (sandbox.Exit, error) {
+	s.n.mu.Lock()
+	c, err := s.find(containerID)
+	s.n.mu.Unlock()
+	if err != nil {
+		return sandbox.Exit{}, err
+	}
+	select {
+	case <-c.exited:
+		s.n.mu.Lock()
+		defer s.n.mu.Unlock()
+		return *c.exit, nil
+	case <-ctx.Done():
+		return sandbox.Exit{}, ctx.Err()
+	case <-s.done:
+		return sandbox.Exit{}, fmt.Errorf("wait: shim is gone: %w", errdefs.ErrUnavailable)
+	}
+}
+
+// Signal implements sandbox.Shim.
+func (s *Shim) Signal(ctx context.Context, containerID string, signal int, all bool) error {
+	if err := s.enter(ctx, "Signal"); err != nil {
+		return err
+	}
+	defer s.n.mu.Unlock()
+	c, err := s.find(containerID)
+	if err != nil {
+		return err
+	}
+	if !c.started || c.exit != nil {
+		return fmt.Errorf("container %s does not run: %w", containerID, errdefs.ErrFailedPrecondition)
+	}
+	c.signals = append(c.signals, signal)
+	if signal == 9 || !c.stubborn() {
+		c.finish(exitNow(128 + signal))
+	}
+	return nil
+}
+
+// Signals are those that a container got, in order.
+func (n *Node) Signals(containerID string) []int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.shims {
+		if c, ok := s.containers[containerID]; ok {
+			return slices.Clone(c.signals)
+		}
+	}
+	return nil
+}
+
+// Setup is what a container was made from; false when no VM holds it.
+func (n *Node) Setup(containerID string) (sandbox.ContainerSetup, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.shims {
+		if c, ok := s.containers[containerID]; ok {
+			return c.setup, true
+		}
+	}
+	return sandbox.ContainerSetup{}, false
+}
+
+// PodSetup is what a pod was made from; false when no VM holds it.
+func (n *Node) PodSetup(podID string) (sandbox.PodSetup, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.shims {
+		if p, ok := s.pods[podID]; ok {
+			return p, true
+		}
+	}
+	return sandbox.PodSetup{}, false
+}
+
+// RemoveContainer implements sandbox.Shim.
+func (s *Shim) RemoveContainer(ctx context.Context, containerID string) error {
+	if err := s.enter(ctx, "RemoveContainer"); err != nil {
+		return err
+	}
+	defer s.n.mu.Unlock()
+	if c, ok := s.p.containers[containerID]; ok {
+		c.finish(exitNow(137))
+		delete(s.p.containers, containerID)
+	}
+	return nil
+}
+
+// ReopenLog implements sandbox.Shim.
+func (s *Shim) ReopenLog(ctx context.Context, containerID string) error {
+	if err := s.enter(ctx, "ReopenLog"); err != nil {
+		return err
+	}
+	defer s.n.mu.Unlock()
+	c, err := s.find(containerID)
+	if err == nil {
+		c.reopened++
+	}
+	return err
+}
+
+// Exec implements sandbox.Shim. The process "echo" writes its arguments, "cat" copies
+// its input, "exit3" ends with 3; "hang" runs until ctx ends.
+func (s *Shim) Exec(ctx context.Context, containerID string, e sandbox.ExecSpec, st sandbox.Streams) (int, error) {
+	if err := s.enter(ctx, "Exec"); err != nil {
+		return 0, err
+	}
+	_, err := s.find(containerID)
+	s.n.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	switch e.Args[0] {
+	case "echo":
+		if st.Stdout != nil {
+			_, err = fmt.Fprintln(st.Stdout, strings.Join(e.Args[1:], " "))
+		}
+		return 0, err
+	case "cat":
+		if st.Stdin != nil && st.Stdout != nil {
+			_, err = io.Copy(st.Stdout, st.Stdin)
+		}
+		return 0, err
+	case "exit3":
+		return 3, nil
+	case "hang":
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return 127, nil
+}
+
+// Attach implements sandbox.Shim: it echoes until the input or the process ends.
+func (s *Shim) Attach(ctx context.Context, containerID string, st sandbox.Streams) error {
+	if err := s.enter(ctx, "Attach"); err != nil {
+		return err
+	}
+	_, err := s.find(containerID)
+	s.n.mu.Unlock()
+	if err == nil && st.Stdin != nil && st.Stdout != nil {
+		_, err = io.Copy(st.Stdout, st.Stdin)
+	}
+	return err
+}
+
+// PortForward implements sandbox.Shim: every port echoes.
+func (s *Shim) PortForward(ctx context.Context, podID string, port uint16, conn io.ReadWriteCloser) error {
+	if err := s.enter(ctx, "PortForward"); err != nil {
+		return err
+	}
+	_, ok := s.p.pods[podID]
+	s.n.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("pod %s: %w", podID, errdefs.ErrNotFound)
+	}
+	_, err := io.Copy(conn, conn)
+	return errors.Join(err, conn.Close())
+}
+
+// UpdateContainer implements sandbox.Shim.
+func (s *Shim) UpdateContainer(ctx context.Context, containerID string, _ []byte) error {
+	if err := s.enter(ctx, "UpdateContainer"); err != nil {
+		return err
+	}
+	defer s.n.mu.Unlock()
+	_, err := s.find(containerID)
+	return err
+}
+
+// State implements sandbox.Shim.
+func (s *Shim) State(ctx context.Context) (sandbox.ShimState, error) {
+	if err := s.enter(ctx, "State"); err != nil {
+		return sandbox.ShimState{}, err
+	}
+	defer s.n.mu.Unlock()
+	var st sandbox.ShimState
+	for id := range s.p.pods {
+		st.Pods = append(st.Pods, id)
+	}
+	for id, c := range s.p.containers {
+		cs := sandbox.ContainerState{ID: id, PodID: c.setup.PodID, Started: c.started, StartedAt: c.startedAt}
+		if c.exit != nil {
+			x := *c.exit
+			cs.Exit = &x
+		}
+		st.Containers = append(st.Containers, cs)
+	}
+	return st, nil
+}
+
+// Shutdown implements sandbox.Shim.
+func (s *Shim) Shutdown(ctx context.Context) error {
+	if err := s.n.call(ctx, "Shutdown"); err != nil {
+		return err
+	}
+	defer s.n.mu.Unlock()
+	if s.n.shims[s.p.config.ID] == s.p {
+		s.p.end(nil)
+		delete(s.n.shims, s.p.config.ID)
+	}
+	return nil
+}
+
+// Close implements sandbox.Shim.
+func (s *Shim) Close() error {
+	s.once.Do(func() { close(s.gone) })
+	s.wg.Wait()
+	return nil
+}
+
+// Done implements sandbox.Shim.
+func (s *Shim) Done() <-chan struct{} { return s.done }
+
+// Err implements sandbox.Shim.
+func (s *Shim) Err() error {
+	s.n.mu.Lock()
+	defer s.n.mu.Unlock()
+	return s.p.err
+}
+
+// Info implements sandbox.Shim.
+func (s *Shim) Info() sandbox.ShimInfo {
+	return sandbox.ShimInfo{PID: 1, VMPID: 2, Protocol: 1, Accelerator: "fake"}
+}
