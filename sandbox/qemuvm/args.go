@@ -1,0 +1,89 @@
+package qemuvm
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/porthole-run/porthole/guest/api"
+)
+
+// guestMAC is what every guest's NIC has until the agent sets the pod's: VMs of one size
+// must not differ.
+const guestMAC = "02:70:68:00:00:01"
+
+// machine is all that QEMU's argument list depends on.
+type machine struct {
+	accel       string
+	vcpus       int
+	memoryMiB   int
+	commandLine string // of the bundle
+	tscKHz      int    // of the host's time stamp counter; 0: not known
+
+	// Descriptors in QEMU.
+	kernelFD, initrdFD, qmpFD, consoleFD, muxFD, tapFD int
+}
+
+// args is QEMU's argument list. It is pure: the same machine gives the same list.
+func (m machine) args() []string {
+	return []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		// Nothing runs until the management connection is up and hears all events.
+		"-S",
+		// No PIT and PIC: the guest then idles without a periodic tick. The RTC stays:
+		// kernels wait 2 s for one that is not there.
+		"-machine", "microvm,accel=" + m.accel + ",pit=off,pic=off,rtc=on,usb=off,mem-merge=off,dump-guest-core=off",
+		"-cpu", "max",
+		"-smp", fmt.Sprint(m.vcpus),
+		"-m", fmt.Sprintf("%dM", m.memoryMiB),
+		"-kernel", fdPath(m.kernelFD),
+		"-initrd", fdPath(m.initrdFD),
+		"-append", m.kernelArgs(),
+
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", m.qmpFD),
+		"-mon", "chardev=qmp,mode=control",
+		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", m.consoleFD),
+		"-serial", "chardev:console",
+
+		"-device", "virtio-serial-device,max_ports=2",
+		"-chardev", fmt.Sprintf("socket,id=mux,fd=%d", m.muxFD),
+		"-device", "virtserialport,id=" + muxDevice + ",chardev=mux,name=" + api.SerialPort,
+		"-device", "virtio-scsi-device,id=scsi0",
+		"-netdev", fmt.Sprintf("tap,id=net0,fd=%d,vhost=off", m.tapFD),
+		"-device", "virtio-net-device,id=" + nicDevice + ",netdev=net0,mac=" + guestMAC,
+		"-object", "rng-builtin,id=rng0",
+		"-device", "virtio-rng-device,rng=rng0",
+		"-device", "virtio-balloon-device,free-page-reporting=on",
+	}
+}
+
+// Ids of devices that later commands and events name.
+const (
+	muxDevice = "mux0"
+	nicDevice = "nic0"
+)
+
+// kernelArgs is the kernel command line: the bundle's, then what this machine needs.
+func (m machine) kernelArgs() string {
+	var a []string
+	if m.commandLine != "" {
+		a = append(a, m.commandLine)
+	}
+	// Death must end QEMU: a panic reboots at once, a reboot is a triple fault, and
+	// -no-reboot makes that an exit.
+	for _, need := range []string{"console=ttyS0", "panic=-1", "reboot=t"} {
+		if !slices.Contains(strings.Fields(m.commandLine), need) {
+			a = append(a, need)
+		}
+	}
+	if m.accel == TCG && m.tscKHz > 0 {
+		// Without it the kernel measures the counter against a timer, which fails for
+		// ever when the host is busy. KVM guests ask the hypervisor instead.
+		a = append(a, fmt.Sprintf("tsc_early_khz=%d", m.tscKHz))
+	}
+	return strings.Join(a, " ")
+}
+
+// fdPath is a path by which QEMU opens a descriptor that it was given.
+func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }

@@ -1,0 +1,160 @@
+package qemuvm
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/network/tapnet"
+	"github.com/porthole-run/porthole/sandbox"
+)
+
+// DefaultBinary is the QEMU that is used when Config names none.
+const DefaultBinary = "/usr/bin/qemu-system-x86_64"
+
+// Accelerators. Auto is not one: Probe makes one of the others of it.
+const (
+	KVM = "kvm"
+	TCG = "tcg"
+)
+
+// Config is what a Driver is made from.
+type Config struct {
+	// Binary is the path of qemu-system-x86_64. Empty: DefaultBinary.
+	Binary string
+	// Accel is KVM or TCG.
+	Accel string
+	// UID and GID are who QEMU runs as. Both must be other than 0.
+	UID, GID uint32
+	// CommandLine is the kernel command line that the guest's bundle asks for. What
+	// depends on the machine (console, clock) is added by the driver.
+	CommandLine string
+	// StartTimeout bounds the time from starting QEMU until it runs the guest. 0: 20 s.
+	StartTimeout time.Duration
+	// Log gets what no caller is told: nil: nothing is logged.
+	Log *slog.Logger
+}
+
+// Driver makes VMs of one Config.
+type Driver struct {
+	config Config // immutable after New
+}
+
+var _ sandbox.Driver = (*Driver)(nil)
+
+// New checks the config. InvalidArgument when it makes no sense; whether the machine has
+// what it names is for Check and Create to say.
+func New(c Config) (*Driver, error) {
+	if c.UID == 0 || c.GID == 0 {
+		return nil, fmt.Errorf("configure qemu: uid and gid must not be root's: %w", errdefs.ErrInvalidArgument)
+	}
+	return newDriver(c)
+}
+
+func newDriver(c Config) (*Driver, error) {
+	if c.Binary == "" {
+		c.Binary = DefaultBinary
+	}
+	if c.StartTimeout == 0 {
+		c.StartTimeout = 20 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if !filepath.IsAbs(c.Binary) {
+		return nil, fmt.Errorf("configure qemu: binary %q is not an absolute path: %w", c.Binary, errdefs.ErrInvalidArgument)
+	}
+	if c.Accel != KVM && c.Accel != TCG {
+		return nil, fmt.Errorf("configure qemu: accelerator %q is neither %s nor %s: %w", c.Accel, KVM, TCG, errdefs.ErrInvalidArgument)
+	}
+	return &Driver{config: c}, nil
+}
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+
+// Limits of a VM's size: what microvm takes, and what a guest needs at least.
+const (
+	maxVCPUs     = 64
+	minMemoryMiB = 64
+	maxMemoryMiB = 1 << 20
+)
+
+// Create implements sandbox.Driver.
+func (d *Driver) Create(ctx context.Context, c sandbox.VMConfig) (sandbox.VM, error) {
+	v, err := d.create(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("create vm %s: %w", c.ID, err)
+	}
+	return v, nil
+}
+
+func (d *Driver) create(ctx context.Context, c sandbox.VMConfig) (_ *VM, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	switch {
+	case !validID.MatchString(c.ID):
+		return nil, fmt.Errorf("id %q: %w", c.ID, errdefs.ErrInvalidArgument)
+	case c.VCPUs < 1 || c.VCPUs > maxVCPUs:
+		return nil, fmt.Errorf("%d vcpus, not 1 to %d: %w", c.VCPUs, maxVCPUs, errdefs.ErrInvalidArgument)
+	case c.MemoryMiB < minMemoryMiB || c.MemoryMiB > maxMemoryMiB:
+		return nil, fmt.Errorf("%d MiB of memory, not %d to %d: %w", c.MemoryMiB, minMemoryMiB, maxMemoryMiB, errdefs.ErrInvalidArgument)
+	}
+	if st, err := os.Stat(c.Dir); err != nil || !st.IsDir() {
+		return nil, fmt.Errorf("folder %q of the vm is not there: %w", c.Dir, errdefs.ErrInvalidArgument)
+	}
+
+	v := newVM(d.config, c)
+	defer func() {
+		if err != nil {
+			v.release()
+		}
+	}()
+	if v.res.kernel, err = d.openBundle("kernel", c.Kernel); err != nil {
+		return nil, err
+	}
+	if v.res.initrd, err = d.openBundle("initrd", c.Initrd); err != nil {
+		return nil, err
+	}
+	for _, p := range []*pair{&v.res.qmp, &v.res.console, &v.res.mux} {
+		if *p, err = newPair(); err != nil {
+			return nil, fmt.Errorf("make socket pair: %w", err)
+		}
+	}
+	if v.res.tap, err = tapnet.Create(tapnet.Name(c.ID)); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// openBundle opens a part of the guest bundle. QEMU opens it again through /proc, as its
+// own user: better said here than by QEMU in its words.
+func (d *Driver) openBundle(what, path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		if os.IsNotExist(err) {
+			err = fmt.Errorf("%w: %w", errdefs.ErrNotFound, err)
+		}
+		return nil, fmt.Errorf("open %s: %w", what, err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("examine %s: %w", what, err)
+	}
+	if !st.Mode().IsRegular() || st.Size() == 0 {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s %s is not a file with content: %w", what, path, errdefs.ErrInvalidArgument)
+	}
+	if !readable(st, d.config.UID, d.config.GID) {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s %s cannot be read by uid %d: chmod a+r it: %w", what, path, d.config.UID, errdefs.ErrPermissionDenied)
+	}
+	return f, nil
+}

@@ -1,0 +1,70 @@
+package qemuvm
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+
+	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
+)
+
+// Bounds of what is kept and told of a console.
+const (
+	consoleBytes = 64 << 10
+	tailLines    = 20
+	tailColumns  = 200
+)
+
+// ring keeps the last bytes written to it. It is safe for concurrent use.
+type ring struct {
+	size int // immutable
+
+	mu  sync.Mutex // guards buf
+	buf []byte     // at most 2*size
+}
+
+func newRing(size int) *ring { return &ring{size: size} }
+
+func (r *ring) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(p)
+	if len(p) > r.size {
+		p = p[len(p)-r.size:]
+	}
+	if len(r.buf)+len(p) > 2*r.size {
+		keep := r.size - len(p)
+		r.buf = append(r.buf[:0], r.buf[len(r.buf)-keep:]...)
+	}
+	r.buf = append(r.buf, p...)
+	return n, nil
+}
+
+// Bytes returns a copy of the last bytes.
+func (r *ring) Bytes() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return bytes.Clone(r.buf[max(0, len(r.buf)-r.size):])
+}
+
+// consoleTail is the end of a console as errors tell it.
+func consoleTail(b []byte) string {
+	lines := tame.Tail(b, tailLines, tailColumns)
+	if len(lines) == 0 {
+		return "console: nothing was written to it"
+	}
+	return "console:\n  " + strings.Join(lines, "\n  ")
+}
+
+// panicLine finds the line in which a Linux kernel says why it panicked.
+func panicLine(b []byte) string {
+	i := bytes.LastIndex(b, []byte("Kernel panic - "))
+	if i < 0 {
+		return ""
+	}
+	b = b[i:]
+	if j := bytes.IndexAny(b, "\r\n"); j >= 0 {
+		b = b[:j]
+	}
+	return tame.Line(string(b), tailColumns)
+}

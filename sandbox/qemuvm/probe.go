@@ -1,0 +1,3 @@
+package qemuvm
+
+const kvmDevice = "/dev/kvm"

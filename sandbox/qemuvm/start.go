@@ -1,0 +1,274 @@
+package qemuvm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/sandbox/qemuvm/mux"
+	"github.com/porthole-run/porthole/sandbox/qemuvm/qmp"
+	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
+)
+
+// firstFD is the first descriptor that a process gets from its parent beyond the
+// standard three.
+const firstFD = 3
+
+// Start implements sandbox.VM. When it fails the VM has ended and holds nothing.
+func (v *VM) Start(ctx context.Context) error {
+	v.mu.Lock()
+	if v.state != created {
+		s := v.state
+		v.mu.Unlock()
+		return fmt.Errorf("start vm %s: vm is %s: %w", v.config.ID, s, errdefs.ErrFailedPrecondition)
+	}
+	v.state = starting
+	v.mu.Unlock()
+
+	if err := v.launch(ctx); err != nil {
+		return fmt.Errorf("start vm %s: %w", v.config.ID, err)
+	}
+	return nil
+}
+
+func (v *VM) launch(ctx context.Context) error {
+	p, err := v.spawn()
+	if err != nil {
+		v.mu.Lock()
+		v.state, v.err = ended, fmt.Errorf("vm did not start: %w: %w", errdefs.ErrUnavailable, err)
+		v.mu.Unlock()
+		err = errors.Join(err, v.release())
+		close(v.done)
+		return err
+	}
+	v.res.closeGuestEnds()
+	v.mu.Lock()
+	v.proc = p
+	if v.asked {
+		p.kill()
+	}
+	v.mu.Unlock()
+	go v.own(p)
+
+	ctx, cancel := context.WithTimeout(ctx, v.driver.StartTimeout)
+	defer cancel()
+	if err := v.run(ctx); err != nil {
+		v.kill(err)
+		<-v.done
+		if words := tailOf(p.stderr.Bytes(), 5); words != "" {
+			return fmt.Errorf("%w: qemu says: %s", err, words)
+		}
+		return err
+	}
+	return nil
+}
+
+// spawn starts QEMU with the descriptors that the argument list refers to.
+func (v *VM) spawn() (*process, error) {
+	m := machine{
+		accel:       v.driver.Accel,
+		vcpus:       v.config.VCPUs,
+		memoryMiB:   v.config.MemoryMiB,
+		commandLine: v.driver.CommandLine,
+		kernelFD:    firstFD,
+		initrdFD:    firstFD + 1,
+		qmpFD:       firstFD + 2,
+		consoleFD:   firstFD + 3,
+		muxFD:       firstFD + 4,
+		tapFD:       firstFD + 5,
+	}
+	if m.accel == TCG {
+		khz, err := hostTSC()
+		if err != nil {
+			// Boots may hang when the host is busy, but other CPUs than those
+			// that print bogomips exist.
+			v.driver.Log.Warn("frequency of the time stamp counter is not known", "error", err)
+		}
+		m.tscKHz = khz
+	}
+	r := &v.res
+	c := command{
+		path:  v.driver.Binary,
+		args:  m.args(),
+		files: []*os.File{r.kernel, r.initrd, r.qmp.guest, r.console.guest, r.mux.guest, r.tap.File()},
+		uid:   v.driver.UID,
+		gid:   v.driver.GID,
+	}
+	if m.accel == KVM {
+		c.groups = kvmGroups()
+	}
+	p, err := spawn(c)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", v.driver.Binary, err)
+	}
+	return p, nil
+}
+
+// run connects to QEMU and lets the guest go.
+func (v *VM) run(ctx context.Context) error {
+	monitor, err := qmp.New(ctx, fileConn{v.res.qmp.host}, v.event)
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.monitor = monitor
+	v.mu.Unlock()
+	for _, r := range monitor.Do(ctx, setLink(false), qmp.Command{Name: "cont"}) {
+		if r.Err != nil {
+			return r.Err
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.state != starting {
+		return fmt.Errorf("vm ended: %w", errdefs.ErrUnavailable)
+	}
+	v.state = running
+	return nil
+}
+
+// own waits for all that belongs to the VM's run and closes done.
+func (v *VM) own(p *process) {
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = io.Copy(v.console, v.res.console.host) })
+	wg.Go(func() { v.connect(p.done) })
+
+	select {
+	case <-p.done:
+	case <-v.portLost:
+		t := time.NewTimer(lostGrace)
+		select {
+		case <-p.done:
+		case <-t.C:
+			v.kill(fmt.Errorf("guest closed its control port"))
+		}
+		t.Stop()
+	}
+	<-p.done
+
+	v.mu.Lock()
+	monitor := v.monitor
+	v.mu.Unlock()
+	if monitor != nil {
+		// What QEMU said last is read before we judge.
+		<-monitor.Done()
+		_ = monitor.Close()
+	}
+	wg.Wait()
+
+	err := v.verdict()
+	if rerr := v.release(); rerr != nil {
+		v.driver.Log.Warn("tap of an ended vm was not removed", "vm", v.config.ID, "error", rerr)
+	}
+	v.mu.Lock()
+	v.state, v.err = ended, err
+	v.mu.Unlock()
+	close(v.done)
+}
+
+// connect starts the mux when the guest has opened its port, and ends it with QEMU.
+func (v *VM) connect(qemuDone <-chan struct{}) {
+	select {
+	case <-v.portOpen:
+	case <-qemuDone:
+		return
+	}
+	link, err := mux.New(v.res.mux.host)
+	if err != nil {
+		v.kill(err)
+		return
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := link.Ready(); err != nil {
+			return // the mux has ended, which is told below
+		}
+		v.mu.Lock()
+		v.link = link
+		v.mu.Unlock()
+		close(v.linkReady)
+	})
+	select {
+	case <-qemuDone:
+	case <-link.Done():
+		// EOF is QEMU's end; all else is the guest's doing.
+		if err := link.Err(); err != nil {
+			v.kill(fmt.Errorf("guest broke the mux protocol: %w", err))
+		} else {
+			v.lose()
+		}
+	}
+	_ = link.Close()
+	wg.Wait()
+}
+
+// lose notes, once, that nothing can be asked of the agent any more.
+func (v *VM) lose() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	select {
+	case <-v.portLost:
+	default:
+		close(v.portLost)
+	}
+}
+
+// event takes what QEMU tells. It runs on the monitor's reader.
+func (v *VM) event(e qmp.Event) {
+	var d struct {
+		ID     string `json:"id"`
+		Device string `json:"device"`
+		Open   bool   `json:"open"`
+		Reason string `json:"reason"`
+	}
+	if len(e.Data) > 0 && json.Unmarshal(e.Data, &d) != nil {
+		return
+	}
+	switch e.Name {
+	case "VSERPORT_CHANGE":
+		if d.ID != muxDevice {
+			return
+		}
+		select {
+		case <-v.portOpen:
+			if !d.Open {
+				v.lose()
+			}
+		default:
+			if d.Open {
+				close(v.portOpen)
+			}
+		}
+	case "DEVICE_DELETED":
+		v.disks.deleted(d.Device)
+	case "SHUTDOWN":
+		v.mu.Lock()
+		v.shutdown = tame.Line(d.Reason, 40)
+		v.mu.Unlock()
+	case "BLOCK_IO_ERROR":
+		v.driver.Log.Warn("disk of a vm had an error", "vm", v.config.ID, "device", tame.Line(d.Device, 40))
+	}
+}
+
+// hostTSC is the frequency of the host's time stamp counter in kHz.
+func hostTSC() (int, error) {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return tscKHz(f)
+}
+
+// tailOf is the end of what QEMU wrote to its standard error, on one line.
+func tailOf(b []byte, lines int) string {
+	return strings.Join(tame.Tail(b, lines, tailColumns), "; ")
+}
