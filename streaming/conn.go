@@ -76,7 +76,7 @@ func (c *conn) Close() error {
 		}
 		ok = c.server.linger(func() {
 			if c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-				io.Copy(io.Discard, c.Conn)
+				_, _ = io.Copy(io.Discard, c.Conn)
 			}
 			c.abort()
 		})
@@ -95,7 +95,8 @@ func (c *conn) abort() {
 
 // watch calls gone when the client has closed the connection, until ctx ends. Read alone
 // does not tell while the library does not read: it stops when the process does not
-// take its input.
+// take its input. When more input waits than the kernel buffers, even the kernel learns
+// of the end only when it gives up sending the rest, minutes later.
 func (c *conn) watch(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

@@ -1,14 +1,16 @@
 package streaming
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"testing"
@@ -131,41 +133,51 @@ func testLogger(t *testing.T) *slog.Logger {
 // client is the client's side of an exec or attach over SPDY.
 type client struct {
 	t                     *testing.T
-	conn                  httpstream.Connection
+	conn                  spdyConn
 	stdin, stdout, stderr httpstream.Stream
 	status, resize        httpstream.Stream
 }
 
-func dialSPDY(t *testing.T, target string, protocol string) httpstream.Connection {
-	t.Helper()
-	conn, err := trySPDY(t, target, protocol)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn
+// spdyConn is a client's connection, with the socket beneath.
+type spdyConn struct {
+	httpstream.Connection
+	socket net.Conn
 }
 
-func trySPDY(t *testing.T, target string, protocol string) (httpstream.Connection, error) {
+// dialSPDY upgrades a connection to a URL.
+func dialSPDY(t *testing.T, target string, protocol string) spdyConn {
 	t.Helper()
-	rt, err := spdy.NewRoundTripperWithProxy(clientTLS, func(*http.Request) (*url.URL, error) { return nil, nil })
-	if err != nil {
-		t.Fatal(err)
-	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, target, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set(httpstream.HeaderConnection, httpstream.HeaderUpgrade)
+	req.Header.Set(httpstream.HeaderUpgrade, spdy.HeaderSpdy31)
 	req.Header.Set(httpstream.HeaderProtocolVersion, protocol)
-	resp, err := rt.RoundTrip(req)
+	socket, err := net.Dial("tcp", req.URL.Host)
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	conn, err := rt.NewConnection(resp)
+	if req.URL.Scheme == "https" {
+		socket = tls.Client(socket, clientTLS)
+	}
+	t.Cleanup(func() { socket.Close() })
+	if err := req.Write(socket); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(socket), req) // the server waits for streams
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get(httpstream.HeaderProtocolVersion) != protocol {
+		t.Fatalf("upgrade: %s, %v", resp.Status, resp.Header)
+	}
+	conn, err := spdy.NewClientConnection(socket)
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return conn, nil
+	return spdyConn{conn, socket}
 }
 
 func dialExec(t *testing.T, target string, q Request) *client {

@@ -100,9 +100,9 @@ func TestAttach(t *testing.T) {
 }
 
 func TestExec_ClientGoesAway(t *testing.T) {
-	// 200 frames are more than the library queues, so its reader hangs at the process, and
-	// fewer than the kernel takes, so that Write returns.
-	for _, frames := range []int{0, 200} {
+	// 80 frames are more than the library queues, so its reader hangs at the process, and
+	// fewer than the kernel takes, so that the client's end arrives.
+	for _, frames := range []int{0, 80} {
 		t.Run(fmt.Sprintf("unread_%d", frames), func(t *testing.T) {
 			f := newFakeExecutor()
 			s := start(t, Config{}, f)
@@ -114,7 +114,7 @@ func TestExec_ClientGoesAway(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c.conn.Close()
+			c.conn.socket.Close() // as the kernel does when the client is killed
 			select {
 			case <-f.ended:
 			case <-time.After(10 * time.Second):
@@ -134,7 +134,7 @@ func forwardURL(t *testing.T, s *Server, ports ...int32) string {
 }
 
 // openPort opens a forwarded connection as kubectl does.
-func openPort(t *testing.T, conn httpstream.Connection, id, port string) (data, errs httpstream.Stream) {
+func openPort(t *testing.T, conn spdyConn, id, port string) (data, errs httpstream.Stream) {
 	t.Helper()
 	h := http.Header{"Streamtype": {"error"}, "Port": {port}, "Requestid": {id}}
 	errs, err := conn.CreateStream(h)
