@@ -1,0 +1,224 @@
+package config
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"sync"
+	"time"
+)
+
+// DefaultPath is where the daemon looks when no path is given.
+const DefaultPath = "/etc/porthole/config.toml"
+
+// Version is the version of the format that this build reads.
+const Version = 1
+
+//go:embed default.toml
+var defaultText string
+
+// DefaultText is the commented default configuration.
+func DefaultText() string { return defaultText }
+
+// Config is the daemon's configuration; default.toml says what each key means.
+type Config struct {
+	Version   int64              `toml:"version" json:"version"`
+	Root      string             `toml:"root" json:"root"`
+	State     string             `toml:"state" json:"state"`
+	Log       Log                `toml:"log" json:"log"`
+	GRPC      GRPC               `toml:"grpc" json:"grpc"`
+	Streaming Streaming          `toml:"streaming" json:"streaming"`
+	Metrics   Metrics            `toml:"metrics" json:"metrics"`
+	Images    Images             `toml:"images" json:"images"`
+	Network   Network            `toml:"network" json:"network"`
+	VM        VM                 `toml:"vm" json:"vm"`
+	Handlers  map[string]Handler `toml:"handlers" json:"handlers"`
+}
+
+// Log is [log].
+type Log struct {
+	Level  slog.Level `toml:"level" json:"level"`
+	Format string     `toml:"format" json:"format"`
+}
+
+// GRPC is [grpc].
+type GRPC struct {
+	Socket string `toml:"socket" json:"socket"`
+	GID    int64  `toml:"gid" json:"gid"`
+	Mode   Mode   `toml:"mode" json:"mode"`
+}
+
+// Streaming is [streaming].
+type Streaming struct {
+	Address     string   `toml:"address" json:"address"`
+	CertFile    string   `toml:"cert_file" json:"cert_file"`
+	KeyFile     string   `toml:"key_file" json:"key_file"`
+	IdleTimeout Duration `toml:"idle_timeout" json:"idle_timeout"`
+}
+
+// Metrics is [metrics].
+type Metrics struct {
+	Address string `toml:"address" json:"address"`
+}
+
+// Images is [images].
+type Images struct {
+	RegistryConfigDir string   `toml:"registry_config_dir" json:"registry_config_dir"`
+	DockerConfig      string   `toml:"docker_config" json:"docker_config"`
+	Pinned            []string `toml:"pinned" json:"pinned"`
+	MaxDownloads      int64    `toml:"max_downloads" json:"max_downloads"`
+	MaxConversions    int64    `toml:"max_conversions" json:"max_conversions"`
+	StallTimeout      Duration `toml:"stall_timeout" json:"stall_timeout"`
+}
+
+// Network is [network].
+type Network struct {
+	ConfDir    string   `toml:"conf_dir" json:"conf_dir"`
+	PluginDirs []string `toml:"plugin_dirs" json:"plugin_dirs"`
+}
+
+// VM is [vm].
+type VM struct {
+	Driver       string   `toml:"driver" json:"driver"`
+	QEMU         string   `toml:"qemu" json:"qemu"`
+	Accel        string   `toml:"accel" json:"accel"`
+	UID          int64    `toml:"uid" json:"uid"`
+	GID          int64    `toml:"gid" json:"gid"`
+	Bundle       string   `toml:"bundle" json:"bundle"`
+	ExtraCmdline string   `toml:"extra_cmdline" json:"extra_cmdline"`
+	StartTimeout Duration `toml:"start_timeout" json:"start_timeout"`
+	VCPUs        int64    `toml:"vcpus" json:"vcpus"`
+	Memory       Size     `toml:"memory" json:"memory"`
+	Overhead     Size     `toml:"overhead" json:"overhead"`
+	MaxVCPUs     int64    `toml:"max_vcpus" json:"max_vcpus"`
+	MaxMemory    Size     `toml:"max_memory" json:"max_memory"`
+	Scratch      Size     `toml:"scratch" json:"scratch"`
+	Shm          Size     `toml:"shm" json:"shm"`
+}
+
+// Handler is [handlers.NAME]; nil: as in [vm].
+type Handler struct {
+	VCPUs     *int64 `toml:"vcpus" json:"vcpus,omitempty"`
+	Memory    *Size  `toml:"memory" json:"memory,omitempty"`
+	Overhead  *Size  `toml:"overhead" json:"overhead,omitempty"`
+	MaxVCPUs  *int64 `toml:"max_vcpus" json:"max_vcpus,omitempty"`
+	MaxMemory *Size  `toml:"max_memory" json:"max_memory,omitempty"`
+	Scratch   *Size  `toml:"scratch" json:"scratch,omitempty"`
+	Shm       *Size  `toml:"shm" json:"shm,omitempty"`
+}
+
+// Over returns vm with what h sets.
+func (h Handler) Over(vm VM) VM {
+	set(&vm.VCPUs, h.VCPUs)
+	set(&vm.Memory, h.Memory)
+	set(&vm.Overhead, h.Overhead)
+	set(&vm.MaxVCPUs, h.MaxVCPUs)
+	set(&vm.MaxMemory, h.MaxMemory)
+	set(&vm.Scratch, h.Scratch)
+	set(&vm.Shm, h.Shm)
+	return vm
+}
+
+func set[T any](dst *T, v *T) {
+	if v != nil {
+		*dst = *v
+	}
+}
+
+// Default returns the built-in configuration.
+func Default() Config {
+	c := defaults()
+	c.Handlers = maps.Clone(c.Handlers)
+	return c
+}
+
+var defaults = sync.OnceValue(func() Config {
+	c, err := parse([]byte(defaultText), Config{})
+	if err != nil {
+		panic(fmt.Sprintf("default.toml: %v", err)) // a test reads it too
+	}
+	return c
+})
+
+// maxFile bounds a configuration file.
+const maxFile = 1 << 20
+
+// Load reads the file at path over the defaults. An empty path means DefaultPath, and
+// that this file need not exist. All problems in the file are in one *Error.
+func Load(path string) (Config, error) {
+	optional := path == ""
+	if optional {
+		path = DefaultPath
+	}
+	st, err := os.Stat(path)
+	if optional && errors.Is(err, fs.ErrNotExist) {
+		return Default(), nil
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	if st.Size() > maxFile {
+		return Config{}, fmt.Errorf("read configuration: %s is longer than %d bytes", path, maxFile)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := Parse(text)
+	var problems *Error
+	if errors.As(err, &problems) {
+		problems.Path = path
+	}
+	return c, err
+}
+
+// Parse reads text over the defaults; errors are *Error.
+func Parse(text []byte) (Config, error) { return parse(text, Default()) }
+
+func parse(text []byte, base Config) (Config, error) {
+	d, err := decode(text, &base)
+	if err != nil {
+		return Config{}, err
+	}
+	base.check(d)
+	if err := d.err(); err != nil {
+		return Config{}, err
+	}
+	return base, nil
+}
+
+// Duration is a time.Duration written as 1m30s.
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as 30s", b)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// Mode is the permission bits of a file, written in octal.
+type Mode fs.FileMode
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *Mode) UnmarshalText(b []byte) error {
+	var v uint32
+	if _, err := fmt.Sscanf(string(b)+"\n", "%o\n", &v); err != nil || v > 0o777 {
+		return fmt.Errorf("%q is not a mode such as 0660", b)
+	}
+	*m = Mode(v)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (m Mode) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%04o", m), nil }

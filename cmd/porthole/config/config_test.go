@@ -1,0 +1,164 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDefault_IsWhatItSays(t *testing.T) {
+	c, err := Parse([]byte(DefaultText()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Default(), c); diff != "" {
+		t.Errorf("default text over defaults (-want +got):\n%s", diff)
+	}
+	if c.VM.Memory != 256<<20 || time.Duration(c.Streaming.IdleTimeout) != 4*time.Hour || c.GRPC.Mode != 0o600 {
+		t.Errorf("defaults = %+v", c)
+	}
+}
+
+func TestDefault_SampleIsTheSame(t *testing.T) {
+	sample, err := os.ReadFile(filepath.FromSlash("../../../deploy/config/config.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(DefaultText(), string(sample)); diff != "" {
+		t.Errorf("deploy/config/config.toml is not `porthole config default` (-want +got):\n%s", diff)
+	}
+}
+
+func TestParse_Over(t *testing.T) {
+	c, err := Parse([]byte(`
+root = "/data"
+[vm]
+memory = "1GiB"
+[handlers.big]
+vcpus = 4
+[handlers.small]
+memory = "128MiB"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Root != "/data" || c.State != Default().State {
+		t.Errorf("root, state = %s, %s", c.Root, c.State)
+	}
+	if vm := c.Handlers["big"].Over(c.VM); vm.VCPUs != 4 || vm.Memory != 1<<30 {
+		t.Errorf("big = %+v", vm)
+	}
+	if vm := c.Handlers["small"].Over(c.VM); vm.VCPUs != 1 || vm.Memory != 128<<20 {
+		t.Errorf("small = %+v", vm)
+	}
+}
+
+func TestParse_NamesAllProblems(t *testing.T) {
+	_, err := Parse([]byte(`version = 2
+rot = "/data"
+root = 7
+
+[log]
+level = "loud"
+format = "xml"
+
+[metrics]
+address = "0.0.0.0:80"
+
+[vm]
+accel = "xen"
+memory = "lots"
+vcpus = "two"
+start_timeout = "soon"
+flavour = { sweet = true }
+
+[handlers.Big]
+scratch = "1KiB"
+mem = 1
+
+[network]
+plugin_dirs = ["bin", 3]
+`))
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("Parse = %v, want *Error", err)
+	}
+	var got []string
+	for _, p := range e.Problems {
+		got = append(got, p.String())
+	}
+	want := []string{
+		`line 1: version: is 2, this build reads 1`,
+		`line 2: rot: is not a key that is known here; there are grpc, handlers, images, log, metrics, network, root, state, streaming, version, vm`,
+		`line 3: root: must be a string in quotes`,
+		`line 6: log.level: slog: level string "loud": unknown name`,
+		`line 7: log.format: "xml" is not one of json, text`,
+		`line 10: metrics.address: 0.0.0.0 is not a loopback address`,
+		`line 13: vm.accel: "xen" is not one of auto, kvm, tcg`,
+		`line 14: vm.memory: "lots" is not a size such as 512MiB`,
+		`line 15: vm.vcpus: must be a whole number`,
+		`line 16: vm.start_timeout: "soon" is not a duration such as 30s`,
+		`line 17: vm.flavour: is not a key that is known here; there are accel, bundle, driver, extra_cmdline, gid, max_memory, max_vcpus, memory, overhead, qemu, scratch, shm, start_timeout, uid, vcpus`,
+		`line 19: handlers.Big: is not a name for a runtime handler: a-z, 0-9 and -, at most 63`,
+		`line 20: handlers.Big.scratch: is 1KiB, a file system needs 16MiB`,
+		`line 21: handlers.Big.mem: is not a key that is known here; there are max_memory, max_vcpus, memory, overhead, scratch, shm, vcpus`,
+		`line 24: network.plugin_dirs: entry 2 must be a string in quotes`,
+		`line 24: network.plugin_dirs: "bin" is not an absolute path`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParse_Syntax(t *testing.T) {
+	_, err := Parse([]byte("version = 1\nroot = \n"))
+	var e *Error
+	if !errors.As(err, &e) || len(e.Problems) != 1 || e.Problems[0].Line != 2 {
+		t.Errorf("Parse = %v, want a problem in line 2", err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.toml")
+	if _, err := Load(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Load(missing) = %v, want ErrNotExist", err)
+	}
+	if err := os.WriteFile(path, []byte("roots = 1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path+": line 1: roots") {
+		t.Errorf("Load = %v", err)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for _, text := range []string{"0", "1", "1023", "1KiB", "1025MiB", "8TiB"} {
+		var s Size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s.String() != text {
+			t.Errorf("%s comes back as %s, %v", text, s, err)
+		}
+	}
+	for _, text := range []string{"", "-1", "1.5GiB", "1GB", "9999999TiB", "MiB"} {
+		var s Size
+		if err := s.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is taken for %d", text, s)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(DefaultText()))
+	f.Add([]byte("[handlers.a]\nvcpus = 3\n[vm]\nmemory=\"1GiB\""))
+	f.Add([]byte("vm = { accel = \"kvm\", x = { y = 1 } }\n[[handlers]]\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := Parse(text)
+		if err == nil && c.Version != Version {
+			t.Errorf("version %d is taken", c.Version)
+		}
+	})
+}
