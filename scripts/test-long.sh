@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# What takes too long for each run. Prints a line per suite; docs/testing.md records the last run.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export PORTHOLE_TEST_STRICT=1 PORTHOLE_LONG=1 PORTHOLE_SUITES=${PORTHOLE_SUITES:-$(mktemp)}
+fuzztime=${FUZZTIME:-60s}
+failed=0
+
+suite() { scripts/suite.sh "$@" || failed=1; }
+
+suite build 900 make --no-print-directory build guest tools
+suite small-kernel 5400 make --no-print-directory guest KERNEL=small
+suite e2e-debian 1200 make --no-print-directory e2e
+suite e2e-small 1200 make --no-print-directory e2e KERNEL=small
+export PORTHOLE_GUEST=$PWD/out/guest-debian
+suite boots-under-load 3600 go test -count=1 -timeout 55m -run 'Boots' ./sandbox/qemuvm
+# Every fuzz target for a while; `go test -fuzz` takes one target of one package at a time.
+while read -r pkg; do
+  for target in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do
+    suite "fuzz-$(basename "$pkg")-$target" 600 go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" "$pkg"
+  done
+done < <(go list ./...)
+cat "$PORTHOLE_SUITES"
+exit "$failed"
