@@ -108,7 +108,7 @@ func (n *Node) SetNetworkReady(err error) {
 	n.ready = err
 }
 
-// Calls returns the calls since the last TakeCalls, such as "Launch", in order, and forgets them.
+// TakeCalls returns the calls since the last TakeCalls, such as "Launch", in order, and forgets them.
 func (n *Node) TakeCalls() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
