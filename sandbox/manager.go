@@ -179,6 +179,9 @@ func (m *Manager) Pods(_ context.Context, f PodFilter) ([]Pod, error) {
 	} else {
 		from = m.allPods()
 	}
+	slices.SortFunc(from, func(a, b *pod) int {
+		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
+	})
 	out := make([]Pod, 0, len(from))
 	for _, p := range from {
 		if !p.visible() || !hasLabels(p.config.Labels, f.Labels) {
@@ -188,9 +191,6 @@ func (m *Manager) Pods(_ context.Context, f PodFilter) ([]Pod, error) {
 			out = append(out, v)
 		}
 	}
-	slices.SortFunc(out, func(a, b Pod) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-	})
 	return out, nil
 }
 
@@ -238,6 +238,9 @@ func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container,
 	} else {
 		from = m.containersOf(of)
 	}
+	slices.SortFunc(from, func(a, b *container) int {
+		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
+	})
 	out := make([]Container, 0, len(from))
 	for _, c := range from {
 		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
@@ -247,9 +250,6 @@ func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container,
 			out = append(out, v)
 		}
 	}
-	slices.SortFunc(out, func(a, b Container) int {
-		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-	})
 	return out, nil
 }
 

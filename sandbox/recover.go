@@ -20,8 +20,8 @@ import (
 //	ready      ready                          resources given back: stopped, with a reason
 //	lost       VM ended: stopped              stopped
 //	stopping   stop finished: stopped         stopped
-//	stopped    VM ended: stopped              stopped
-//	removing   removal finished: forgotten    forgotten
+//	stopped    (does not happen)              stopped
+//	removing   (does not happen)              removal finished: forgotten
 //
 //	container  pod ready                      pod not ready
 //	creating   undone, forgotten              forgotten
@@ -173,7 +173,7 @@ func (m *Manager) recoverPod(ctx context.Context, p *pod) error {
 		}
 		return m.removePod(ctx, p)
 	case podRemoving:
-		if err := m.endVM(ctx, p); err != nil {
+		if err := errors.Join(m.endVM(ctx, p), m.finishContainers(ctx, p, "")); err != nil {
 			return err
 		}
 		return m.removePod(ctx, p)

@@ -1,0 +1,194 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestParseSignal(t *testing.T) {
+	for in, want := range map[string]int{
+		"": 15, "SIGTERM": 15, "TERM": 15, "term": 15, "sigterm": 15, "15": 15, "9": 9, "SIGKILL": 9, "64": 64,
+		"SIGRTMIN": 34, "RTMIN+3": 37, "SIGRTMIN+3": 37, "SIGRTMINPLUS15": 49, "SIGRTMAX": 64, "RTMAX-2": 62, "SIGRTMAXMINUS14": 50,
+	} {
+		if got, err := parseSignal(in); err != nil || got != want {
+			t.Errorf("parseSignal(%q) = %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"0", "-1", "65", "SIG", "SIGFOO", "RTMIN+31", "RTMIN-1", "RTMAX-31", "RTMIN+", "RTMIN+999", "TERM ", "1e1"} {
+		if got, err := parseSignal(in); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("parseSignal(%q) = %d, %v; want InvalidArgument", in, got, err)
+		}
+	}
+}
+
+func FuzzParseSignal(f *testing.F) {
+	for _, s := range []string{"", "SIGTERM", "15", "SIGRTMIN+3", "SIGRTMAXMINUS2", "-1", "99999999999999999999"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := parseSignal(s)
+		if err == nil && (n < 1 || n > sigRTMax) || err != nil && !errdefs.IsInvalidArgument(err) {
+			t.Fatalf("parseSignal(%q) = %d, %v", s, n, err)
+		}
+	})
+}
+
+func FuzzRecords(f *testing.F) {
+	id := strings.Repeat("0", 32)
+	for _, r := range []any{
+		podRecord{Version: 1, ID: id, State: "ready", Config: PodConfig{Name: "p"}, Network: &NetworkResult{IPs: []string{"10.0.0.1"}}},
+		containerRecord{Version: 1, ID: id, PodID: id, State: "running", StopSignal: "SIGTERM"},
+		podRecord{Version: 2, ID: id, State: "flying"},
+		map[string]any{"version": 1, "id": "../../etc", "state": "ready"},
+	} {
+		data, err := json.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("{"))
+	f.Add([]byte("null"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if p, err := decodePodRecord(data); err == nil {
+			if !validID(p.ID) || p.Version != recordVersion {
+				t.Fatalf("took pod record %+v", p)
+			}
+			if _, err := json.Marshal(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c, err := decodeContainerRecord(data); err == nil && (!validID(c.ID) || !validID(c.PodID) || c.Version != recordVersion) {
+			t.Fatalf("took container record %+v", c)
+		}
+	})
+}
+
+func TestRecordRoundTrip(t *testing.T) {
+	s, err := openStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	uid := int64(0)
+	p := podRecord{
+		Version: 1, ID: newID(), State: "ready", CreatedAt: at, Reason: "r",
+		Config:  PodConfig{Name: "p", Labels: map[string]string{"a": "b"}, Security: Security{RunAsUser: &uid}},
+		Network: &NetworkResult{Namespace: "ns", NICs: []PodNIC{{NIC: NIC{Name: "eth0"}, Routes: []Route{{Destination: "0.0.0.0/0"}}}}},
+	}
+	c := containerRecord{
+		Version: 1, ID: newID(), PodID: p.ID, State: "exited", CreatedAt: at, StartedAt: at.Add(1), FinishedAt: at.Add(2),
+		ExitCode: 3, Reason: "Error", Message: "m", StopSignal: "SIGTERM", Config: ContainerConfig{Name: "c"},
+		User: ResolvedUser{UID: 1, AdditionalGIDs: []uint32{2}},
+	}
+	if err := errors.Join(s.makePodDir(p.ID), s.savePod(p), s.saveContainer(c)); err != nil {
+		t.Fatal(err)
+	}
+	pods, broken, err := s.load()
+	if err != nil || len(broken) != 0 || len(pods) != 1 {
+		t.Fatalf("load = %v, %v, %v", pods, broken, err)
+	}
+	if diff := cmp.Diff(stored{pod: p, containers: []containerRecord{c}}, pods[0], cmp.AllowUnexported(stored{}, brokenRecord{})); diff != "" {
+		t.Errorf("load (-want +got):\n%s", diff)
+	}
+}
+
+func TestTransitions(t *testing.T) {
+	var b bytes.Buffer
+	for from := podMaking; from <= podRemoving; from++ {
+		for e := podMade; e <= podRecovered; e++ {
+			if to, err := step(podTransitions, from, e); err == nil {
+				fmt.Fprintf(&b, "pod %s %s %s\n", from, e, to)
+			} else if !errdefs.IsFailedPrecondition(err) {
+				t.Errorf("step(%s, %s) = %v, want FailedPrecondition", from, e, err)
+			}
+		}
+	}
+	for from := containerCreating; from <= containerRemoving; from++ {
+		for e := containerMade; e <= containerRemove; e++ {
+			if to, err := step(containerTransitions, from, e); err == nil {
+				fmt.Fprintf(&b, "container %s %s %s\n", from, e, to)
+			}
+		}
+	}
+	golden := filepath.Join("testdata", "transitions.golden")
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(golden, b.Bytes(), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("transitions (-want +got):\n%s", diff)
+	}
+}
+
+func TestResolvConf(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	stub := write("stub", "nameserver 127.0.0.53\nsearch a\n")
+	host := write("host", "# c\nsearch x y\nnameserver 127.0.0.1\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::1\noptions edns0\nnonsense\n")
+	cni := NetworkResult{DNSServers: []string{"10.0.0.1"}, DNSSearch: []string{"cni"}}
+	for name, tt := range map[string]struct {
+		asked DNS
+		files []string
+		want  string
+	}{
+		"asked":        {DNS{Servers: []string{"1.1.1.1"}}, []string{host}, "nameserver 1.1.1.1\n"},
+		"host":         {DNS{}, []string{host}, "search x y\nnameserver 192.0.2.1\nnameserver 2001:db8::1\noptions edns0\n"},
+		"after-stub":   {DNS{}, []string{stub, host}, "search x y\nnameserver 192.0.2.1\nnameserver 2001:db8::1\noptions edns0\n"},
+		"only-stub":    {DNS{}, []string{stub}, "search cni\nnameserver 10.0.0.1\n"},
+		"missing-file": {DNS{}, []string{filepath.Join(dir, "no")}, "search cni\nnameserver 10.0.0.1\n"},
+	} {
+		if got := resolvConf(tt.asked, tt.files, cni); got != tt.want {
+			t.Errorf("%s: resolvConf = %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestHandlerSize(t *testing.T) {
+	h := Handler{VCPUs: 1, MemoryMiB: 256, MaxVCPUs: 4, MaxMemoryMiB: 2048, ScratchBytes: mib}
+	for name, tt := range map[string]struct {
+		r      Resources
+		vcpus  int
+		memory int
+	}{
+		"none":       {Resources{}, 1, 256},
+		"small":      {Resources{MemoryLimit: 1, CPUQuota: 1000}, 1, 256},
+		"exact":      {Resources{MemoryLimit: 192 * mib, CPUQuota: 100_000}, 1, 256},
+		"one-more":   {Resources{MemoryLimit: 192*mib + 1, CPUQuota: 100_001}, 2, 320},
+		"period":     {Resources{CPUQuota: 100_000, CPUPeriod: 50_000}, 2, 256},
+		"capped":     {Resources{CPUQuota: 10_000_000}, 4, 256},
+		"no-cpu-cap": {Resources{CPUQuota: -1}, 1, 256},
+	} {
+		vcpus, memory, err := h.size(tt.r)
+		if err != nil || vcpus != tt.vcpus || memory != tt.memory {
+			t.Errorf("%s: size = %d, %d, %v; want %d, %d", name, vcpus, memory, err, tt.vcpus, tt.memory)
+		}
+	}
+	if _, _, err := h.size(Resources{MemoryLimit: 4096 * mib}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("size beyond the bound = %v, want InvalidArgument", err)
+	}
+}
