@@ -23,12 +23,14 @@ type Exit struct {
 
 // Process is a child whose exit was asked for.
 type Process struct {
-	PID int
-
+	pid    int
 	reaper *Reaper
 	done   chan struct{}
 	exit   Exit // set before done is closed
 }
+
+// PID is the process's id in the agent's PID namespace.
+func (p *Process) PID() int { return p.pid }
 
 // Done is closed when the process has exited.
 func (p *Process) Done() <-chan struct{} { return p.done }
@@ -43,11 +45,11 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	defer p.reaper.mu.Unlock()
 	select {
 	case <-p.done:
-		return fmt.Errorf("process %d has exited: %w", p.PID, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("process %d has exited: %w", p.pid, errdefs.ErrFailedPrecondition)
 	default:
 	}
-	if err := unix.Kill(p.PID, sig); err != nil {
-		return fmt.Errorf("signal process %d: %w", p.PID, err)
+	if err := unix.Kill(p.pid, sig); err != nil {
+		return fmt.Errorf("signal process %d: %w", p.pid, err)
 	}
 	return nil
 }
@@ -123,7 +125,7 @@ func (r *Reaper) Open() Window {
 func (w Window) Claim(pid int) *Process {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
-	p := &Process{PID: pid, reaper: w.r, done: make(chan struct{})}
+	p := &Process{pid: pid, reaper: w.r, done: make(chan struct{})}
 	if e, ok := w.r.kept[pid]; ok {
 		delete(w.r.kept, pid)
 		p.exit = e

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -61,15 +62,36 @@ func TestWindow_OrphanGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.RunChild(t.Context(), "/bin/sh", sh("(exit 9) & echo $!"), &os.ProcAttr{Files: []*os.File{nil, pw}}); err != nil {
+	hold, release, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The orphan outlives its parent, as the shell would wait for it else.
+	_, err = r.RunChild(t.Context(), "/bin/sh", sh("(read x; exit 9) <&3 & echo $!"), &os.ProcAttr{Files: []*os.File{nil, pw, nil, hold}})
+	if err != nil {
 		t.Fatal(err)
 	}
 	pw.Close()
+	hold.Close()
 	b := make([]byte, 32)
 	n, _ := pr.Read(b)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
 	if err != nil {
 		t.Fatal(err)
+	}
+	release.Close()
+	for deadline := time.After(20 * time.Second); ; {
+		r.mu.Lock()
+		_, gone := r.kept[pid]
+		r.mu.Unlock()
+		if gone {
+			break
+		}
+		select {
+		case <-deadline:
+			t.Fatal("the orphan was not reaped")
+		case <-time.After(time.Millisecond):
+		}
 	}
 	p := w.Claim(pid)
 	w.Close()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -71,21 +72,34 @@ func ServeMux(ctx context.Context, rw io.ReadWriteCloser, h Handler) error {
 // it sends is thrown away until it ends its direction too.
 type muxConn struct {
 	*yamux.Stream
-	once sync.Once
+	closed  atomic.Bool
+	reading sync.Mutex // held by a Read in flight
+}
+
+func (c *muxConn) Read(b []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	return c.Stream.Read(b)
 }
 
 func (c *muxConn) CloseWrite() error { return c.Stream.Close() }
 
 func (c *muxConn) Close() error {
 	err := c.Stream.Close()
-	c.once.Do(func() {
-		c.Stream.SetReadDeadline(time.Now()) // wakes a reader
-		go func() {
-			// Ends when the host ends its direction or the session ends, which waits for
-			// nobody: this goroutine holds nothing but the stream.
-			c.Stream.SetReadDeadline(time.Time{})
-			io.Copy(io.Discard, struct{ io.Reader }{c.Stream})
-		}()
-	})
+	if c.closed.Swap(true) {
+		return err
+	}
+	// The goroutine ends when the host ends its direction, or the session ends. Nobody
+	// waits for it: it holds nothing but the stream.
+	go func() {
+		c.Stream.SetReadDeadline(time.Unix(1, 0)) // wakes a Read in flight
+		c.reading.Lock()
+		defer c.reading.Unlock()
+		c.Stream.SetReadDeadline(time.Time{})
+		io.Copy(io.Discard, struct{ io.Reader }{c.Stream})
+	}()
 	return err
 }

@@ -90,7 +90,9 @@ func TestServeMux_HandlersEndWithSession(t *testing.T) {
 func TestServeMux_Garbage(t *testing.T) {
 	host, guest := net.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- ServeMux(context.Background(), guest, func(_ context.Context, _ uint32, c Conn) { c.Close() }) }()
+	go func() {
+		done <- ServeMux(context.Background(), guest, func(_ context.Context, _ uint32, c Conn) { c.Close() })
+	}()
 	go io.Copy(io.Discard, host)
 	host.Write([]byte("this is not a yamux header"))
 	if err := <-done; err == nil {

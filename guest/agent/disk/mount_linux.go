@@ -1,0 +1,94 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// busyWait is how long Unmount waits for the last user of a mount.
+const busyWait = 2 * time.Second
+
+func mountExt4(dev, target string, flags uintptr, data string) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	if err := unix.Mount(dev, target, "ext4", flags, data); err != nil {
+		os.Remove(target)
+		return fmt.Errorf("mount %s on %s: %w", dev, target, err)
+	}
+	return nil
+}
+
+// MountOverlay stacks layers, bottom first, below a writable upper folder. All folders
+// but target's must be there.
+func (d *Disks) MountOverlay(target string, layers []string, upper, work string) error {
+	var b strings.Builder
+	b.WriteString("lowerdir=")
+	for i := len(layers) - 1; i >= 0; i-- { // overlayfs names the top first
+		b.WriteString(layers[i])
+		if i > 0 {
+			b.WriteByte(':')
+		}
+	}
+	// volatile: what is synced here would not outlive the VM anyhow.
+	fmt.Fprintf(&b, ",upperdir=%s,workdir=%s,volatile", upper, work)
+	if b.Len() >= os.Getpagesize() {
+		return fmt.Errorf("overlay of %d layers: options of %d bytes are too long: %w", len(layers), b.Len(), errdefs.ErrResourceExhausted)
+	}
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	if err := unix.Mount("overlay", target, "overlay", 0, b.String()); err != nil {
+		os.Remove(target)
+		return fmt.Errorf("mount overlay of %d layers: %w", len(layers), err)
+	}
+	return nil
+}
+
+// MountShm mounts the memory that a pod's containers share at /dev/shm.
+func (d *Disks) MountShm(target string, size uint64) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	if err := unix.Mount("shm", target, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fmt.Sprintf("mode=1777,size=%d", size)); err != nil {
+		os.Remove(target)
+		return fmt.Errorf("mount shm of %d bytes: %w", size, err)
+	}
+	return nil
+}
+
+// Unmount unmounts target and removes the mount point. It waits shortly for users, such
+// as a container that is starting and holds a copy of every mount, and then detaches the
+// mount. A target that is not mounted, or not there, is not an error.
+func (d *Disks) Unmount(ctx context.Context, target string) error {
+	retry := time.NewTicker(5 * time.Millisecond)
+	defer retry.Stop()
+	deadline := time.Now().Add(busyWait)
+	err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
+	for errors.Is(err, unix.EBUSY) {
+		flags := unix.UMOUNT_NOFOLLOW
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			flags |= unix.MNT_DETACH
+		}
+		if time.Now().After(deadline) {
+			flags |= unix.MNT_DETACH
+		}
+		err = unix.Unmount(target, flags)
+	}
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount %s: %w", target, err)
+	}
+	if err := os.Remove(target); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove mount point: %w", err)
+	}
+	return nil
+}

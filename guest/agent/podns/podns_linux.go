@@ -1,0 +1,108 @@
+package podns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/guest/agent/reap"
+)
+
+// Namespaces makes pods' namespaces with a pause program.
+type Namespaces struct {
+	Pause  string       // path of the pause program
+	Reaper *reap.Reaper // waits for it
+}
+
+// Start makes a pod's network, IPC, UTS and PID namespaces and returns the process
+// that holds them. Killing it ends them, and all processes in the PID namespace.
+func (n *Namespaces) Start() (*reap.Process, error) {
+	p, err := n.Reaper.Start(n.Pause, []string{"pause"}, &os.ProcAttr{
+		Dir: "/",
+		Env: []string{},
+		Sys: &syscall.SysProcAttr{
+			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWPID,
+			Setsid:     true,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", n.Pause, err)
+	}
+	return p, nil
+}
+
+// Path returns the path of a namespace ("net", "pid" …) that process pid holds.
+func Path(pid int, ns string) string {
+	return filepath.Join("/proc", strconv.Itoa(pid), "ns", ns)
+}
+
+// SetNames sets the host name and the sysctls of the pod that pid holds. The sysctls
+// must be namespaced ones.
+func (n *Namespaces) SetNames(pid int, hostname string, sysctls map[string]string) error {
+	return within(pid, []string{"net", "ipc", "uts"}, func() error {
+		if err := unix.Sethostname([]byte(hostname)); err != nil {
+			return fmt.Errorf("set hostname %q: %w", hostname, err)
+		}
+		for name, value := range sysctls {
+			path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
+			if err := os.WriteFile(path, []byte(value), 0); err != nil {
+				return fmt.Errorf("set sysctl %s to %q: %w", name, value, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Dial connects to a TCP port on the loopback of the pod that pid holds, IPv4 first.
+func (n *Namespaces) Dial(ctx context.Context, pid int, port uint16) (*net.TCPConn, error) {
+	var c net.Conn
+	err := within(pid, []string{"net"}, func() error {
+		var d net.Dialer
+		var errs []error
+		for _, host := range []string{"127.0.0.1", "::1"} {
+			conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+			if err == nil {
+				c = conn
+				return nil
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+// within runs f on a thread that has joined namespaces of pid, and ends the thread.
+func within(pid int, namespaces []string, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		done <- func() error {
+			for _, ns := range namespaces {
+				fd, err := unix.Open(Path(pid, ns), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+				if err != nil {
+					return fmt.Errorf("open %s namespace of process %d: %w", ns, pid, err)
+				}
+				err = unix.Setns(fd, 0)
+				unix.Close(fd)
+				if err != nil {
+					return fmt.Errorf("join %s namespace of process %d: %w", ns, pid, err)
+				}
+			}
+			return f()
+		}()
+	}()
+	return <-done
+}
