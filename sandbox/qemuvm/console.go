@@ -47,8 +47,17 @@ func (r *ring) Bytes() []byte {
 	return bytes.Clone(r.buf[max(0, len(r.buf)-r.size):])
 }
 
-// consoleTail is the end of a console as errors tell it.
+// panicMark begins the line in which a Linux kernel says why it panicked.
+const panicMark = "Kernel panic - "
+
+// consoleTail is the end of a console as errors tell it. After a panic it ends with the
+// kernel's reason: what led there comes before, and registers and stack after it.
 func consoleTail(b []byte) string {
+	if i := bytes.Index(b, []byte(panicMark)); i >= 0 {
+		if j := bytes.IndexByte(b[i:], '\n'); j >= 0 {
+			b = b[:i+j]
+		}
+	}
 	lines := tame.Tail(b, tailLines, tailColumns)
 	if len(lines) == 0 {
 		return "console: nothing was written to it"
@@ -56,9 +65,9 @@ func consoleTail(b []byte) string {
 	return "console:\n  " + strings.Join(lines, "\n  ")
 }
 
-// panicLine finds the line in which a Linux kernel says why it panicked.
+// panicLine finds the kernel's reason for a panic; "" when there was none.
 func panicLine(b []byte) string {
-	i := bytes.LastIndex(b, []byte("Kernel panic - "))
+	i := bytes.Index(b, []byte(panicMark))
 	if i < 0 {
 		return ""
 	}

@@ -48,7 +48,9 @@ func run() error {
 	switch {
 	case strings.Contains(string(mode), "testguest=hang"):
 		fmt.Println("testguest: hanging as asked")
-		select {}
+		for {
+			time.Sleep(time.Hour)
+		}
 	case strings.Contains(string(mode), "testguest=exit"):
 		return errors.New("leaving as asked")
 	}

@@ -1,0 +1,133 @@
+package qemuvm
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write golden files")
+
+func TestMachine_Args(t *testing.T) {
+	fds := func(m machine) machine {
+		m.kernelFD, m.initrdFD, m.qmpFD, m.consoleFD, m.muxFD, m.tapFD = 3, 4, 5, 6, 7, 8
+		return m
+	}
+	for _, tc := range []struct {
+		name string
+		m    machine
+	}{
+		{"tcg", fds(machine{accel: TCG, vcpus: 1, memoryMiB: 256, commandLine: "quiet panic=-1 reboot=t", tscKHz: 2596130})},
+		{"kvm", fds(machine{accel: KVM, vcpus: 4, memoryMiB: 2048, tscKHz: 2596130})},
+		{"no_tsc", fds(machine{accel: TCG, vcpus: 1, memoryMiB: 256})},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := strings.Join(tc.m.args(), "\n") + "\n"
+			golden := filepath.Join("testdata", "args_"+tc.name+".golden")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("args differ from %s (-want +got):\n%s", golden, diff)
+			}
+		})
+	}
+}
+
+func TestTSCKHz(t *testing.T) {
+	for _, tc := range []struct {
+		name, in string
+		want     int
+		fails    bool
+	}{
+		{"amd", "processor\t: 0\ncpu MHz\t\t: 1496.1\nbogomips\t: 5192.26\n", 2596130, false},
+		{"first_of_two", "bogomips\t: 4000.00\nbogomips\t: 6000.00\n", 2000000, false},
+		{"none", "processor\t: 0\n", 0, true},
+		{"zero", "bogomips\t: 0.00\n", 0, true},
+		{"words", "bogomips\t: many\n", 0, true},
+		{"empty", "", 0, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := tscKHz(strings.NewReader(tc.in))
+			if got != tc.want || (err != nil) != tc.fails {
+				t.Errorf("tscKHz() = %d, %v, want %d, failure %v", got, err, tc.want, tc.fails)
+			}
+		})
+	}
+}
+
+func TestRing(t *testing.T) {
+	r := newRing(8)
+	for _, tc := range []struct{ write, want string }{
+		{"", ""}, {"abc", "abc"}, {"defgh", "abcdefgh"}, {"i", "bcdefghi"},
+		{"0123456789", "23456789"}, {"ab", "456789ab"}, {"cdefghi", "bcdefghi"},
+	} {
+		if n, err := r.Write([]byte(tc.write)); n != len(tc.write) || err != nil {
+			t.Fatalf("Write(%q) = %d, %v", tc.write, n, err)
+		}
+		if got := string(r.Bytes()); got != tc.want {
+			t.Errorf("after %q: %q, want %q", tc.write, got, tc.want)
+		}
+	}
+}
+
+func TestConsoleTail(t *testing.T) {
+	in := "init: bad disk\r\n[ 1.0] Kernel panic - not syncing: Attempted to kill init!\r\n[ 1.1] CPU: 0\r\n[ 1.2] stack\r\n"
+	want := "console:\n  init: bad disk\n  [ 1.0] Kernel panic - not syncing: Attempted to kill init!"
+	if got := consoleTail([]byte(in)); got != want {
+		t.Errorf("consoleTail() = %q, want %q", got, want)
+	}
+	if got, want := panicLine([]byte(in)), "Kernel panic - not syncing: Attempted to kill init!"; got != want {
+		t.Errorf("panicLine() = %q, want %q", got, want)
+	}
+	if got := consoleTail(nil); !strings.Contains(got, "nothing") {
+		t.Errorf("consoleTail(nil) = %q", got)
+	}
+}
+
+func TestNew_Refuses(t *testing.T) {
+	good := Config{Accel: TCG, UID: 1, GID: 1}
+	if _, err := New(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Config){
+		"root":       func(c *Config) { c.UID = 0 },
+		"root_group": func(c *Config) { c.GID = 0 },
+		"auto":       func(c *Config) { c.Accel = "auto" },
+		"relative":   func(c *Config) { c.Binary = "qemu" },
+	} {
+		c := good
+		change(&c)
+		if _, err := New(c); err == nil {
+			t.Errorf("%s: New() took it", name)
+		}
+	}
+}
+
+func TestParseVersion(t *testing.T) {
+	for _, tc := range []struct {
+		in           string
+		major, minor int
+		fails        bool
+	}{
+		{"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", 7, 2, false},
+		{"QEMU emulator version 10.1", 10, 1, false},
+		{"QEMU emulator version 8.0rc1", 8, 0, true}, // "0rc1" is not a number
+		{"something else", 0, 0, true},
+	} {
+		major, minor, err := parseVersion(tc.in)
+		if (err != nil) != tc.fails || (!tc.fails && (major != tc.major || minor != tc.minor)) {
+			t.Errorf("parseVersion(%q) = %d, %d, %v", tc.in, major, minor, err)
+		}
+	}
+}
