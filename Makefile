@@ -10,8 +10,7 @@ export CGO_ENABLED ?= 0
 OUT := $(CURDIR)/out
 BIN := $(OUT)/bin
 KERNEL ?= debian
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X github.com/porthole-run/porthole/internal/version.Version=$(VERSION)
+LDFLAGS := -s -w
 GOBUILD := go build -trimpath -ldflags "$(LDFLAGS)"
 SUITE := scripts/suite.sh
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
