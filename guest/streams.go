@@ -56,7 +56,10 @@ func (c *Client) OpenStreams(ctx context.Context, cfg StreamsConfig) (*Streams, 
 func (s *Streams) Close() {
 	for _, c := range []net.Conn{s.Stdin, s.Stdout, s.Stderr} {
 		if c != nil {
-			c.Close() // nothing is lost: who closes wants no more of it
+			// The deadline wakes readers of a mux that leaves the other half open; nothing
+			// is lost, since who closes wants no more of it.
+			c.SetDeadline(time.Unix(1, 0))
+			c.Close()
 		}
 	}
 }

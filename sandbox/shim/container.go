@@ -1,0 +1,366 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/sandbox"
+)
+
+// exitUnknown is the code of a container whose guest told nonsense about its end.
+const exitUnknown = 255
+
+// container is one container in the VM, with what teardown has to take back.
+type container struct {
+	id, podID           string // immutable
+	stdinOnce, terminal bool   // immutable
+
+	lock    lock // orders the calls that change it; guards what is up to the blank line
+	inGuest bool // the guest was asked to make it
+	made    bool // and has made it
+	layers  []sandbox.Layer
+	log     Log
+	streams *guest.Streams
+	stop    context.CancelFunc // ends the goroutine that waits for the exit
+
+	stdin          *input        // immutable once the container is made; nil: none
+	stdout, stderr *output       // as stdin
+	exited         chan struct{} // closed when exit is set
+	gone           chan struct{} // closed when the container is removed
+	wg             sync.WaitGroup
+
+	mu        sync.Mutex // guards the rest
+	started   bool
+	startedAt time.Time
+	exit      *sandbox.Exit
+}
+
+// CreateContainer implements sandbox.Shim's.
+func (s *Server) CreateContainer(ctx context.Context, r sandbox.ContainerSetup) (sandbox.ContainerCreated, error) {
+	created, err := s.createContainer(ctx, r)
+	if err != nil {
+		return created, fmt.Errorf("create container %s: %w", r.ContainerID, err)
+	}
+	return created, nil
+}
+
+func (s *Server) createContainer(ctx context.Context, r sandbox.ContainerSetup) (none sandbox.ContainerCreated, err error) {
+	if err := checkID("container", r.ContainerID); err != nil {
+		return none, err
+	}
+	if len(r.Layers) == 0 {
+		return none, fmt.Errorf("no layers: %w", errdefs.ErrInvalidArgument)
+	}
+	p, err := s.pod(r.PodID)
+	if err != nil {
+		return none, err
+	}
+	c := &container{
+		id: r.ContainerID, podID: r.PodID, stdinOnce: r.StdinOnce, terminal: r.Terminal,
+		lock: newLock(), exited: make(chan struct{}), gone: make(chan struct{}),
+	}
+	if err := c.lock.acquire(ctx); err != nil {
+		return none, err
+	}
+	defer c.lock.release()
+	if err := s.register(ctx, p, c); err != nil {
+		return none, err
+	}
+	created, err := s.makeContainer(ctx, c, r)
+	if err == nil {
+		return created, nil
+	}
+	uctx, cancel := undoContext(ctx)
+	defer cancel()
+	if uerr := s.teardownContainer(uctx, c); uerr != nil {
+		// It stays known, so that RemoveContainer can finish what is left.
+		err = errors.Join(err, fmt.Errorf("undo: %w", uerr))
+	}
+	return none, err
+}
+
+// register makes the container known while its pod is not being removed.
+func (s *Server) register(ctx context.Context, p *pod, c *container) error {
+	if err := p.lock.acquire(ctx); err != nil {
+		return err
+	}
+	defer p.lock.release()
+	if !p.ready {
+		return fmt.Errorf("pod %s is not set up: %w", p.id, errdefs.ErrFailedPrecondition)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.containers[c.id] != nil {
+		return errdefs.ErrAlreadyExists
+	}
+	s.containers[c.id] = c
+	return nil
+}
+
+func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.ContainerSetup) (none sandbox.ContainerCreated, err error) {
+	layers, err := s.layers.acquire(ctx, r.Layers)
+	if err != nil {
+		return none, err
+	}
+	c.layers = r.Layers
+	c.streams, err = s.guest.OpenStreams(ctx, guest.StreamsConfig{
+		Stdin: r.Stdin, Stdout: true, Stderr: true, Terminal: r.Terminal,
+	})
+	if err != nil {
+		return none, err
+	}
+	if r.LogPath != "" && s.openLog != nil {
+		if c.log, err = s.openLog(r.LogPath, r.Terminal); err != nil {
+			return none, fmt.Errorf("open log: %w", err)
+		}
+	}
+	c.inGuest = true
+	made, err := s.guest.CreateContainer(ctx, guest.Container{
+		PodID:    r.PodID,
+		ID:       r.ContainerID,
+		Layers:   layers,
+		Spec:     r.Spec,
+		User:     guest.User(r.User),
+		Stdio:    c.streams.IDs,
+		SharePID: r.SharePID,
+	})
+	if err != nil {
+		return none, err
+	}
+	c.made = true
+	s.layers.setMounted(c.layers)
+	s.startIO(ctx, c)
+	return sandbox.ContainerCreated{PID: made.PID, User: sandbox.ResolvedUser(made.User)}, nil
+}
+
+// startIO starts the goroutines of a container: one a stream, and one that waits for the exit.
+func (s *Server) startIO(ctx context.Context, c *container) {
+	c.mu.Lock() // attach may look already
+	defer c.mu.Unlock()
+	if in := c.streams.Stdin; in != nil {
+		c.stdin = newInput(in)
+		c.wg.Go(c.stdin.run)
+	}
+	if out := c.streams.Stdout; out != nil {
+		c.stdout = newOutput(nil)
+		if c.log != nil {
+			c.stdout = newOutput(c.log.Stdout())
+		}
+		c.wg.Go(func() { c.stdout.run(out) })
+	}
+	if out := c.streams.Stderr; out != nil {
+		c.stderr = newOutput(nil)
+		if c.log != nil {
+			c.stderr = newOutput(c.log.Stderr())
+		}
+		c.wg.Go(func() { c.stderr.run(out) })
+	}
+	wctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop = cancel
+	c.wg.Go(func() { s.awaitExit(wctx, c) })
+}
+
+// awaitExit records the exit once the output that came before it is in the log.
+func (s *Server) awaitExit(ctx context.Context, c *container) {
+	got, err := s.guest.Wait(ctx, c.id, "")
+	exit := sandbox.Exit{Code: got.Code, OOMKilled: got.OOMKilled}
+	switch {
+	case ctx.Err() != nil, errdefs.IsUnavailable(err):
+		return // removed, or the VM is lost: there is no exit to tell
+	case err != nil:
+		s.log.WarnContext(ctx, "exit of container is not known", logkey.ContainerID, c.id, logkey.Error, err)
+		exit.Code, exit.At = exitUnknown, time.Now()
+	default:
+		exit.At = s.hostTime(got.At)
+	}
+	for _, o := range c.outputs() {
+		o.drain(ctx, drainLimit)
+		if err := o.logError(); err != nil {
+			s.log.WarnContext(ctx, "log of container is not complete", logkey.ContainerID, c.id, logkey.Error, err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.exit = &exit
+	close(c.exited)
+}
+
+func (c *container) outputs() []*output {
+	var out []*output
+	for _, o := range []*output{c.stdout, c.stderr} {
+		if o != nil {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// StartContainer implements sandbox.Shim's.
+func (s *Server) StartContainer(ctx context.Context, id string) (time.Time, error) {
+	c, unlock, err := s.lockContainer(ctx, id)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer unlock()
+	at, err := s.guest.StartContainer(ctx, id)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("start container %s: %w", id, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started, c.startedAt = true, s.hostTime(at)
+	return c.startedAt, nil
+}
+
+// Wait implements sandbox.Shim's.
+func (s *Server) Wait(ctx context.Context, id string) (sandbox.Exit, error) {
+	c, err := s.container(id)
+	if err != nil {
+		return sandbox.Exit{}, err
+	}
+	select {
+	case <-c.exited:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return *c.exit, nil
+	case <-c.gone:
+		return sandbox.Exit{}, fmt.Errorf("container %s was removed: %w", id, errdefs.ErrNotFound)
+	case <-s.ending:
+		return sandbox.Exit{}, fmt.Errorf("wait for container %s: VM has ended: %w", id, errdefs.ErrUnavailable)
+	case <-ctx.Done():
+		return sandbox.Exit{}, ctx.Err()
+	}
+}
+
+// Signal implements sandbox.Shim's.
+func (s *Server) Signal(ctx context.Context, id string, signal int, all bool) error {
+	if signal <= 0 || signal > 64 {
+		return fmt.Errorf("signal %d: %w", signal, errdefs.ErrInvalidArgument)
+	}
+	if _, err := s.container(id); err != nil {
+		return err
+	}
+	return s.guest.Signal(ctx, id, "", signal, all)
+}
+
+// UpdateContainer implements sandbox.Shim's.
+func (s *Server) UpdateContainer(ctx context.Context, id string, resources []byte) error {
+	if _, err := s.container(id); err != nil {
+		return err
+	}
+	return s.guest.UpdateContainer(ctx, id, resources)
+}
+
+// ReopenLog implements sandbox.Shim's.
+func (s *Server) ReopenLog(ctx context.Context, id string) error {
+	c, unlock, err := s.lockContainer(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if c.log == nil {
+		return nil
+	}
+	if err := c.log.Reopen(); err != nil {
+		return fmt.Errorf("reopen log of container %s: %w", id, err)
+	}
+	return nil
+}
+
+// RemoveContainer implements sandbox.Shim's.
+func (s *Server) RemoveContainer(ctx context.Context, id string) error {
+	c, unlock, err := s.lockContainer(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.teardownContainer(ctx, c); err != nil {
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
+	return nil
+}
+
+// teardownContainer takes back what the container holds, and forgets what it has taken
+// back, so that it can be called again after an error. The container's lock is held.
+func (s *Server) teardownContainer(ctx context.Context, c *container) error {
+	if c.inGuest {
+		unused, err := s.guest.RemoveContainer(ctx, c.id)
+		if err != nil {
+			return err
+		}
+		s.layers.setUnmounted(unused)
+		c.inGuest = false
+	}
+	for _, o := range c.outputs() {
+		o.drain(ctx, drainLimit) // what the process wrote as it was killed
+	}
+	c.stopIO()
+	if c.log != nil {
+		if err := c.log.Close(); err != nil {
+			s.log.WarnContext(ctx, "log of container was not closed well", logkey.ContainerID, c.id, logkey.Error, err)
+		}
+		c.log = nil
+	}
+	if err := s.layers.release(ctx, c.layers); err != nil {
+		// The disk stays attached, serves the next container that wants it, and ends with the VM.
+		s.log.WarnContext(ctx, "layer was not detached", logkey.ContainerID, c.id, logkey.Error, err)
+	}
+	c.layers = nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.containers[c.id] == c {
+		delete(s.containers, c.id)
+		close(c.gone)
+	}
+	return nil
+}
+
+// stopIO ends the container's goroutines and waits for them.
+func (c *container) stopIO() {
+	if c.stop != nil {
+		c.stop()
+	}
+	if c.stdin != nil {
+		c.stdin.closeWrite()
+	}
+	if c.streams != nil {
+		c.streams.Close()
+	}
+	c.wg.Wait()
+}
+
+// container finds a container.
+func (s *Server) container(id string) (*container, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.containers[id]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
+}
+
+// lockContainer finds a container that is still known once its lock is held.
+func (s *Server) lockContainer(ctx context.Context, id string) (*container, func(), error) {
+	c, err := s.container(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.lock.acquire(ctx); err != nil {
+		return nil, nil, err
+	}
+	if now, err := s.container(id); err != nil || now != c {
+		c.lock.release()
+		return nil, nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
+	}
+	return c, c.lock.release, nil
+}

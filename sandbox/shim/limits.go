@@ -1,0 +1,35 @@
+package shim
+
+import "time"
+
+// Limits of what one peer can make the shim hold or wait for.
+const (
+	defaultStartTimeout = 60 * time.Second
+	undoTimeout         = 15 * time.Second // for taking back what a failed call did
+	stopTimeout         = 20 * time.Second // for ending the VM
+
+	drainQuiet   = 2 * time.Second  // silence after an exit that ends a process's output
+	drainLimit   = 60 * time.Second // longest wait for the output after an exit
+	attachBuffer = 1 << 20          // bytes an attached client may lag behind
+	attachStall  = 2 * time.Second  // time it has to make room when it lags that much
+	flushTimeout = 10 * time.Second // for the rest of the buffer once the output has ended
+	copyBuffer   = 32 << 10
+
+	maxParkedStreams = 256              // opened, not yet named by a call
+	parkTimeout      = 20 * time.Second // how long they may stay so
+	headerTimeout    = 10 * time.Second
+
+	clockCheck    = time.Minute      // looks for a jump of the host's clock
+	clockInterval = 10 * time.Minute // sets the guest's clock without one
+	clockJump     = 100 * time.Millisecond
+
+	maxErrorText = 16 << 10 // of an error that goes to the daemon, console tail included
+)
+
+// What the process allows itself.
+const (
+	shimProcs       = 2
+	shimMemoryLimit = 32 << 20 // of Go's heap and stacks; soft
+	shimGCPercent   = 50
+	shimOOMScore    = -900
+)

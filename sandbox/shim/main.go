@@ -1,0 +1,145 @@
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+
+	clog "github.com/containerd/log"
+
+	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/streaming/crilog"
+)
+
+// NewDriver makes the driver from the settings that the Launcher was given.
+type NewDriver func(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, error)
+
+// Main is the shim process: it makes the VM that dir/shim.json describes and serves it
+// until it ends. The Launcher starts it with dir as its argument, its log as stderr and
+// the readiness pipe as stdout. It ends the VM when ctx ends or on SIGTERM.
+func Main(ctx context.Context, dir string, newDriver NewDriver) error {
+	runtime.GOMAXPROCS(shimProcs)
+	debug.SetMemoryLimit(shimMemoryLimit)
+	debug.SetGCPercent(shimGCPercent)
+	clog.L.Logger.SetOutput(io.Discard) // ttrpc's lines, of which a guest could make any number
+	ctx, stop := signal.NotifyContext(ctx, terminate, os.Interrupt)
+	defer stop()
+
+	f := folder(dir)
+	s, serve, err := begin(ctx, f, newDriver)
+	if err != nil {
+		return errors.Join(err, f.recordExit(err))
+	}
+	reason := serve(ctx)
+	// Clients look for the reason when their connections end: it has to be there first.
+	err = f.recordExit(reason)
+	s.Close()
+	return errors.Join(reason, err)
+}
+
+// recordExit writes down why the shim ends. A folder that is gone was removed by a
+// daemon, which then knows.
+func (f folder) recordExit(reason error) error {
+	err := writeJSON(f.exit(), newExitRecord(reason))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("record exit: %w", err)
+	}
+	return nil
+}
+
+// begin starts the VM and returns what is left to do: serve it.
+func begin(ctx context.Context, f folder, newDriver NewDriver) (_ *Server, serving func(context.Context) error, err error) {
+	cfg, err := readConfig(f.config())
+	if err != nil {
+		return nil, nil, err
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel})).With(logkey.VMID, cfg.ID)
+	var record processRecord
+	if record.Shim, err = identify(os.Getpid()); err != nil {
+		return nil, nil, fmt.Errorf("identify process: %w", err)
+	}
+	if err := writeJSON(f.process(), record); err != nil {
+		return nil, nil, fmt.Errorf("record process: %w", err)
+	}
+	driver, err := newDriver(cfg.Driver, log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make VM driver: %w", err)
+	}
+	if err := os.MkdirAll(f.vm(), 0o700); err != nil {
+		return nil, nil, err
+	}
+	s, err := Start(ctx, ServerConfig{
+		VM: sandbox.VMConfig{
+			ID: cfg.ID, Dir: f.vm(), VCPUs: cfg.VCPUs, MemoryMiB: cfg.MemoryMiB,
+			Kernel: cfg.Kernel, Initrd: cfg.Initrd,
+		},
+		Driver:       driver,
+		StartTimeout: cfg.StartTimeout,
+		Version:      cfg.Build,
+		OpenLog: func(path string, _ bool) (Log, error) {
+			return crilog.Open(path, crilog.Options{Logger: log})
+		},
+		Log: log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, func(ctx context.Context) error {
+		reason := serve(ctx, s, f, record, log)
+		if reason != nil {
+			log.ErrorContext(ctx, "shim ends", logkey.Error, reason)
+		}
+		return reason
+	}, nil
+}
+
+// serve opens the sockets, tells the Launcher, and serves until the VM has ended.
+func serve(ctx context.Context, s *Server, f folder, record processRecord, log *slog.Logger) error {
+	control, streams, err := listen(f)
+	if err == nil {
+		if pid := s.Info().VMPID; pid > 0 {
+			record.VM, err = identify(pid)
+		}
+		if err == nil {
+			err = writeJSON(f.process(), record)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, s.stopVM(ctx))
+	}
+	if err := protect(); err != nil { // after the VM's process began, which is not to inherit it
+		log.Debug("shim is not protected from running out of memory", logkey.Error, err)
+	}
+	if _, err := fmt.Fprintln(os.Stdout, readyLine); err != nil {
+		log.Warn("launcher is gone", logkey.Error, err)
+	}
+	if err := closeReady(); err != nil {
+		log.Warn("readiness pipe was not closed", logkey.Error, err)
+	}
+	return s.Serve(ctx, control, streams)
+}
+
+// readyLine is what a shim writes to the readiness pipe.
+const readyLine = "ready"
+
+func listen(f folder) (control, streams net.Listener, err error) {
+	err = privately(func() (err error) {
+		if control, err = net.Listen("unix", f.control()); err != nil {
+			return err
+		}
+		if streams, err = net.Listen("unix", f.streams()); err != nil {
+			control.Close()
+		}
+		return err
+	})
+	return control, streams, err
+}

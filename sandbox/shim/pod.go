@@ -1,0 +1,206 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/sandbox"
+)
+
+// pod is one pod in the VM, with what teardown has to take back.
+type pod struct {
+	id   string // immutable
+	lock lock   // held while the pod is made, removed, or given a container; guards ready and inGuest
+
+	ready   bool // SetupPod succeeded
+	inGuest bool // the guest was asked to make it
+
+	mu      sync.Mutex // guards the rest
+	scratch *sandbox.DiskAddress
+	nics    []string
+}
+
+// SetupPod implements sandbox.Shim's.
+func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
+	if err := checkID("pod", r.PodID); err != nil {
+		return err
+	}
+	p := &pod{id: r.PodID, lock: newLock()}
+	if err := p.lock.acquire(ctx); err != nil {
+		return err
+	}
+	defer p.lock.release()
+	s.mu.Lock()
+	if s.pods[p.id] != nil {
+		s.mu.Unlock()
+		return fmt.Errorf("set up pod %s: %w", p.id, errdefs.ErrAlreadyExists)
+	}
+	s.pods[p.id] = p
+	s.mu.Unlock()
+
+	err := s.makePod(ctx, p, r)
+	if err == nil {
+		p.ready = true
+		return nil
+	}
+	uctx, cancel := undoContext(ctx)
+	defer cancel()
+	if uerr := s.teardownPod(uctx, p); uerr != nil {
+		// It stays known, so that RemovePod can finish what is left.
+		err = errors.Join(err, fmt.Errorf("undo: %w", uerr))
+	}
+	return fmt.Errorf("set up pod %s: %w", p.id, err)
+}
+
+func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error {
+	interfaces := make([]guest.Interface, len(r.NICs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		addr, err := s.vm.AttachDisk(gctx, r.Scratch)
+		if err != nil {
+			return fmt.Errorf("attach scratch disk: %w", err)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.scratch = &addr
+		return nil
+	})
+	for i, n := range r.NICs {
+		g.Go(func() error {
+			info, err := s.vm.AttachNIC(gctx, n.NIC)
+			if err != nil {
+				return fmt.Errorf("attach NIC %s: %w", n.NIC.Name, err)
+			}
+			interfaces[i] = guestInterface(n, info)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.nics = append(p.nics, n.NIC.Name)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	p.inGuest = true
+	return s.guest.CreatePod(ctx, guest.Pod{
+		ID:         r.PodID,
+		Hostname:   r.Hostname,
+		Interfaces: interfaces,
+		Scratch:    guest.DiskAddress{Controller: p.scratch.Controller, LUN: p.scratch.LUN},
+		ResolvConf: r.ResolvConf,
+		Hosts:      r.Hosts,
+		Sysctls:    r.Sysctls,
+		ShmBytes:   r.ShmBytes,
+	})
+}
+
+func guestInterface(n sandbox.PodNIC, info sandbox.NICInfo) guest.Interface {
+	out := guest.Interface{
+		Name:      n.NIC.Name,
+		BootMAC:   info.MAC,
+		MAC:       n.MAC,
+		MTU:       uint32(max(n.MTU, 0)),
+		Addresses: n.Addresses,
+	}
+	for _, r := range n.Routes {
+		out.Routes = append(out.Routes, guest.Route{
+			Destination: r.Destination,
+			Gateway:     r.Gateway,
+			MTU:         uint32(max(r.MTU, 0)),
+			Metric:      uint32(max(r.Metric, 0)),
+		})
+	}
+	return out
+}
+
+// RemovePod implements sandbox.Shim's.
+func (s *Server) RemovePod(ctx context.Context, podID string) error {
+	s.mu.Lock()
+	p := s.pods[podID]
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	if err := p.lock.acquire(ctx); err != nil {
+		return err
+	}
+	defer p.lock.release()
+	p.ready = false
+	g, gctx := errgroup.WithContext(ctx)
+	for _, c := range s.containersOf(podID) {
+		g.Go(func() error { return s.RemoveContainer(gctx, c.id) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("remove pod %s: %w", podID, err)
+	}
+	if err := s.teardownPod(ctx, p); err != nil {
+		return fmt.Errorf("remove pod %s: %w", podID, err)
+	}
+	return nil
+}
+
+// teardownPod takes back what the pod holds, and forgets what it has taken back, so that
+// it can be called again after an error. The pod's lock is held.
+func (s *Server) teardownPod(ctx context.Context, p *pod) error {
+	if p.inGuest {
+		if err := s.guest.RemovePod(ctx, p.id); err != nil {
+			return err
+		}
+		p.inGuest = false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.nics) > 0 {
+		last := len(p.nics) - 1
+		if err := s.vm.DetachNIC(ctx, p.nics[last]); err != nil {
+			return fmt.Errorf("detach NIC %s: %w", p.nics[last], err)
+		}
+		p.nics = p.nics[:last]
+	}
+	if p.scratch != nil {
+		if err := s.vm.DetachDisk(ctx, *p.scratch); err != nil {
+			return fmt.Errorf("detach scratch disk: %w", err)
+		}
+		p.scratch = nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pods[p.id] == p {
+		delete(s.pods, p.id)
+	}
+	return nil
+}
+
+func (s *Server) pod(id string) (*pod, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.pods[id]; p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("pod %s: %w", id, errdefs.ErrNotFound)
+}
+
+func (s *Server) containersOf(podID string) []*container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*container
+	for _, c := range s.containers {
+		if c.podID == podID {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func checkID(what, id string) error {
+	if id == "" || len(id) > 128 {
+		return fmt.Errorf("%s id of %d bytes: %w", what, len(id), errdefs.ErrInvalidArgument)
+	}
+	return nil
+}

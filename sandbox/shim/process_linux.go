@@ -1,0 +1,61 @@
+package shim
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+var bootID = sync.OnceValue(func() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown-boot"
+	}
+	return strings.TrimSpace(string(b))
+})
+
+// startTime returns the boot and the clock tick in which a process began. A process that
+// has ended and is yet to be reaped is gone.
+func startTime(pid int) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	// The name, in parentheses, may hold anything: fields are counted from its end.
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(fields) < 20 {
+		return "", fmt.Errorf("stat of process %d has %d fields", pid, len(fields))
+	}
+	if state := string(fields[0]); state == "Z" || state == "X" {
+		return "", os.ErrProcessDone
+	}
+	return bootID() + "/" + string(fields[19]), nil
+}
+
+// detach makes a process outlive the daemon: a session of its own, no terminal.
+func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+
+// closeReady ends the readiness pipe, our stdout, for good: what is printed from now on
+// goes where stderr goes.
+func closeReady() error { return unix.Dup3(2, 1, 0) }
+
+// protect makes the kernel rather kill something else when memory is short.
+func protect() error {
+	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(shimOOMScore)), 0o644)
+}
+
+// privately runs f with a mask that gives new files to nobody else.
+func privately(f func() error) error {
+	old := unix.Umask(0o177)
+	defer unix.Umask(old)
+	return f()
+}
+
+var terminate os.Signal = unix.SIGTERM

@@ -1,0 +1,21 @@
+//go:build !linux
+
+package shim
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+)
+
+func startTime(int) (string, error) { return "", errors.ErrUnsupported }
+
+func detach(*exec.Cmd) {}
+
+func closeReady() error { return errors.ErrUnsupported }
+
+func protect() error { return errors.ErrUnsupported }
+
+func privately(f func() error) error { return f() }
+
+var terminate os.Signal = os.Kill

@@ -1,0 +1,282 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/sandbox"
+)
+
+// ServerConfig is what a Server is made from.
+type ServerConfig struct {
+	VM           sandbox.VMConfig
+	Driver       sandbox.Driver
+	StartTimeout time.Duration // from Create until the agent answers; 0: 60 s
+	Version      string        // the shim's build
+	OpenLog      LogOpener     // nil: no container logs
+	Log          *slog.Logger
+}
+
+// A LogOpener opens the log of one container.
+type LogOpener func(path string, terminal bool) (Log, error)
+
+// A Log takes a container's output. Writers and Reopen are safe for concurrent use.
+type Log interface {
+	Stdout() io.Writer
+	Stderr() io.Writer
+	// Reopen closes the file and opens its path anew.
+	Reopen() error
+	Close() error
+}
+
+// Server owns one VM and serves it to the daemon.
+type Server struct {
+	version string        // immutable after Start
+	openLog LogOpener     // immutable after Start
+	log     *slog.Logger  // immutable after Start
+	vm      sandbox.VM    // immutable after Start
+	guest   *guest.Client // immutable after Start
+	layers  *layerSet     // immutable after Start
+	begun   time.Time     // immutable after Start; no process of the guest is older
+
+	sessions *sessions
+	conns    *connSet
+
+	ending  chan struct{} // closed once the VM is to end
+	endOnce sync.Once
+	wg      sync.WaitGroup // the server's own goroutines
+	calls   sync.WaitGroup // calls being served
+
+	mu         sync.Mutex // guards the maps
+	pods       map[string]*pod
+	containers map[string]*container
+}
+
+// Start makes and starts the VM and connects to its agent. A guest that dies or does not
+// answer in time is an error that carries the end of its console. On error nothing is left.
+func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
+	timeout := cfg.StartTimeout
+	if timeout <= 0 {
+		timeout = defaultStartTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
+		fmt.Errorf("it took longer than %s: %w", timeout, context.DeadlineExceeded))
+	defer cancel()
+	begun := time.Now()
+	vm, err := cfg.Driver.Create(ctx, cfg.VM)
+	if err != nil {
+		return nil, fmt.Errorf("create VM: %w", err)
+	}
+	client, err := boot(ctx, vm, cfg.Version)
+	if err != nil {
+		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if serr := vm.Stop(sctx); serr != nil {
+			err = fmt.Errorf("%w (and stop VM: %w)", err, serr)
+		}
+		return nil, err
+	}
+	cfg.Log.InfoContext(ctx, "vm is up",
+		"kernel", client.Info().KernelRelease, "agent_version", client.Info().AgentVersion,
+		logkey.Duration, time.Since(begun))
+	return &Server{
+		version:    cfg.Version,
+		openLog:    cfg.OpenLog,
+		log:        cfg.Log,
+		vm:         vm,
+		guest:      client,
+		layers:     newLayerSet(vm),
+		begun:      begun,
+		sessions:   newSessions(),
+		conns:      newConnSet(),
+		ending:     make(chan struct{}),
+		pods:       map[string]*pod{},
+		containers: map[string]*container{},
+	}, nil
+}
+
+// boot starts the VM and returns when its agent answers.
+func boot(ctx context.Context, vm sandbox.VM, version string) (*guest.Client, error) {
+	if err := vm.Start(ctx); err != nil {
+		return nil, fmt.Errorf("start VM: %w", err)
+	}
+	dctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-vm.Done():
+			cancel()
+		case <-dctx.Done():
+		}
+	}()
+	client, err := guest.Connect(dctx, vm, version)
+	cancel()
+	<-watched
+	if err == nil {
+		return client, nil
+	}
+	select {
+	case <-vm.Done():
+		if e := vm.Err(); e != nil {
+			return nil, fmt.Errorf("boot VM: %w", e)
+		}
+	default:
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return nil, withConsole(fmt.Errorf("boot VM: agent does not answer: %w", err), vm.Console())
+}
+
+// Serve serves the daemon's calls and streams until the VM ends, Shutdown is asked for,
+// or ctx ends, and then ends the VM. It returns why the VM ended, nil when that was
+// asked for. Connections stay open until Close, so that the reason can be written down
+// before clients look for it. It may be called once.
+func (s *Server) Serve(ctx context.Context, control, streams net.Listener) error {
+	defer control.Close()
+	defer streams.Close()
+	bctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	fail := make(chan error, 2)
+	rpc, err := s.newRPC()
+	if err != nil {
+		return errors.Join(err, s.stopVM(ctx))
+	}
+	s.wg.Go(func() { fail <- s.serveControl(bctx, rpc, control) })
+	s.wg.Go(func() { fail <- s.serveStreams(bctx, streams) })
+	s.wg.Go(func() { s.keepClock(bctx) })
+
+	var reason error
+	select {
+	case <-ctx.Done():
+	case <-s.ending:
+	case <-s.vm.Done():
+		reason = fmt.Errorf("VM has ended: %w", errUnavailable(s.vm.Err()))
+	case <-s.guest.Done():
+		reason = s.lostAgent(ctx)
+	case err := <-fail:
+		reason = fmt.Errorf("serve daemon: %w", err)
+	}
+	s.end()
+	if err := s.stopVM(ctx); err != nil {
+		reason = errors.Join(reason, fmt.Errorf("stop VM: %w", err))
+	}
+	return reason
+}
+
+// lostAgent tells why the connection to the agent ended: most often since the VM does.
+func (s *Server) lostAgent(ctx context.Context) error {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-s.vm.Done():
+		return fmt.Errorf("VM has ended: %w", errUnavailable(s.vm.Err()))
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return withConsole(fmt.Errorf("connection to the agent is lost: %w", errdefs.ErrUnavailable), s.vm.Console())
+}
+
+func (s *Server) stopVM(ctx context.Context) error {
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	return s.vm.Stop(sctx)
+}
+
+// end makes every call that waits return.
+func (s *Server) end() { s.endOnce.Do(func() { close(s.ending) }) }
+
+// Close closes all connections and waits for what the server runs. Serve has returned before.
+func (s *Server) Close() {
+	s.end()
+	s.guest.Close()
+	s.conns.closeAll()
+	s.sessions.closeAll()
+	s.calls.Wait()
+	s.mu.Lock()
+	all := make([]*container, 0, len(s.containers))
+	for _, c := range s.containers {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		c.stopIO()
+	}
+	s.wg.Wait()
+}
+
+// Info describes the VM.
+func (s *Server) Info() sandbox.ShimInfo {
+	info := sandbox.ShimInfo{
+		Version:       s.version,
+		KernelRelease: s.guest.Info().KernelRelease,
+		AgentVersion:  s.guest.Info().AgentVersion,
+	}
+	if p, ok := s.vm.(interface{ PID() int }); ok {
+		info.VMPID = p.PID()
+	}
+	if a, ok := s.vm.(interface{ Accelerator() string }); ok {
+		info.Accelerator = a.Accelerator()
+	}
+	return info
+}
+
+// keepClock sets the guest's clock from time to time, and soon after the host's was
+// changed or the host slept.
+func (s *Server) keepClock(ctx context.Context) {
+	tick := time.NewTicker(clockCheck)
+	defer tick.Stop()
+	set := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.ending:
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		elapsed := now.Sub(set)                          // by the monotonic clock
+		jump := now.Round(0).Sub(set.Round(0)) - elapsed // by the wall clock
+		if elapsed < clockInterval && jump.Abs() < clockJump {
+			continue
+		}
+		cctx, cancel := context.WithTimeout(ctx, clockCheck/2)
+		if err := s.guest.SetClock(cctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "guest's clock was not set", logkey.Error, err)
+		}
+		cancel()
+		set = now
+	}
+}
+
+// hostTime bounds a time told by the guest to when it can have been.
+func (s *Server) hostTime(t time.Time) time.Time {
+	now := time.Now()
+	if t.Before(s.begun) || t.After(now) {
+		return now
+	}
+	return t
+}
+
+func errUnavailable(err error) error {
+	if err == nil {
+		return errdefs.ErrUnavailable
+	}
+	if errdefs.IsUnavailable(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+}
