@@ -14,7 +14,9 @@
 //
 // # The initrd
 //
-// The initrd is the guest's whole root file system; it stays in memory.
+// The initrd is the guest's whole root file system; it stays in memory. It is
+// not compressed: with zstd it has 4 MB instead of 14, and unpacking that
+// costs 0.1 of 1.6 CPU seconds of a boot under emulation (measured 2026-11).
 //
 //	/init                         porthole-agent, PID 1
 //	/bin/crun                     the OCI runtime, static
