@@ -1,0 +1,37 @@
+package crun
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+)
+
+func TestLogError(t *testing.T) {
+	tests := []struct {
+		name, log, want string
+		invalid         bool
+	}{
+		{"nothing", "", "crun create: exited with 1", false},
+		{"last_error", `{"msg":"a warning", "level":"warning"}` + "\n" + `{"msg":"mount x", "level":"error"}` + "\nnot json\n", "crun create: mount x", false},
+		{"not_in_path", "{\"msg\":\"executable file `nope` not found in $PATH: No such file or directory\", \"level\":\"error\"}", `executable file "nope" not found`, true},
+		{"not_at_path", `{"msg":"open executable: No such file or directory","level":"error"}`, `executable file "/cmd" not found or not executable`, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := logError("create", "/cmd", 1, []byte(tt.log))
+			if !strings.Contains(err.Error(), tt.want) || errdefs.IsInvalidArgument(err) != tt.invalid {
+				t.Errorf("logError = %v, want %q, InvalidArgument %v", err, tt.want, tt.invalid)
+			}
+		})
+	}
+}
+
+func FuzzLogError(f *testing.F) {
+	f.Add([]byte(`{"msg":"x","level":"error"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if logError("create", "c", 1, b) == nil {
+			t.Fatal("no error")
+		}
+	})
+}

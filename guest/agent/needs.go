@@ -1,0 +1,76 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/porthole-run/porthole/guest/agent/crun"
+	"github.com/porthole-run/porthole/guest/agent/disk"
+	"github.com/porthole-run/porthole/guest/agent/podns"
+	"github.com/porthole-run/porthole/guest/agent/reap"
+)
+
+// Disks mounts what root file systems are made of. Package disk implements it.
+type Disks interface {
+	MountLayer(ctx context.Context, a disk.Address, target string) error
+	MountScratch(ctx context.Context, a disk.Address, target string) error
+	MountOverlay(target string, layers []string, upper, work string) error
+	MountShm(target string, size uint64) error
+	// Unmount may be called for what is not mounted.
+	Unmount(ctx context.Context, target string) error
+	Eject(a disk.Address) error
+}
+
+// Namespaces makes pods' namespaces. Package podns implements it.
+type Namespaces interface {
+	// Start returns the process that holds them.
+	Start() (*reap.Process, error)
+	SetNames(pid int, hostname string, sysctls map[string]string) error
+	SetNetwork(ctx context.Context, pid int, interfaces []podns.Interface) error
+	ReleaseNetwork(pid int, interfaces []podns.Interface) error
+	Dial(ctx context.Context, pid int, port uint16) (*net.TCPConn, error)
+}
+
+// Cgroups acts on groups of processes. Package cgroup implements it.
+type Cgroups interface {
+	Create(group string) error
+	Kill(group string) error
+	Signal(group string, sig syscall.Signal) error
+	Remove(ctx context.Context, group string) error
+	OOMKills(group string) uint64
+	WatchOOM(group string, report func()) error
+}
+
+// Runtime runs OCI bundles. Package crun implements it.
+type Runtime interface {
+	Version(ctx context.Context) (string, error)
+	Create(ctx context.Context, s crun.Spawn) (*reap.Process, *os.File, error)
+	Exec(ctx context.Context, s crun.Spawn) (*reap.Process, *os.File, error)
+	Start(ctx context.Context, id, dir, command string) error
+	Update(ctx context.Context, id, dir, file string) error
+	Delete(ctx context.Context, id string) error
+}
+
+// Config is what an Agent is made from. All is needed but Log's output.
+type Config struct {
+	Dir        string // an empty folder for pods' files, with a short path
+	Version    string // the agent's own
+	Disks      Disks
+	Namespaces Namespaces
+	Cgroups    Cgroups
+	Runtime    Runtime
+	SetClock   func(time.Time) error
+	System     System
+}
+
+// System is what Hello tells of the guest.
+type System struct {
+	KernelRelease string
+	BootID        string
+	MemoryBytes   uint64
+}

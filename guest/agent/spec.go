@@ -1,0 +1,123 @@
+//go:build linux
+
+package agent
+
+import (
+	"encoding/json"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/porthole-run/porthole/guest/agent/account"
+	"github.com/porthole-run/porthole/guest/agent/podns"
+)
+
+// parseSpec reads the OCI spec of a request and checks what the agent builds on.
+func parseSpec(b []byte) (*specs.Spec, error) {
+	var s specs.Spec
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, invalid("spec: %v", err)
+	}
+	switch {
+	case s.Process == nil:
+		return nil, invalid("spec has no process")
+	case len(s.Process.Args) == 0 || s.Process.Args[0] == "":
+		return nil, invalid("spec has no command")
+	case len(s.Process.Args) > maxArgs:
+		return nil, invalid("spec has %d arguments, more than %d", len(s.Process.Args), maxArgs)
+	case s.Linux == nil:
+		return nil, invalid("spec has no linux part")
+	}
+	if s.Process.Cwd == "" {
+		s.Process.Cwd = "/"
+	}
+	if !path.IsAbs(s.Process.Cwd) {
+		return nil, invalid("working directory %q is not absolute", s.Process.Cwd)
+	}
+	return &s, nil
+}
+
+// place is where a container is put.
+type place struct {
+	root     string // path of the root file system
+	cgroup   string
+	pausePID int
+	podPID   bool // share the pod's PID namespace
+	terminal bool
+	width    uint32
+	height   uint32
+	files    map[string]string // the pod's name files: path in the container → path in the guest
+	shm      string            // the pod's shared memory
+	user     account.Identity
+}
+
+// complete writes into a spec what only the guest knows.
+func complete(s *specs.Spec, p place) {
+	readonly := s.Root != nil && s.Root.Readonly
+	s.Root = &specs.Root{Path: p.root, Readonly: readonly}
+	s.Hostname, s.Domainname = "", "" // of the pod's namespace
+	s.Linux.CgroupsPath = p.cgroup
+	s.Linux.Namespaces = namespaces(s.Linux.Namespaces, p)
+	completeProcess(s.Process, p)
+
+	own := map[string]bool{}
+	mounts := s.Mounts[:0:0]
+	for _, m := range s.Mounts {
+		dst := path.Clean(m.Destination)
+		if dst == "/dev/shm" && m.Type == "tmpfs" { // a default one, not the pod's
+			continue
+		}
+		own[dst] = true
+		mounts = append(mounts, m)
+	}
+	if !own["/dev/shm"] {
+		mounts = append(mounts, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: p.shm, Options: []string{"rbind", "rprivate", "nosuid", "nodev", "noexec", "rw"}})
+	}
+	access := "rw"
+	if readonly {
+		access = "ro"
+	}
+	for _, dst := range slices.Sorted(maps.Keys(p.files)) {
+		if !own[dst] {
+			mounts = append(mounts, specs.Mount{Destination: dst, Type: "bind", Source: p.files[dst], Options: []string{"rbind", "rprivate", access}})
+		}
+	}
+	s.Mounts = mounts
+}
+
+// completeProcess sets who the process is.
+func completeProcess(pr *specs.Process, p place) {
+	pr.User.UID, pr.User.GID, pr.User.Username = p.user.UID, p.user.GID, ""
+	pr.User.AdditionalGids = p.user.Groups
+	if !slices.ContainsFunc(pr.Env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) {
+		pr.Env = append(pr.Env, "HOME="+p.user.Home)
+	}
+	pr.Terminal = p.terminal
+	pr.ConsoleSize = nil
+	if p.terminal && p.width > 0 && p.height > 0 {
+		pr.ConsoleSize = &specs.Box{Width: uint(p.width), Height: uint(p.height)}
+	}
+}
+
+// namespaces makes the container join the pod's, and keeps the other kinds.
+func namespaces(in []specs.LinuxNamespace, p place) []specs.LinuxNamespace {
+	pod := []specs.LinuxNamespace{
+		{Type: specs.NetworkNamespace, Path: podns.Path(p.pausePID, "net")},
+		{Type: specs.IPCNamespace, Path: podns.Path(p.pausePID, "ipc")},
+		{Type: specs.UTSNamespace, Path: podns.Path(p.pausePID, "uts")},
+		{Type: specs.MountNamespace},
+		{Type: specs.PIDNamespace},
+	}
+	if p.podPID {
+		pod[4].Path = podns.Path(p.pausePID, "pid")
+	}
+	for _, ns := range in {
+		if !slices.ContainsFunc(pod, func(o specs.LinuxNamespace) bool { return o.Type == ns.Type }) {
+			pod = append(pod, ns)
+		}
+	}
+	return pod
+}
