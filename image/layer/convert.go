@@ -60,7 +60,7 @@ func Convert(ctx context.Context, src Source, f *os.File, opts Options) (Result,
 	c := &conversion{opts: opts, src: src, out: &sparseFile{f: f}, norm: newNormalizer(opts.MaxEntries)}
 	res, err := c.run(ctx)
 	if err != nil {
-		if isDiskFull(err) {
+		if IsDiskFull(err) {
 			err = fmt.Errorf("write %s: %w: %w", f.Name(), errdefs.ErrResourceExhausted, err)
 		}
 		return Result{}, err
@@ -193,7 +193,8 @@ func isStreamError(err error) bool {
 		errdefs.IsInvalidArgument(err)
 }
 
-func isDiskFull(err error) bool {
+// IsDiskFull tells whether err comes from a disk or quota that is full.
+func IsDiskFull(err error) bool {
 	var no syscall.Errno
 	return errors.As(err, &no) && diskFull(no)
 }

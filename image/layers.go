@@ -1,0 +1,153 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/porthole-run/porthole/image/layer"
+)
+
+const (
+	layerSuffix = ".vhd"
+	tempLayer   = ".tmp-"
+)
+
+// layerPath is where the layer with a diff ID is kept. The digest must be valid.
+func (s *Store) layerPath(diffID digest.Digest) string {
+	return filepath.Join(s.layersDir, diffID.Algorithm().String()+"-"+diffID.Encoded()+layerSuffix)
+}
+
+// layerID reads a layer's file name.
+func layerID(name string) (digest.Digest, bool) {
+	base, ok := strings.CutSuffix(name, layerSuffix)
+	if !ok {
+		return "", false
+	}
+	alg, hex, _ := strings.Cut(base, "-")
+	d := digest.NewDigestFromEncoded(digest.Algorithm(alg), hex)
+	return d, d.Validate() == nil
+}
+
+// ensureLayer fetches a layer and converts it, where that is not done yet.
+func (s *Store) ensureLayer(ctx context.Context, o origin, blob ocispec.Descriptor, diffID digest.Digest) error {
+	path := s.layerPath(diffID)
+	if have, err := exists(path); err != nil {
+		return err
+	} else if have && s.cfg.DiscardBlobs {
+		return nil
+	}
+	if err := s.fetch(ctx, o, blob); err != nil {
+		return err
+	}
+	return s.flights.do(ctx, "layer:"+diffID.String(), func(ctx context.Context) error {
+		if have, err := exists(path); err != nil || have {
+			return err
+		}
+		if err := s.conversions.acquire(ctx); err != nil {
+			return err
+		}
+		defer s.conversions.release()
+		defer s.cfg.Metrics.start("convert")()
+		if err := s.convertLayer(ctx, blob, diffID, path); err != nil {
+			return fmt.Errorf("convert layer %s: %w", blob.Digest, err)
+		}
+		return nil
+	})
+}
+
+// convertLayer writes the layer beside its place and moves it there once it is whole
+// and on the disk.
+func (s *Store) convertLayer(ctx context.Context, blob ocispec.Descriptor, diffID digest.Digest, path string) (err error) {
+	began := time.Now()
+	if err := s.step("create layer"); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.layersDir, tempLayer)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		f.Close()
+		if err != nil {
+			err = errors.Join(err, ignoreMissing(os.Remove(f.Name())))
+		}
+	}()
+	src := func(ctx context.Context) (io.ReadCloser, error) {
+		ra, err := s.content.ReaderAt(ctx, ocispec.Descriptor{Digest: blob.Digest})
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{content.NewReader(ra), ra}, nil
+	}
+	res, err := layer.Convert(ctx, src, f, layer.Options{DiffID: diffID, MaxSize: s.cfg.MaxLayerSize})
+	if err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"sync layer", f.Sync},
+		{"protect layer", func() error { return f.Chmod(0o444) }},
+		{"close layer", f.Close},
+		{"name layer", func() error { return os.Rename(f.Name(), path) }},
+	} {
+		if err := s.step(step.name); err != nil {
+			return err
+		}
+		if err := step.do(); err != nil {
+			return err
+		}
+	}
+	took := time.Since(began)
+	s.cfg.Metrics.converted(res.TarBytes, took)
+	s.log.DebugContext(ctx, "layer converted", "diff_id", diffID.String(), "bytes", res.TarBytes,
+		"duration", took, "read_twice", res.Twice)
+	return nil
+}
+
+// checkLayer refuses what is not a layer that can be read.
+func checkLayer(desc ocispec.Descriptor) error {
+	if err := checkDescriptor(desc); err != nil {
+		return err
+	}
+	switch mt := desc.MediaType; {
+	case strings.HasSuffix(mt, "+encrypted"):
+		return fmt.Errorf("layer %s is encrypted: %w", desc.Digest, errdefs.ErrNotImplemented)
+	case strings.HasPrefix(mt, "application/vnd.oci.image.layer."),
+		strings.HasPrefix(mt, "application/vnd.docker.image.rootfs."):
+		return nil
+	default:
+		return fmt.Errorf("layer %s has media type %q: %w", desc.Digest, clip(mt), errdefs.ErrInvalidArgument)
+	}
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/remotes/docker/config"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+)
+
+// origin is where the blobs of one image come from. Its fetcher is nil for archives,
+// whose blobs are in the content store already.
+type origin struct {
+	ref     Ref
+	host    string // of the registry, for errors
+	fetcher remotes.Fetcher
+}
+
+// connect finds the image in its registry or a mirror.
+func (s *Store) connect(ctx context.Context, ref Ref, auth Auth) (origin, ocispec.Descriptor, error) {
+	o := origin{ref: ref, host: ref.Host}
+	creds := credentials{registry: ref.Host, auth: auth, dockerFile: s.cfg.DockerConfigPath}
+	if _, _, err := auth.login(); err != nil {
+		return o, ocispec.Descriptor{}, fmt.Errorf("%s: %w", ref, err)
+	}
+	parent := ctx
+	ctx, watch := newWatchdog(s.quiet(ctx), s.cfg.ProgressTimeout)
+	defer watch.stop()
+	resolver := docker.NewResolver(docker.ResolverOptions{
+		Hosts:   s.hosts(ctx, creds),
+		Headers: http.Header{"User-Agent": {s.cfg.UserAgent}},
+	})
+	_, desc, err := resolver.Resolve(ctx, ref.String())
+	if err != nil {
+		return o, desc, registryError(parent, ref, o.host, watch.explain(err))
+	}
+	if o.fetcher, err = resolver.Fetcher(ctx, ref.String()); err != nil {
+		return o, desc, registryError(parent, ref, o.host, err)
+	}
+	return o, desc, nil
+}
+
+// hosts reads hosts.toml for a registry and adds the credentials.
+func (s *Store) hosts(ctx context.Context, creds credentials) docker.RegistryHosts {
+	opts := config.HostOptions{Credentials: creds.get}
+	if s.cfg.RegistryConfigDir != "" {
+		opts.HostDir = config.HostDirFromRoot(s.cfg.RegistryConfigDir)
+	}
+	configured := config.ConfigureHosts(ctx, opts)
+	return func(name string) ([]docker.RegistryHost, error) {
+		hosts, err := configured(name)
+		if err != nil {
+			return nil, fmt.Errorf("registry configuration of %s: %w: %w", name, errdefs.ErrFailedPrecondition, err)
+		}
+		for i := range hosts {
+			if token := creds.bearer(hosts[i].Host); token != "" {
+				hosts[i].Authorizer = bearerAuthorizer(token)
+			}
+		}
+		return hosts, nil
+	}
+}
+
+// quiet gives containerd's libraries a logger that leads to ours, at debug level.
+func (s *Store) quiet(ctx context.Context) context.Context {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	l.SetLevel(logrus.InfoLevel)
+	l.AddHook(logHook{s.log})
+	return log.WithLogger(ctx, logrus.NewEntry(l))
+}
+
+type logHook struct{ log *slog.Logger }
+
+func (logHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (h logHook) Fire(e *logrus.Entry) error {
+	h.log.Debug("registry client", "message", e.Message)
+	return nil
+}
