@@ -1,0 +1,176 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/containernetworking/cni/libcni"
+)
+
+// Attach makes the pod's network namespace and lets the plugins set it up. On error
+// nothing is left but, if undoing failed, what Detach and Prune finish. Plugins are
+// killed when ctx ends.
+func (m *Manager) Attach(ctx context.Context, p Pod) (_ Result, err error) {
+	if err := p.validate(); err != nil {
+		return Result{}, fmt.Errorf("attach pod: %w", err)
+	}
+	caps, err := p.capabilities()
+	if err != nil {
+		return Result{}, fmt.Errorf("attach pod %s: %w", p.ID, err)
+	}
+	unlock, err := m.locks.lock(ctx, p.ID)
+	if err != nil {
+		return Result{}, fmt.Errorf("attach pod %s: %w", p.ID, err)
+	}
+	defer unlock()
+	c, err := m.usableConf()
+	if err != nil {
+		return Result{}, fmt.Errorf("attach pod %s: %w", p.ID, err)
+	}
+	if _, ok := caps["portMappings"]; ok && !c.can("portMappings") {
+		m.logger.WarnContext(ctx, "no network plugin maps host ports", "pod_id", p.ID, "conf_file", c.file)
+	}
+	rec := &record{ID: p.ID, ConfFile: c.file, Conf: c.list.Bytes, Args: p.args(), Capabilities: caps}
+	r, err := m.attach(ctx, c, rec)
+	if err != nil {
+		return Result{}, fmt.Errorf("attach pod %s to network %s of %s: %w", p.ID, c.list.Name, c.file, err)
+	}
+	return r, nil
+}
+
+func (m *Manager) attach(ctx context.Context, c *conf, rec *record) (_ Result, err error) {
+	path := m.nsPath(rec.ID)
+	if old, err := m.readRecord(rec.ID); err != nil {
+		return Result{}, err
+	} else if old != nil || m.ns.alive(path) {
+		return Result{}, fmt.Errorf("the pod is attached: %w", errdefs.ErrAlreadyExists)
+	}
+	var undo undoStack
+	defer func() {
+		if err != nil {
+			err = errors.Join(append([]error{err}, undo.run(ctx)...)...)
+		}
+	}()
+	if err := m.ns.create(path); err != nil {
+		return Result{}, err
+	}
+	undo.push(func(context.Context) error { return m.ns.remove(path) })
+	if err := m.writeRecord(rec); err != nil {
+		return Result{}, err
+	}
+	undo.push(func(ctx context.Context) error { return m.del(ctx, rec) })
+	added, err := m.cni.AddNetworkList(ctx, c.list, rec.runtimeConf(path))
+	if err != nil {
+		return Result{}, pluginFailure(ctx, err)
+	}
+	r, err := convert(added)
+	if err != nil {
+		return Result{}, fmt.Errorf("result of the plugins: %w", err)
+	}
+	l, err := m.ns.inspect(path, interfaceName)
+	if err != nil {
+		return Result{}, err
+	}
+	r.Namespace = path
+	r.NICs[0].complete(l)
+	return r, nil
+}
+
+// usableConf loads the configuration and finds its plugins.
+func (m *Manager) usableConf() (*conf, error) {
+	c, err := loadConf(m.config.ConfDir)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, name := range c.plugins() {
+		if _, err := m.exec.FindInPath(name, m.config.PluginDirs); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("network configuration %s needs the plugins %s, not found in %s: install them (Debian: apt-get install containernetworking-plugins) or name their folder: %w",
+			c.file, strings.Join(missing, ", "), strings.Join(m.config.PluginDirs, ", "), errdefs.ErrFailedPrecondition)
+	}
+	return c, nil
+}
+
+// Detach lets the plugins undo what they did for a pod and removes its namespace. It
+// may be called again, after a failed Attach and after a reboot: what is gone is no
+// error. After an error it can be called again.
+func (m *Manager) Detach(ctx context.Context, podID string) error {
+	if err := validateID(podID); err != nil {
+		return fmt.Errorf("detach pod: %w", err)
+	}
+	unlock, err := m.locks.lock(ctx, podID)
+	if err != nil {
+		return fmt.Errorf("detach pod %s: %w", podID, err)
+	}
+	defer unlock()
+	rec, err := m.readRecord(podID)
+	if err != nil {
+		return fmt.Errorf("detach pod %s: %w", podID, err)
+	}
+	if rec != nil {
+		if err := m.del(ctx, rec); err != nil {
+			return fmt.Errorf("detach pod %s: %w", podID, err)
+		}
+	}
+	if err := m.ns.remove(m.nsPath(podID)); err != nil {
+		return fmt.Errorf("detach pod %s: %w", podID, err)
+	}
+	return nil
+}
+
+// del runs the plugins' DEL and, if that succeeds, removes the record.
+func (m *Manager) del(ctx context.Context, rec *record) error {
+	list, err := libcni.NetworkConfFromBytes(rec.Conf)
+	if err != nil {
+		return fmt.Errorf("recorded network configuration: %w", err)
+	}
+	netns := m.nsPath(rec.ID)
+	if !m.ns.alive(netns) {
+		netns = "" // by the CNI specification: free what is outside of it
+	}
+	if err := m.cni.DelNetworkList(ctx, list, rec.runtimeConf(netns)); err != nil {
+		return fmt.Errorf("network %s of %s: %w", list.Name, rec.ConfFile, pluginFailure(ctx, err))
+	}
+	return m.removeRecord(rec.ID)
+}
+
+// Prune detaches all pods but those to keep, and returns which it detached. It goes on
+// after errors, and returns them all.
+func (m *Manager) Prune(ctx context.Context, keep []string) ([]string, error) {
+	ids, err := m.known()
+	if err != nil {
+		return nil, err
+	}
+	var gone []string
+	var errs []error
+	for _, id := range ids {
+		if slices.Contains(keep, id) {
+			continue
+		}
+		if err := m.Detach(ctx, id); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		gone = append(gone, id)
+	}
+	return gone, errors.Join(errs...)
+}
+
+// List returns the ids of all pods of which something is attached or left.
+func (m *Manager) List() ([]string, error) { return m.known() }
+
+// pluginFailure makes the end of ctx findable in the error of a plugin that was killed.
+func pluginFailure(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}

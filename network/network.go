@@ -1,0 +1,156 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/utils"
+)
+
+// interfaceName is the name of the interface that plugins make in the namespace.
+const interfaceName = "eth0"
+
+// undoTimeout bounds the undoing of an Attach that failed.
+const undoTimeout = 30 * time.Second
+
+// Config says where things are.
+type Config struct {
+	ConfDir    string   // CNI configuration files, such as /etc/cni/net.d
+	PluginDirs []string // plugins, in the order of search, such as /usr/lib/cni
+	CacheDir   string   // records and cached results; survives a reboot
+	StateDir   string   // network namespaces; best on a tmpfs
+	Logger     *slog.Logger
+}
+
+// Pod is a pod to attach.
+type Pod struct {
+	ID                   string // also the CNI container id
+	Name, Namespace, UID string
+	PortMappings         []PortMapping
+	Annotations, Labels  map[string]string
+	CgroupParent         string
+}
+
+// PortMapping is a host port that leads to a port of the pod; without a HostPort it is
+// left out.
+type PortMapping struct {
+	Protocol      string `json:"protocol"` // tcp, udp or sctp
+	ContainerPort int32  `json:"containerPort"`
+	HostPort      int32  `json:"hostPort"`
+	HostIP        string `json:"hostIP,omitempty"` // empty: all
+}
+
+// Result is what a pod got.
+type Result struct {
+	Namespace string   // path of the network namespace
+	NICs      []NIC    // one
+	IPs       []string // without prefix length; primary first
+	DNS       DNS      // mostly empty: a pod's DNS comes from elsewhere
+}
+
+// NIC is an interface in the namespace, with what its user should see.
+type NIC struct {
+	Interface string // its name in the namespace
+	MAC       string
+	MTU       int
+	Addresses []string // CIDRs
+	Routes    []Route  // in an order in which they can be added
+}
+
+// Route is a route through a NIC.
+type Route struct {
+	Destination string // CIDR; masked
+	Gateway     string // empty: on link
+	MTU         int    // 0: the NIC's
+	Metric      int
+}
+
+// DNS is a resolver configuration.
+type DNS struct {
+	Servers, Search, Options []string
+}
+
+// Manager attaches pods and detaches them.
+type Manager struct {
+	config Config // immutable after New
+	logger *slog.Logger
+	cni    libcni.CNI
+	exec   invoke.Exec
+	ns     namespaces
+	locks  keyLock
+}
+
+// New makes a Manager. It touches nothing yet: a configuration that is not there is what
+// Ready tells.
+func New(c Config) (*Manager, error) {
+	for name, dir := range map[string]string{"configuration": c.ConfDir, "cache": c.CacheDir, "state": c.StateDir} {
+		if !filepath.IsAbs(dir) {
+			return nil, fmt.Errorf("network %s folder %q is no absolute path: %w", name, dir, errdefs.ErrInvalidArgument)
+		}
+	}
+	if len(c.PluginDirs) == 0 {
+		return nil, fmt.Errorf("no folder of network plugins is set: %w", errdefs.ErrInvalidArgument)
+	}
+	return newManager(c, &pluginExec{}, hostNamespaces{}), nil
+}
+
+func newManager(c Config, e invoke.Exec, ns namespaces) *Manager {
+	m := &Manager{config: c, logger: c.Logger, exec: e, ns: ns}
+	if m.logger == nil {
+		m.logger = slog.New(slog.DiscardHandler)
+	}
+	m.cni = libcni.NewCNIConfigWithCacheDir(c.PluginDirs, c.CacheDir, e)
+	return m
+}
+
+// namespaces is what a Manager needs of the host's network namespaces.
+type namespaces interface {
+	// create makes a namespace with loopback up, held by a file at path.
+	create(path string) error
+	// remove removes it; one that is gone is no error.
+	remove(path string) error
+	// alive tells whether path holds a namespace.
+	alive(path string) bool
+	// inspect returns what an interface in it has.
+	inspect(path, ifname string) (link, error)
+}
+
+// link is an interface as the kernel has it.
+type link struct {
+	mac    string
+	mtu    int
+	routes []Route // of the main table, without those that follow from addresses
+}
+
+func (m *Manager) nsPath(id string) string { return filepath.Join(m.config.StateDir, id) }
+
+func validateID(id string) error {
+	if utils.ValidateContainerID(id) == nil && len(id) <= 128 {
+		return nil
+	}
+	return fmt.Errorf("pod id %.140q is not 1 to 128 letters, digits, '.', '_' and '-': %w", id, errdefs.ErrInvalidArgument)
+}
+
+// undoStack holds steps that undo what was done.
+type undoStack []func(context.Context) error
+
+func (u *undoStack) push(step func(context.Context) error) { *u = append(*u, step) }
+
+// run undoes the last first, also when ctx has ended.
+func (u undoStack) run(ctx context.Context) []error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	var errs []error
+	for i := len(u) - 1; i >= 0; i-- {
+		if err := u[i](ctx); err != nil {
+			errs = append(errs, fmt.Errorf("undo: %w", err))
+		}
+	}
+	return errs
+}
