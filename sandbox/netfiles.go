@@ -12,9 +12,9 @@ import (
 // maxHostname is the kernel's limit on host names, in bytes.
 const maxHostname = 63
 
-// hostname is the pod's host name: the one asked for, else the pod's name, cut to
+// GuestHostname is the pod's host name: the one asked for, else the pod's name, cut to
 // what the kernel takes.
-func hostname(c PodConfig) string {
+func (c PodConfig) GuestHostname() string {
 	name := c.Hostname
 	if name == "" {
 		name = c.Name

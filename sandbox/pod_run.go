@@ -129,7 +129,7 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo, h Handler, vm Sh
 		return err
 	}
 
-	name := hostname(p.config)
+	name := p.config.GuestHostname()
 	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
 	err = shim.SetupPod(stepCtx, PodSetup{
