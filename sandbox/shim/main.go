@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 
 	clog "github.com/containerd/log"
 
@@ -31,6 +32,7 @@ func Main(ctx context.Context, dir string, newDriver NewDriver) error {
 	debug.SetMemoryLimit(shimMemoryLimit)
 	debug.SetGCPercent(shimGCPercent)
 	clog.L.Logger.SetOutput(io.Discard) // ttrpc's lines, of which a guest could make any number
+	signal.Ignore(syscall.SIGPIPE)      // a launcher that is gone is an error of the write
 	ctx, stop := signal.NotifyContext(ctx, terminate, os.Interrupt)
 	defer stop()
 
@@ -120,7 +122,7 @@ func serve(ctx context.Context, s *Server, f folder, record processRecord, log *
 		log.Debug("shim is not protected from running out of memory", logkey.Error, err)
 	}
 	if _, err := fmt.Fprintln(os.Stdout, readyLine); err != nil {
-		log.Warn("launcher is gone", logkey.Error, err)
+		return errors.Join(fmt.Errorf("tell launcher: %w", err), s.stopVM(ctx)) // nobody waits for the VM any more
 	}
 	if err := closeReady(); err != nil {
 		log.Warn("readiness pipe was not closed", logkey.Error, err)
