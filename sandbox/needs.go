@@ -10,7 +10,8 @@ import (
 type Images interface {
 	// Prepare finds the image by id, digest or reference, makes sure its layers are
 	// on disk, and keeps it from removal until Release of the same containerID.
-	// NotFound when it was not pulled.
+	// NotFound when it was not pulled. It may be called again with the same containerID:
+	// after a restart each container's image is prepared anew, by its id.
 	Prepare(ctx context.Context, ref, containerID string) (RootFS, error)
 	// Release undoes Prepare. Unknown ids are not an error.
 	Release(ctx context.Context, containerID string) error
