@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
+)
+
+// stdio is where a command writes.
+type stdio struct{ out, err io.Writer }
+
+// command is one sub-command.
+type command struct {
+	name    string // one or two words
+	args    string // for help
+	summary string // one line; empty: hidden
+	run     func(ctx context.Context, io stdio, args []string) error
+}
+
+// commands is in the order of help.
+func commands() []command {
+	return []command{
+		{"serve", "[--config FILE]", "serve the CRI until SIGTERM; pods go on running", runServe},
+		{"config default", "", "print the default configuration with comments", runConfigDefault},
+		{"config check", "[--config FILE]", "name all that is wrong with a configuration", runConfigCheck},
+		{"doctor", "[--config FILE] [--json] [--probe]", "say what this machine lacks and the command that mends it", runDoctor},
+		{"guest info", "[--config FILE | --bundle DIR] [--json] [--verify]", "print the guest bundle's parts, versions and digests", runGuestInfo},
+		{"image import", "[--config FILE] ARCHIVE", "add the images of an OCI layout or docker-save archive (-: standard input)", runImageImport},
+		{"image export", "[--config FILE] ARCHIVE IMAGE...", "write images to an OCI archive (-: standard output)", runImageExport},
+		{"image list", "[--config FILE] [--json]", "list the images of the store", runImageList},
+		{"version", "[--json]", "print this build's version", runVersion},
+		{"help", "", "print this", runHelp},
+		{"shim", "--dir DIR", "", runShim},
+	}
+}
+
+// run finds the sub-command and runs it.
+func run(ctx context.Context, io stdio, args []string) error {
+	for _, c := range commands() {
+		words := strings.Fields(c.name)
+		if len(args) >= len(words) && strings.Join(args[:len(words)], " ") == c.name {
+			return c.run(ctx, io, args[len(words):])
+		}
+	}
+	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" {
+		return runHelp(ctx, io, nil)
+	}
+	return usagef("%q is not a command; see `porthole help`", strings.Join(args[:min(2, len(args))], " "))
+}
+
+func runHelp(_ context.Context, io stdio, _ []string) error {
+	var b strings.Builder
+	b.WriteString("Porthole runs Kubernetes pods in utility VMs.\n\n")
+	for _, c := range commands() {
+		if c.summary != "" {
+			fmt.Fprintf(&b, "  porthole %s\n      %s\n", strings.TrimSpace(c.name+" "+c.args), c.summary)
+		}
+	}
+	fmt.Fprintf(&b, `
+Without --config the file is %s, and built-in defaults when that is absent.
+
+Exit codes:
+  %d  done
+  %d  what was asked for failed; doctor: something needed is missing
+  %d  unknown command, flag or argument
+  %d  the configuration is not valid
+  %d  another porthole is using the same root
+  %d  not built for this system
+`, config.DefaultPath, exitOK, exitFailed, exitUsage, exitConfig, exitRunning, exitUnsupported)
+	_, err := fmt.Fprint(io.out, b.String())
+	return err
+}
+
+// flags returns an empty flag set for a command.
+func flags(io stdio, name string) *flag.FlagSet {
+	f := flag.NewFlagSet("porthole "+name, flag.ContinueOnError)
+	f.SetOutput(io.err)
+	return f
+}
+
+// parse reads the flags, which may stand before and between the arguments, and returns
+// the arguments: at least least, at most most of them.
+func parse(f *flag.FlagSet, args []string, least, most int) ([]string, error) {
+	var rest []string
+	for len(args) > 0 {
+		if err := f.Parse(args); err != nil {
+			if err == flag.ErrHelp {
+				return nil, err
+			}
+			return nil, usageError{err.Error()}
+		}
+		if args = f.Args(); len(args) > 0 {
+			rest, args = append(rest, args[0]), args[1:]
+		}
+	}
+	switch {
+	case len(rest) < least:
+		return nil, usagef("%s: an argument is missing; see `porthole help`", f.Name())
+	case len(rest) > most:
+		return nil, usagef("%s: %q is one argument too many; see `porthole help`", f.Name(), rest[most])
+	}
+	return rest, nil
+}
+
+// configFlag adds --config.
+func configFlag(f *flag.FlagSet) *string {
+	return f.String("config", "", "configuration `file`; default "+config.DefaultPath+", which may be absent")
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
+	guestimage "github.com/porthole-run/porthole/guest/image"
+	"github.com/porthole-run/porthole/sandbox/qemuvm"
+)
+
+// finding is one line of doctor's answer.
+type finding struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Needed bool   `json:"needed"` // without it pods do not run, or not as configured
+	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"` // the command that mends it
+}
+
+func (f finding) String() string {
+	mark := "ok     "
+	switch {
+	case f.OK:
+	case f.Needed:
+		mark = "MISSING"
+	default:
+		mark = "note   "
+	}
+	s := fmt.Sprintf("%s  %-16s %s", mark, f.Name, oneLine(f.Detail))
+	if f.Fix != "" {
+		s += "\n         mend with:       " + f.Fix
+	}
+	return s
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// runDoctor looks at the machine as the configuration would use it. It changes nothing
+// but the remembered answer about KVM.
+func runDoctor(ctx context.Context, io stdio, args []string) error {
+	f := flags(io, "doctor")
+	path := configFlag(f)
+	asJSON := f.Bool("json", false, "print JSON")
+	probe := f.Bool("probe", false, "try KVM again whatever is remembered")
+	if _, err := parse(f, args, 0, 0); err != nil {
+		return err
+	}
+	c, err := config.Load(*path)
+	if err != nil {
+		return err
+	}
+	findings, err := examine(ctx, c, *probe)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		err = json.NewEncoder(io.out).Encode(findings)
+	} else {
+		for _, f := range findings {
+			if _, err = fmt.Fprintln(io.out, f); err != nil {
+				break
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		if f.Needed && !f.OK {
+			return errMissing
+		}
+	}
+	return nil
+}
+
+// examine makes all checks; those that need what an earlier one found missing are left out.
+func examine(ctx context.Context, c config.Config, probe bool) ([]finding, error) {
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	out := []finding{checkRoot()}
+	qemu := qemuConfig(c.VM, "", slog.New(slog.DiscardHandler))
+	qemu.Accel = qemuvm.TCG // only the machine is looked at, which is the same for both
+	qemuOK := true
+	driver, err := qemuvm.New(qemu)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range driver.Check(ctx) {
+		out = append(out, finding{Name: f.Name, OK: f.OK, Needed: true, Detail: f.Detail, Fix: f.Fix})
+		qemuOK = qemuOK && f.OK
+	}
+	bundle, f := checkBundle(c)
+	out = append(out, f)
+	if bundle != nil && qemuOK && out[0].OK {
+		out = append(out, checkAccel(ctx, c, bundle, probe))
+	}
+	out = append(out, checkCNI(ctx, c)...)
+	out = append(out, checkMkfs(), checkForwarding(), checkSpace(c), checkSocket(ctx, c))
+	return out, nil
+}
+
+func checkRoot() finding {
+	f := finding{Name: "root", Needed: true, OK: os.Geteuid() == 0, Detail: "runs as root"}
+	if !f.OK {
+		f.Detail, f.Fix = fmt.Sprintf("runs as uid %d", os.Geteuid()), "sudo porthole doctor"
+	}
+	return f
+}
+
+func checkBundle(c config.Config) (*guestimage.Bundle, finding) {
+	f := finding{Name: "guest bundle", Needed: true, Detail: c.VM.Bundle}
+	b, err := guestimage.Open(c.VM.Bundle)
+	if err != nil {
+		f.Detail, f.Fix = err.Error(), "make guest, and set vm.bundle to where it is"
+		return nil, f
+	}
+	f.OK = true
+	f.Detail = fmt.Sprintf("%s, kernel %s (%s)", b.Dir(), b.Manifest().Kernel.Release, b.Manifest().Kernel.Flavour)
+	return b, f
+}
+
+// checkAccel is never missing: guests run without KVM, slower.
+func checkAccel(ctx context.Context, c config.Config, b *guestimage.Bundle, force bool) finding {
+	f := finding{Name: "accelerator", Needed: c.VM.Accel == qemuvm.KVM}
+	a, err := accelerator(ctx, c, b, force, slog.New(slog.DiscardHandler))
+	if err != nil {
+		f.Detail = err.Error()
+		return f
+	}
+	f.OK = true
+	f.Detail = fmt.Sprintf("%s: %s", a.Accel, a.Reason)
+	return f
+}
+
+// checkCNI looks for plugins and a configuration that names only plugins that are there.
+func checkCNI(ctx context.Context, c config.Config) []finding {
+	plugins := finding{Name: "cni plugins", Needed: true, Fix: "apt-get install containernetworking-plugins"}
+	for _, dir := range c.Network.PluginDirs {
+		if _, err := os.Stat(filepath.Join(dir, "bridge")); err == nil {
+			plugins.OK, plugins.Detail, plugins.Fix = true, dir, ""
+			break
+		}
+	}
+	if !plugins.OK {
+		plugins.Detail = "none in " + strings.Join(c.Network.PluginDirs, ", ")
+	}
+	conf := finding{Name: "cni conf", Needed: true, OK: true, Detail: c.Network.ConfDir}
+	if err := networkReady(ctx, c); err != nil {
+		conf.OK, conf.Detail = false, err.Error()
+		conf.Fix = fmt.Sprintf("cp deploy/cni/10-porthole.conflist %s/", c.Network.ConfDir)
+	}
+	return []finding{plugins, conf}
+}
+
+// checkMkfs is never missing: without it the guest makes the file system.
+func checkMkfs() finding {
+	f := finding{Name: "mkfs.ext4"}
+	path, err := exec.LookPath("mkfs.ext4")
+	if err != nil {
+		f.Detail, f.Fix = "not found: pods start slower, as the guest makes their file system", "apt-get install e2fsprogs"
+		return f
+	}
+	f.OK, f.Detail = true, path
+	return f
+}
+
+func checkForwarding() finding {
+	// Not missing: the bridge plugin turns it on with the first pod. Others may not.
+	f := finding{Name: "ip forwarding", OK: true, Detail: "net.ipv4.ip_forward is 1"}
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	if err == nil && strings.TrimSpace(string(b)) != "0" {
+		return f
+	}
+	f.OK, f.Detail, f.Fix = false, "net.ipv4.ip_forward is 0: unless a CNI plugin sets it, pods reach this host only", "sysctl -w net.ipv4.ip_forward=1"
+	if err != nil {
+		f.Detail = err.Error()
+	}
+	return f
+}
+
+// minFree is what a few images and scratch disks take.
+const minFree = 2 << 30
+
+func checkSpace(c config.Config) finding {
+	f := finding{Name: "disk space", Needed: true}
+	dir := c.Root
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	free, err := freeBytes(dir)
+	if err != nil {
+		f.Detail = err.Error()
+		return f
+	}
+	f.OK = free >= minFree
+	f.Detail = fmt.Sprintf("%.1f GiB free for %s", float64(free)/(1<<30), c.Root)
+	if !f.OK {
+		f.Fix = fmt.Sprintf("free some: images and scratch disks want %d GiB at least, or set root elsewhere", minFree>>30)
+	}
+	return f
+}
+
+func checkSocket(ctx context.Context, c config.Config) finding {
+	f := finding{Name: "socket", Detail: c.GRPC.Socket + " is served"}
+	if err := dialSocket(ctx, c.GRPC.Socket); err != nil {
+		f.Detail, f.Fix = "nobody serves "+c.GRPC.Socket, "systemctl start porthole, or porthole serve"
+		return f
+	}
+	f.OK = true
+	return f
+}

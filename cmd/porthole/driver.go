@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
+	guestimage "github.com/porthole-run/porthole/guest/image"
+	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/qemuvm"
+)
+
+// driverSettings is what the daemon tells a shim about its driver. Shims are of the
+// build that started them, so that both ends are the same code.
+type driverSettings struct {
+	Binary       string        `json:"binary"`
+	Accel        string        `json:"accel"`
+	UID          uint32        `json:"uid"`
+	GID          uint32        `json:"gid"`
+	CommandLine  string        `json:"commandLine"`
+	StartTimeout time.Duration `json:"startTimeout"`
+}
+
+// newDriver makes the driver in the shim's process.
+func newDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, error) {
+	var s driverSettings
+	if err := json.Unmarshal(settings, &s); err != nil {
+		return nil, fmt.Errorf("read driver settings: %w", err)
+	}
+	return qemuvm.New(qemuvm.Config{
+		Binary: s.Binary, Accel: s.Accel, UID: s.UID, GID: s.GID,
+		CommandLine: s.CommandLine, StartTimeout: s.StartTimeout, Log: log,
+	})
+}
+
+// commandLine is what the bundle's kernel asks for and what the configuration adds.
+func commandLine(c config.VM, b *guestimage.Bundle) string {
+	words := guestimage.KernelArgs(b.Manifest().Kernel.Flavour)
+	return strings.Join(append(words, strings.Fields(c.ExtraCmdline)...), " ")
+}
+
+// qemuConfig is the driver's config but for the accelerator.
+func qemuConfig(c config.VM, cmdline string, log *slog.Logger) qemuvm.Config {
+	return qemuvm.Config{
+		Binary: c.QEMU, UID: uint32(c.UID), GID: uint32(c.GID), CommandLine: cmdline,
+		StartTimeout: time.Duration(c.StartTimeout), Log: log,
+	}
+}
+
+// accelerator settles what runs guests: what the configuration says, or the answer of
+// a trial, which is remembered in the state folder.
+func accelerator(ctx context.Context, c config.Config, b *guestimage.Bundle, force bool, log *slog.Logger) (qemuvm.Accel, error) {
+	if c.VM.Accel != "auto" {
+		return qemuvm.Accel{Accel: c.VM.Accel, Reason: "the configuration says so", When: time.Now()}, nil
+	}
+	return qemuvm.Probe(ctx, qemuvm.ProbeConfig{
+		Driver: qemuConfig(c.VM, commandLine(c.VM, b), log),
+		Kernel: b.Kernel(), Initrd: b.Initrd(),
+		Cache: filepath.Join(c.State, "accel.json"), Force: force,
+	})
+}

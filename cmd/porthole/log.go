@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	clog "github.com/containerd/log"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/streaming"
+)
+
+// newLogger returns the daemon's logger, and makes the libraries that bring a logger of
+// their own write to it.
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: c.Level, ReplaceAttr: plainDuration}
+	var l *slog.Logger
+	if c.Format == "text" {
+		l = slog.New(slog.NewTextHandler(w, opts))
+	} else {
+		l = slog.New(slog.NewJSONHandler(w, opts))
+	}
+	slog.SetDefault(l)
+	streaming.RedirectLibraryLog(l)
+	clog.L.Logger.SetOutput(libraryLog{l})
+	return l
+}
+
+// plainDuration writes durations as people read them; JSON would have nanoseconds.
+func plainDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().Round(time.Microsecond).String())
+	}
+	return a
+}
+
+// libraryLog passes on the lines of containerd's libraries, at debug: what matters of
+// it comes back as errors.
+type libraryLog struct{ l *slog.Logger }
+
+func (w libraryLog) Write(p []byte) (int, error) {
+	w.l.Log(context.Background(), slog.LevelDebug, "library", "text", string(bytes.TrimSpace(p)))
+	return len(p), nil
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
+	guestimage "github.com/porthole-run/porthole/guest/image"
+	"github.com/porthole-run/porthole/image"
+	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/network"
+	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/ocispec"
+	"github.com/porthole-run/porthole/sandbox/qemuvm"
+	"github.com/porthole-run/porthole/sandbox/scratch"
+	"github.com/porthole-run/porthole/sandbox/shim"
+)
+
+// node is the domain: what the daemon's servers call.
+type node struct {
+	config  config.Config
+	bundle  *guestimage.Bundle
+	accel   qemuvm.Accel
+	images  *image.Store
+	network *network.Manager
+	manager *sandbox.Manager
+}
+
+// newNode makes the parts and takes over what an earlier daemon left. On error nothing
+// is left open.
+func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *prometheus.Registry) (_ *node, err error) {
+	n := &node{config: c}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	if n.bundle, err = guestimage.Open(c.VM.Bundle); err != nil {
+		return nil, err
+	}
+	if n.accel, err = accelerator(ctx, c, n.bundle, false, log); err != nil {
+		return nil, err
+	}
+	imageMetrics, err := image.NewMetrics(reg)
+	if err != nil {
+		return nil, fmt.Errorf("register image metrics: %w", err)
+	}
+	if n.images, err = openStore(c, log, imageMetrics); err != nil {
+		return nil, err
+	}
+	if n.network, err = newNetwork(c, log); err != nil {
+		return nil, err
+	}
+	launcher, err := n.launcher(log)
+	if err != nil {
+		return nil, err
+	}
+	disks, err := scratch.New(scratch.Config{Dir: filepath.Join(c.Root, "scratch"), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	n.manager, err = sandbox.New(ctx, sandbox.Config{
+		Root:     filepath.Join(c.Root, "sandboxes"),
+		Launcher: launcher,
+		Images:   rootFS{n.images},
+		Network:  podNetwork{n.network},
+		Specs:    ocispec.New(runtime.GOARCH),
+		Scratch:  disks,
+		Handlers: handlers(c),
+		Logger:   log,
+		Timeouts: sandbox.Timeouts{Launch: time.Duration(c.VM.StartTimeout)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	registerCounts(reg, n.manager, n.accel.Accel)
+	return n, n.reconcile(ctx, log)
+}
+
+// close lets go of what is open; pods go on.
+func (n *node) close() error {
+	if n.manager != nil {
+		n.manager.Close()
+	}
+	if n.images != nil {
+		return n.images.Close()
+	}
+	return nil
+}
+
+// reconcile frees what belongs to pods and containers that nobody knows any more.
+func (n *node) reconcile(ctx context.Context, log *slog.Logger) error {
+	pods, err := n.manager.Pods(ctx, sandbox.PodFilter{})
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, p := range pods {
+		ids = append(ids, p.ID)
+	}
+	pruned, err := n.network.Prune(ctx, ids)
+	if err != nil {
+		// Plugins that fail now are asked again at the next start.
+		log.Warn("prune networks of pods that are gone", logkey.Error, err)
+	}
+	for _, id := range pruned {
+		log.Info("network of a pod that is gone was freed", logkey.PodID, id)
+	}
+	containers, err := n.manager.Containers(ctx, sandbox.ContainerFilter{})
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, c := range containers {
+		known[c.ID] = true
+	}
+	for _, holder := range n.images.Holders() {
+		if known[holder] {
+			continue
+		}
+		if err := n.images.Release(ctx, holder); err != nil {
+			log.Warn("release the image of a container that is gone", logkey.ContainerID, holder, logkey.Error, err)
+		}
+	}
+	return nil
+}
+
+func (n *node) launcher(log *slog.Logger) (*shim.Launcher, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	q := qemuConfig(n.config.VM, commandLine(n.config.VM, n.bundle), log)
+	settings, err := json.Marshal(driverSettings{
+		Binary: q.Binary, Accel: n.accel.Accel, UID: q.UID, GID: q.GID,
+		CommandLine: q.CommandLine, StartTimeout: q.StartTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return shim.NewLauncher(shim.LauncherConfig{
+		StateDir:     filepath.Join(n.config.State, "vm"),
+		Executable:   self,
+		Args:         []string{"shim"},
+		DriverConfig: settings,
+		Kernel:       n.bundle.Kernel(),
+		Initrd:       n.bundle.Initrd(),
+		StartTimeout: time.Duration(n.config.VM.StartTimeout),
+		LogLevel:     n.config.Log.Level,
+		Version:      version,
+	})
+}
+
+func newNetwork(c config.Config, log *slog.Logger) (*network.Manager, error) {
+	return network.New(network.Config{
+		ConfDir: c.Network.ConfDir, PluginDirs: c.Network.PluginDirs,
+		CacheDir: filepath.Join(c.Root, "network"), StateDir: filepath.Join(c.State, "netns"),
+		Logger: log,
+	})
+}
+
+// networkReady says what pods' networks lack, without a daemon.
+func networkReady(ctx context.Context, c config.Config) error {
+	m, err := newNetwork(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return m.Ready(ctx)
+}
+
+// handlers are the VM configurations by runtime handler.
+func handlers(c config.Config) map[string]sandbox.Handler {
+	out := map[string]sandbox.Handler{"": handler(c.VM)}
+	for name, h := range c.Handlers {
+		out[name] = handler(h.Over(c.VM))
+	}
+	return out
+}
+
+func handler(vm config.VM) sandbox.Handler {
+	return sandbox.Handler{
+		VCPUs: int(vm.VCPUs), MemoryMiB: vm.Memory.MiB(), OverheadMiB: vm.Overhead.MiB(),
+		MaxVCPUs: int(vm.MaxVCPUs), MaxMemoryMiB: vm.MaxMemory.MiB(),
+		ScratchBytes: int64(vm.Scratch), ShmBytes: uint64(vm.Shm),
+	}
+}
+
+func handlerNames(c config.Config) []string { return slices.Sorted(maps.Keys(c.Handlers)) }
+
+// ready is nil when VMs can be started: the bundle may have gone since.
+func (n *node) ready(context.Context) error {
+	_, err := guestimage.Open(n.config.VM.Bundle)
+	return err
+}
+
+// info is what a verbose Status shows.
+func (n *node) info(context.Context) map[string]any {
+	return map[string]any{
+		"config":      n.config,
+		"accelerator": n.accel,
+		"build":       build(),
+		"guest":       n.bundle.Manifest().Kernel,
+		"paths": map[string]string{
+			"bundle": n.bundle.Dir(), "root": n.config.Root, "state": n.config.State,
+		},
+	}
+}

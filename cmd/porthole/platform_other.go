@@ -1,0 +1,23 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+)
+
+func supported() error {
+	return fmt.Errorf("there is no VM driver for %s yet: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+const cgroupDriver = false
+
+func lockFile(string) (*os.File, error) { return nil, supported() }
+
+func listenPrivately(string) (net.Listener, error) { return nil, supported() }
+
+func freeBytes(string) (uint64, error) { return 0, supported() }

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/cri"
+	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/streaming"
+)
+
+// runServe is the daemon. It ends on SIGTERM or SIGINT, having answered the calls that
+// run; pods go on.
+func runServe(ctx context.Context, io stdio, args []string) error {
+	f := flags(io, "serve")
+	path := configFlag(f)
+	if _, err := parse(f, args, 0, 0); err != nil {
+		return err
+	}
+	if err := supported(); err != nil {
+		return err
+	}
+	c, err := config.Load(*path)
+	if err != nil {
+		return err
+	}
+	log := newLogger(c.Log, io.err)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	ctx = logkey.NewContext(ctx, log)
+	if err := serve(ctx, c, log); err != nil {
+		log.Error("porthole ends", logkey.Error, err)
+		return err
+	}
+	log.Info("porthole ends; pods go on")
+	return nil
+}
+
+// serve makes all parts, serves until ctx ends, and takes the parts down again.
+func serve(ctx context.Context, c config.Config, log *slog.Logger) (err error) {
+	b := build()
+	log.Info("porthole starts", logkey.Version, b.Version, "revision", b.Revision, logkey.Path, c.Root)
+	for dir, mode := range map[string]os.FileMode{c.Root: 0o711, c.State: 0o711} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+	}
+	lock, err := lockFile(filepath.Join(c.Root, "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+
+	reg := newRegistry(b)
+	n, err := newNode(ctx, c, log, reg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+
+	streams, err := streaming.New(streaming.Config{
+		Addr: c.Streaming.Address, CertFile: c.Streaming.CertFile, KeyFile: c.Streaming.KeyFile,
+		IdleTimeout: time.Duration(c.Streaming.IdleTimeout), Logger: log,
+	}, executor{n.manager})
+	if err != nil {
+		return err
+	}
+	defer streams.Close()
+	edge := cri.NewServer(cri.Deps{
+		Pods: n.manager, Containers: n.manager, Processes: n.manager, Network: n.manager,
+		Images: criImages{n.images}, Streams: streamURLs{streams},
+	}, cri.Options{
+		Version: b.Version, Handlers: handlerNames(c), CgroupDriver: cgroupDriver,
+		Ready: n.ready, Info: n.info, Logger: log, Metrics: reg,
+	})
+
+	socket, err := listenSocket(ctx, c.GRPC.Socket, int(c.GRPC.GID), os.FileMode(c.GRPC.Mode))
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	admin, err := listenSocket(ctx, adminSocket(c), 0, 0o600)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	var metrics net.Listener
+	if c.Metrics.Address != "" {
+		if metrics, err = net.Listen("tcp", c.Metrics.Address); err != nil {
+			return fmt.Errorf("listen for metrics: %w", err)
+		}
+		defer metrics.Close()
+		log.Info("metrics are served", logkey.Address, "http://"+metrics.Addr().String()+"/metrics")
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return edge.Serve(ctx, socket) })
+	group.Go(func() error { return streams.Serve(ctx) })
+	group.Go(func() error { return serveHTTP(ctx, admin, adminHandler(n.images)) })
+	if metrics != nil {
+		group.Go(func() error { return serveHTTP(ctx, metrics, metricsHandler(reg)) })
+	}
+	log.Info("porthole serves", logkey.Address, c.GRPC.Socket, "streams", streams.URL(),
+		logkey.Accelerator, n.accel.Accel, logkey.Reason, n.accel.Reason)
+	return group.Wait()
+}

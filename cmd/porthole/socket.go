@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// listenSocket makes the unix socket at path for root and the group. One that a dead
+// daemon left is replaced; one that is served is an error.
+func listenSocket(ctx context.Context, path string, gid int, mode fs.FileMode) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	switch st, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	case st.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("listen on %s: there is something that is not a socket", path)
+	case dialSocket(ctx, path) == nil:
+		return nil, fmt.Errorf("listen on %s: %w", path, errRunning)
+	default:
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove stale socket: %w", err)
+		}
+	}
+	l, err := listenPrivately(path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := errors.Join(os.Chown(path, 0, gid), os.Chmod(path, mode)); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return l, nil
+}
+
+// dialSocket is nil when somebody answers at path.
+func dialSocket(ctx context.Context, path string) error {
+	d := net.Dialer{Timeout: time.Second}
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
