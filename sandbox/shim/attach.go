@@ -29,6 +29,12 @@ func (s *Server) attach(ctx context.Context, e *session, containerID string) err
 	if stdout == nil {
 		return fmt.Errorf("attach to container %s: it is not yet created: %w", containerID, errdefs.ErrFailedPrecondition)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer s.sessions.closeStreams(e)
+	defer cancel()
+
 	if c.terminal {
 		s.sessions.setResize(e, func(width, height uint16) {
 			if err := s.guest.ResizeTTY(ctx, containerID, "", width, height); err != nil && ctx.Err() == nil {
@@ -36,12 +42,6 @@ func (s *Server) attach(ctx context.Context, e *session, containerID string) err
 			}
 		})
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var workers sync.WaitGroup
-	defer workers.Wait()
-	defer s.sessions.closeStreams(e)
-	defer cancel()
-
 	over := make(chan error, 3)
 	taps := s.tapOutputs(&workers, over, []tapped{
 		{stdout, e.streams[api.StreamStdout]},

@@ -271,26 +271,17 @@ func (l *Launcher) Open(ctx context.Context, id string) (sandbox.Shim, error) {
 	return nil, fmt.Errorf("open shim %s: %w: %v", id, errdefs.ErrNotFound, reason)
 }
 
-// List implements sandbox.Launcher. It removes the folders of shims that are gone: who
-// wants to know why opens them first.
-func (l *Launcher) List(ctx context.Context) ([]string, error) {
+// List implements sandbox.Launcher. It names those too that are gone but have left their
+// folders: Open tells why, and removes them.
+func (l *Launcher) List(context.Context) ([]string, error) {
 	entries, err := os.ReadDir(l.config.StateDir)
 	if err != nil {
 		return nil, fmt.Errorf("list shims: %w", err)
 	}
 	var out []string
 	for _, e := range entries {
-		f, err := l.folder(e.Name())
-		if err != nil || !e.IsDir() || l.isLaunching(e.Name()) {
-			continue
-		}
-		p, err := f.readProcesses()
-		if err == nil && p.Shim.alive() {
+		if e.IsDir() && checkDirName(e.Name()) == nil && !l.isLaunching(e.Name()) {
 			out = append(out, e.Name())
-			continue
-		}
-		if err := f.end(ctx, p, true); err != nil {
-			return nil, fmt.Errorf("list shims: remove what is left of %s: %w", e.Name(), err)
 		}
 	}
 	return out, nil

@@ -241,7 +241,7 @@ func TestLauncher_BadInput(t *testing.T) {
 	checkEmpty(t, l)
 }
 
-func TestList_RemovesStaleFolders(t *testing.T) {
+func TestOpen_RemovesStaleFolder(t *testing.T) {
 	l := newTestLauncher(t, testSettings{})
 	f := folder(filepath.Join(l.config.StateDir, "old"))
 	if err := os.Mkdir(string(f), 0o700); err != nil {
@@ -252,8 +252,11 @@ func TestList_RemovesStaleFolders(t *testing.T) {
 	if err := writeJSON(f.process(), stale); err != nil {
 		t.Fatal(err)
 	}
-	if ids, err := l.List(testContext(t)); err != nil || len(ids) != 0 {
+	if ids, err := l.List(testContext(t)); err != nil || len(ids) != 1 {
 		t.Errorf("List = %v, %v", ids, err)
+	}
+	if _, err := l.Open(testContext(t), "old"); !errdefs.IsNotFound(err) {
+		t.Errorf("Open = %v", err)
 	}
 	checkEmpty(t, l)
 }
