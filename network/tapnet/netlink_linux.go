@@ -58,10 +58,11 @@ func ingress(l netlink.Link) netlink.Qdisc {
 }
 
 // redirect sends all that comes in on one link out of the other. The classifier is u32
-// without keys, which every kernel with tc has; matchall is often not built.
-func redirect(h *netlink.Handle, from, to netlink.Link) error {
+// without keys, which every kernel with tc has; matchall is often not built. It tells
+// whether it has added from's ingress qdisc, with which the redirect goes.
+func redirect(h *netlink.Handle, from, to netlink.Link) (added bool, err error) {
 	if err := h.QdiscAdd(ingress(from)); err != nil {
-		return fmt.Errorf("add ingress qdisc: %w", err)
+		return false, fmt.Errorf("add ingress qdisc: %w", err)
 	}
 	if err := h.FilterAdd(&netlink.U32{
 		FilterAttrs: netlink.FilterAttrs{
@@ -71,9 +72,9 @@ func redirect(h *netlink.Handle, from, to netlink.Link) error {
 		},
 		Actions: []netlink.Action{netlink.NewMirredAction(to.Attrs().Index)},
 	}); err != nil {
-		return fmt.Errorf("add redirect: %w", err)
+		return true, fmt.Errorf("add redirect: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 // absent tells whether err says that a link, qdisc or namespace is not there.

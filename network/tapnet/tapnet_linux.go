@@ -137,13 +137,15 @@ func (t *Tap) join(ctx context.Context, path, iface string) (err error) {
 	if err != nil {
 		return fmt.Errorf("find tap: %w", kind(err))
 	}
+	// Only a qdisc that we added is ours to take away.
+	var redirected bool
 	where := &place{path: path, dev: pod.dev, ino: pod.ino, iface: iface}
 	if err := home.LinkSetNsFd(tap, int(pod.ns)); err != nil {
 		return fmt.Errorf("move tap: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, t.part(pod, iface))
+			err = errors.Join(err, t.part(pod, iface, redirected))
 		}
 	}()
 	if tap, err = pod.LinkByName(t.name); err != nil {
@@ -161,10 +163,10 @@ func (t *Tap) join(ctx context.Context, path, iface string) (err error) {
 	if err := pod.LinkSetUp(tap); err != nil {
 		return fmt.Errorf("raise tap: %w", err)
 	}
-	if err := redirect(pod.Handle, tap, peer); err != nil {
+	if _, err := redirect(pod.Handle, tap, peer); err != nil {
 		return fmt.Errorf("redirect tap to %s: %w", iface, err)
 	}
-	if err := redirect(pod.Handle, peer, tap); err != nil {
+	if redirected, err = redirect(pod.Handle, peer, tap); err != nil {
 		return fmt.Errorf("redirect %s to tap: %w", iface, err)
 	}
 	t.joined = where
@@ -195,17 +197,18 @@ func (t *Tap) Leave(ctx context.Context) error {
 		return fmt.Errorf("part tap %s: %w", t.name, err)
 	}
 	defer pod.close()
-	if err := t.part(pod, t.joined.iface); err != nil {
+	if err := t.part(pod, t.joined.iface, true); err != nil {
 		return fmt.Errorf("part tap %s: %w", t.name, err)
 	}
 	t.joined = nil
 	return nil
 }
 
-// part takes the redirects away and brings the tap home.
-func (t *Tap) part(pod *namespace, iface string) error {
+// part takes the redirects away, the interface's if it is redirected, and brings the
+// tap home.
+func (t *Tap) part(pod *namespace, iface string, redirected bool) error {
 	var errs []error
-	if peer, err := pod.LinkByName(iface); err == nil {
+	if peer, err := pod.LinkByName(iface); err == nil && redirected {
 		if err := pod.QdiscDel(ingress(peer)); err != nil && !absent(err) {
 			errs = append(errs, fmt.Errorf("free %s: %w", iface, err))
 		}
@@ -242,7 +245,7 @@ func (t *Tap) Remove() error {
 	if t.joined != nil {
 		if pod, err := open(t.joined.path); err == nil {
 			if pod.dev == t.joined.dev && pod.ino == t.joined.ino {
-				errs = append(errs, t.part(pod, t.joined.iface))
+				errs = append(errs, t.part(pod, t.joined.iface, true))
 			}
 			pod.close()
 		}

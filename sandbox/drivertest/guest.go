@@ -2,10 +2,12 @@ package drivertest
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/porthole-run/porthole/guest/image/cpio"
@@ -28,19 +30,29 @@ func Bundle(t testing.TB) (kernel, initrd string) {
 	return kernel, initrd
 }
 
+// testguest is the suite's init, built once in a process.
+var testguest = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "testguest-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	bin := filepath.Join(dir, "init")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s", "-o", bin,
+		"github.com/porthole-run/porthole/sandbox/drivertest/testguest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build testguest: %w\n%s", err, out)
+	}
+	return os.ReadFile(bin)
+})
+
 // Guest builds the suite's guest: the bundle's kernel, and in dir an initrd that is the
 // bundle's with testguest in the agent's place. Any user can read it.
 func Guest(t testing.TB, dir string) (kernel, initrd string) {
 	t.Helper()
 	kernel, base := Bundle(t)
-	bin := filepath.Join(t.TempDir(), "init")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s", "-o", bin,
-		"github.com/porthole-run/porthole/sandbox/drivertest/testguest")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build testguest: %v\n%s", err, out)
-	}
-	body, err := os.ReadFile(bin)
+	body, err := testguest()
 	if err != nil {
 		t.Fatal(err)
 	}

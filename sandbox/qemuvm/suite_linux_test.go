@@ -1,7 +1,9 @@
 package qemuvm
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -204,7 +206,13 @@ func TestStart_GuestHangs(t *testing.T) {
 	r := newRig(t)
 	before := r.left(t)
 	v := r.boot(t, r.driver(t, func(c *Config) { c.CommandLine = strings.ReplaceAll(testCommandLine, "quiet ", "") + " testguest=hang" }), "hangs")
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	eventually(t, 60*time.Second, func() error {
+		if !bytes.Contains(v.Console(), []byte("hanging as asked")) {
+			return errors.New("guest did not come to its init")
+		}
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err := v.Dial(ctx, wire.Echo)
 	if !errdefs.IsDeadlineExceeded(err) || !strings.Contains(err.Error(), "hanging as asked") {
