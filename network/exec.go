@@ -54,15 +54,17 @@ func (*pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, en
 		err = nil // it succeeded, and left a process behind that holds its output
 	}
 	if err != nil {
-		return nil, pluginError(filepath.Base(path), err, stdout.Bytes(), stderr.Bytes())
+		return nil, pluginError(filepath.Base(path), err, stdout.kept, stderr.kept)
 	}
 	if stdout.truncated {
 		return nil, fmt.Errorf("%s printed more than %d bytes", filepath.Base(path), maxPluginOutput)
 	}
-	if slices.Contains(env, "CNI_COMMAND=ADD") && !isObject(stdout.Bytes()) {
-		return nil, fmt.Errorf("%s printed no result: %q", filepath.Base(path), quoted(stdout.Bytes()))
+	if slices.Contains(env, "CNI_COMMAND=ADD") {
+		if err := checkResult(stdout.kept); err != nil {
+			return nil, fmt.Errorf("%s printed no result: %w: %q", filepath.Base(path), err, quoted(stdout.kept))
+		}
 	}
-	return stdout.Bytes(), nil
+	return stdout.kept, nil
 }
 
 // pluginError makes an error of what a plugin that failed printed: by the CNI
@@ -72,17 +74,34 @@ func pluginError(plugin string, cause error, stdout, stderr []byte) error {
 	if err := json.Unmarshal(stdout, &said); err == nil && said.Msg != "" {
 		return fmt.Errorf("%s: %w (CNI code %d)", plugin, &said, said.Code)
 	}
-	text := quoted(append(append([]byte{}, stdout...), stderr...))
+	text := quoted(slices.Concat(stdout, stderr))
 	if text == "" {
 		return fmt.Errorf("%s: %w, without a message", plugin, cause)
 	}
 	return fmt.Errorf("%s: %w: %q", plugin, cause, text)
 }
 
-// isObject tells a JSON object from everything else; libcni takes "null" for one.
-func isObject(b []byte) bool {
+// checkResult refuses what libcni does not take well: it panics on null in a list when
+// it converts a result between versions, and takes a lone null for a result (v1.3.1).
+func checkResult(b []byte) error {
 	b = bytes.TrimSpace(b)
-	return len(b) > 0 && b[0] == '{' && json.Valid(b)
+	if len(b) == 0 || b[0] != '{' {
+		return errors.New("not a JSON object")
+	}
+	var lists struct {
+		Interfaces []json.RawMessage `json:"interfaces"`
+		IPs        []json.RawMessage `json:"ips"`
+		Routes     []json.RawMessage `json:"routes"`
+	}
+	if err := json.Unmarshal(b, &lists); err != nil {
+		return err
+	}
+	for _, item := range slices.Concat(lists.Interfaces, lists.IPs, lists.Routes) {
+		if string(item) == "null" {
+			return errors.New("null in a list")
+		}
+	}
+	return nil
 }
 
 // quoted returns the end of a plugin's output, where its reason mostly is.
@@ -94,16 +113,17 @@ func quoted(b []byte) string {
 	return string(b)
 }
 
-// limitedBuffer keeps the first bytes written to it.
+// limitedBuffer keeps the first bytes written to it. The buffer is not embedded, as
+// io.Copy would find its ReadFrom, which knows no limit.
 type limitedBuffer struct {
-	bytes.Buffer
+	kept      []byte
 	truncated bool
 }
 
 // Write implements io.Writer. It takes all of p.
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	n := min(len(p), maxPluginOutput-b.Len())
-	b.Buffer.Write(p[:n])
+	n := min(len(p), maxPluginOutput-len(b.kept))
+	b.kept = append(b.kept, p[:n]...)
 	b.truncated = b.truncated || n < len(p)
 	return len(p), nil
 }

@@ -1,0 +1,404 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// debianPlugins is where Debian's containernetworking-plugins puts them.
+const debianPlugins = "/usr/lib/cni"
+
+// insideEnv is set in the process that has namespaces of its own.
+const insideEnv = "PORTHOLE_NETWORK_TEST_INSIDE"
+
+// need skips a test whose need is missing, or fails it where nothing may be skipped.
+func need(t *testing.T, ok bool, what string) {
+	t.Helper()
+	if ok {
+		return
+	}
+	if os.Getenv("PORTHOLE_TEST_STRICT") == "1" {
+		t.Fatalf("needs %s", what)
+	}
+	t.Skipf("needs %s", what)
+}
+
+// TestReal runs the tests below with real plugins, in network and mount namespaces that
+// are made for it, so that the host is not touched.
+func TestReal(t *testing.T) {
+	need(t, os.Geteuid() == 0, "root")
+	_, err := os.Stat(filepath.Join(debianPlugins, "bridge"))
+	need(t, err == nil, "containernetworking-plugins")
+	_, err = exec.LookPath("iptables")
+	need(t, err == nil, "iptables")
+	args := []string{"-test.run=^TestInside", "-test.v"}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(out, []byte("--- PASS: TestInside_")) {
+		t.Error("no test ran")
+	}
+}
+
+// inside makes a Manager with the configuration that users get, but for the folder
+// where host-local keeps its leases.
+func inside(t *testing.T) *Manager {
+	t.Helper()
+	if os.Getenv(insideEnv) == "" {
+		t.Skip("runs by TestReal")
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	m, err := New(Config{
+		ConfDir: filepath.Join(dir, "conf"), PluginDirs: []string{debianPlugins, filepath.Join(dir, "plugins")},
+		CacheDir: filepath.Join(dir, "cache"), StateDir: filepath.Join(dir, "netns"),
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{m.config.ConfDir, m.config.PluginDirs[1]} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile("../deploy/cni/10-porthole.conflist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeConf(t, m.config, "10-porthole.conflist",
+		strings.Replace(string(data), `"type": "host-local",`, fmt.Sprintf(`"type": "host-local", "dataDir": %q,`, leases(m)), 1))
+	t.Cleanup(func() {
+		if _, err := m.Prune(context.Background(), nil); err != nil {
+			t.Error(err)
+		}
+		if br, err := netlink.LinkByName("porthole0"); err == nil {
+			netlink.LinkDel(br)
+		}
+	})
+	return m
+}
+
+func leases(m *Manager) string { return filepath.Join(m.config.CacheDir, "leases") }
+
+// leased counts the addresses that host-local has given out.
+func leased(t *testing.T, m *Manager) int {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(leases(m), "porthole", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, name := range names {
+		if _, err := netip.ParseAddr(filepath.Base(name)); err == nil {
+			n++
+		}
+	}
+	return n
+}
+
+func nothingLeft(t *testing.T, m *Manager) {
+	t.Helper()
+	ids, err := m.List()
+	if err != nil || len(ids) > 0 {
+		t.Errorf("left: %v, %v", ids, err)
+	}
+	if n := leased(t, m); n > 0 {
+		t.Errorf("left: %d leases", n)
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		if l.Type() == "veth" {
+			t.Errorf("left: link %s", l.Attrs().Name)
+		}
+	}
+}
+
+// in runs f on a thread in a pod's namespace.
+func in(t *testing.T, path string, f func() error) {
+	t.Helper()
+	err := onDoomedThread(func() error {
+		ns, err := netns.GetFromPath(path)
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		if err := netns.Set(ns); err != nil {
+			return err
+		}
+		return f()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// serve listens in a pod and greets.
+func serve(t *testing.T, path, addr string) {
+	t.Helper()
+	in(t, path, func() error {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				io.WriteString(c, "hello")
+				c.Close()
+			}
+		}()
+		return nil
+	})
+}
+
+func dial(addr string) error {
+	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
+		return fmt.Errorf("%s says %q, %w", addr, b, err)
+	}
+	return nil
+}
+
+func TestInside_DualStack(t *testing.T) {
+	m := inside(t)
+	if s := m.Status(t.Context()); s.Problem != nil {
+		t.Fatalf("not ready:\n%s", s)
+	}
+	a, err := m.Attach(t.Context(), Pod{ID: "pod-a", Name: "a", Namespace: "ns"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := m.Attach(t.Context(), Pod{ID: "pod-b", Name: "b", Namespace: "ns"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nic := a.NICs[0]
+	if _, err := net.ParseMAC(nic.MAC); err != nil || nic.MTU != 1500 || nic.Interface != "eth0" {
+		t.Errorf("NIC = %+v, %v", nic, err)
+	}
+	if len(a.IPs) != 2 || !netip.MustParseAddr(a.IPs[0]).Is4() || !netip.MustParseAddr(a.IPs[1]).Is6() {
+		t.Fatalf("IPs = %v, want one of each family", a.IPs)
+	}
+	routes := fmt.Sprint(nic.Routes)
+	for _, want := range []string{"{0.0.0.0/0 10.89.64.1 0 0}", "{::/0 fd70:6f72:7468::1 0 0}"} {
+		if strings.Count(routes, want) != 1 {
+			t.Errorf("routes = %s, want %s once", routes, want)
+		}
+	}
+	for _, ip := range b.IPs {
+		addr := net.JoinHostPort(ip, "8080")
+		serve(t, b.Namespace, addr)
+		in(t, a.Namespace, func() error { return dial(addr) }) // pod to pod
+		if err := dial(addr); err != nil {                     // host to pod
+			t.Error(err)
+		}
+	}
+	serve(t, a.Namespace, "127.0.0.1:80")
+	in(t, a.Namespace, func() error { return dial("127.0.0.1:80") })
+	for range 2 {
+		for _, id := range []string{"pod-a", "pod-b"} {
+			if err := m.Detach(t.Context(), id); err != nil {
+				t.Errorf("Detach = %v", err)
+			}
+		}
+	}
+	nothingLeft(t, m)
+}
+
+func TestInside_HostPort(t *testing.T) {
+	m := inside(t)
+	r, err := m.Attach(t.Context(), Pod{ID: "pod-a", PortMappings: []PortMapping{{Protocol: "TCP", ContainerPort: 80, HostPort: 18080}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, r.Namespace, net.JoinHostPort(r.IPs[0], "80"))
+	if err := dial("10.89.64.1:18080"); err != nil {
+		t.Errorf("through the host's port: %v", err)
+	}
+	if err := m.Detach(t.Context(), "pod-a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := dial("10.89.64.1:18080"); err == nil {
+		t.Error("the host's port still answers")
+	}
+	nothingLeft(t, m)
+}
+
+func TestInside_NamespaceLost(t *testing.T) {
+	m := inside(t)
+	r, err := m.Attach(t.Context(), Pod{ID: "pod-a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.ns.remove(r.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	if n := leased(t, m); n != 2 {
+		t.Errorf("%d leases, want 2 until DEL", n)
+	}
+	if err := m.Detach(t.Context(), "pod-a"); err != nil {
+		t.Errorf("Detach = %v", err)
+	}
+	nothingLeft(t, m)
+}
+
+func TestInside_TenAtOnce(t *testing.T) {
+	m := inside(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	seen := make(map[string]bool)
+	for i := range 10 {
+		wg.Go(func() {
+			r, err := m.Attach(t.Context(), Pod{ID: fmt.Sprintf("pod-%d", i)})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, ip := range r.IPs {
+				if seen[ip] {
+					t.Errorf("%s was given twice", ip)
+				}
+				seen[ip] = true
+			}
+		})
+	}
+	wg.Wait()
+	if len(seen) != 20 {
+		t.Errorf("%d addresses, want 20", len(seen))
+	}
+	for i := range 10 {
+		wg.Go(func() {
+			if err := m.Detach(t.Context(), fmt.Sprintf("pod-%d", i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	nothingLeft(t, m)
+}
+
+// TestInside_PluginFails adds a plugin that does not work behind those that do.
+func TestInside_PluginFails(t *testing.T) {
+	tests := []struct{ name, script, want string }{
+		{"fails", `[ $CNI_COMMAND = DEL ] && exit 0; echo '{"code":100,"msg":"no luck"}'; exit 1`, "no luck"},
+		{"rubbish", `echo rubbish`, "broken printed no result"},
+		{"hangs", `[ $CNI_COMMAND = DEL ] && exit 0; sleep 1000`, context.DeadlineExceeded.Error()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := inside(t)
+			conf := filepath.Join(m.config.ConfDir, "10-porthole.conflist")
+			var list map[string]any
+			data, err := os.ReadFile(conf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(data, &list); err != nil {
+				t.Fatal(err)
+			}
+			list["plugins"] = append(list["plugins"].([]any), map[string]any{"type": "broken"})
+			if data, err = json.Marshal(list); err != nil {
+				t.Fatal(err)
+			}
+			writeConf(t, m.config, "10-porthole.conflist", string(data))
+			if _, err := m.Attach(t.Context(), Pod{ID: "pod-a"}); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "broken") {
+				t.Errorf("without the plugin: %v, want FailedPrecondition that names it", err)
+			}
+			writePlugin(t, m.config.PluginDirs[1], "broken", tt.script)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			_, err = m.Attach(ctx, Pod{ID: "pod-a"})
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), conf) {
+				t.Errorf("Attach = %v, want %q and the file", err, tt.want)
+			}
+			if tt.name == "hangs" && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Attach = %v, want DeadlineExceeded", err)
+			}
+			nothingLeft(t, m)
+		})
+	}
+}
+
+func TestInside_Namespaces(t *testing.T) {
+	m := inside(t)
+	path := m.nsPath("x")
+	if err := os.MkdirAll(m.config.StateDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// As after a reboot without a tmpfs.
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	if m.ns.alive(path) {
+		t.Error("a plain file is taken for a namespace")
+	}
+	before, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.ns.create(path); err != nil {
+		t.Fatal(err)
+	}
+	if !m.ns.alive(path) {
+		t.Error("the namespace is not alive")
+	}
+	if _, err := m.ns.inspect(path, "eth0"); err == nil {
+		t.Error("inspect found an eth0")
+	}
+	for range 2 {
+		if err := m.ns.remove(path); err != nil {
+			t.Error(err)
+		}
+	}
+	if after, err := os.Readlink("/proc/self/ns/net"); err != nil || after != before {
+		t.Errorf("the process is in %s, %v, want %s", after, err, before)
+	}
+}
