@@ -1,8 +1,6 @@
 package sandbox_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
@@ -264,160 +261,6 @@ func TestCreateContainerRefuses(t *testing.T) {
 		}
 	})
 }
-
-func TestLookupByPrefix(t *testing.T) {
-	run(t, func(t *testing.T, m *sandbox.Manager, _ *sandboxtest.Node) {
-		first := make(map[byte]string)
-		for i := range 17 { // of 17 ids two begin with the same digit
-			id := mustRun(t, m, podConfig(fmt.Sprint("p", i)))
-			if _, ok := first[id[0]]; ok {
-				if _, err := m.Pod(t.Context(), id[:1]); !errdefs.IsInvalidArgument(err) {
-					t.Fatalf("Pod by a shared prefix = %v, want InvalidArgument", err)
-				}
-				return
-			}
-			first[id[0]] = id
-			if got := getPod(t, m, id[:1]); got.ID != id {
-				t.Fatalf("Pod(%q) = %s, want %s", id[:1], got.ID, id)
-			}
-		}
-	})
-}
-
-func TestLists(t *testing.T) {
-	run(t, func(t *testing.T, m *sandbox.Manager, _ *sandboxtest.Node) {
-		ctx := t.Context()
-		a := mustRun(t, m, podConfig("a"))
-		time.Sleep(time.Second)
-		b := mustRun(t, m, podConfig("b"))
-		ca := mustCreate(t, m, a, containerConfig("ca"))
-		time.Sleep(time.Second)
-		cb := mustCreate(t, m, b, containerConfig("cb"))
-		must(t, m.StartContainer(ctx, cb))
-		must(t, m.StopPod(ctx, a))
-		for _, tt := range []struct {
-			f    sandbox.PodFilter
-			want []string
-		}{
-			{sandbox.PodFilter{}, []string{a, b}},
-			{sandbox.PodFilter{ID: b}, []string{b}},
-			{sandbox.PodFilter{ID: "ffffffffffffffffffffffffffffffff"}, nil},
-			{sandbox.PodFilter{State: sandbox.PodReady}, []string{b}},
-			{sandbox.PodFilter{State: sandbox.PodNotReady}, []string{a}},
-			{sandbox.PodFilter{Labels: map[string]string{"app": "a"}}, []string{a}},
-			{sandbox.PodFilter{ID: b, Labels: map[string]string{"app": "a"}}, nil},
-		} {
-			pods, err := m.Pods(ctx, tt.f)
-			must(t, err)
-			var got []string
-			for _, p := range pods {
-				got = append(got, p.ID)
-			}
-			if !cmp.Equal(got, tt.want) {
-				t.Errorf("Pods(%+v) = %v, want %v", tt.f, got, tt.want)
-			}
-		}
-		for _, tt := range []struct {
-			f    sandbox.ContainerFilter
-			want []string
-		}{
-			{sandbox.ContainerFilter{}, []string{ca, cb}},
-			{sandbox.ContainerFilter{ID: ca}, []string{ca}},
-			{sandbox.ContainerFilter{PodID: b}, []string{cb}},
-			{sandbox.ContainerFilter{ID: ca, PodID: b}, nil},
-			{sandbox.ContainerFilter{PodID: "ffffffffffffffffffffffffffffffff"}, nil},
-			{sandbox.ContainerFilter{Phase: sandbox.ContainerRunning}, []string{cb}},
-			{sandbox.ContainerFilter{Phase: sandbox.ContainerExited}, []string{ca}},
-			{sandbox.ContainerFilter{Labels: map[string]string{"name": "ca"}}, []string{ca}},
-		} {
-			cs, err := m.Containers(ctx, tt.f)
-			must(t, err)
-			var got []string
-			for _, c := range cs {
-				got = append(got, c.ID)
-			}
-			if !cmp.Equal(got, tt.want) {
-				t.Errorf("Containers(%+v) = %v, want %v", tt.f, got, tt.want)
-			}
-		}
-	})
-}
-
-func TestListsDoNotWait(t *testing.T) {
-	run(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
-		pod := mustRun(t, m, podConfig("p"))
-		c := mustCreate(t, m, pod, containerConfig("c"))
-		release := make(chan struct{})
-		n.OnCall(func(string) { <-release })
-		done := make(chan error, 2)
-		go func() { done <- m.StartContainer(t.Context(), c) }()
-		go func() { _, err := m.RunPod(t.Context(), podConfig("q")); done <- err }()
-		synctest.Wait() // both hang in a slow step
-		if pods, err := m.Pods(t.Context(), sandbox.PodFilter{}); err != nil || len(pods) != 1 {
-			t.Errorf("Pods = %v, %v; want the one that is made", pods, err)
-		}
-		if got := getContainer(t, m, c); got.Phase != sandbox.ContainerCreatedPhase {
-			t.Errorf("Phase = %s, want created", got.Phase)
-		}
-		close(release)
-		must(t, errors.Join(<-done, <-done))
-	})
-}
-
-func TestStreams(t *testing.T) {
-	run(t, func(t *testing.T, m *sandbox.Manager, _ *sandboxtest.Node) {
-		ctx := t.Context()
-		pod := mustRun(t, m, podConfig("p"))
-		c := mustCreate(t, m, pod, containerConfig("c"))
-		for name, f := range map[string]func() error{
-			"exec": func() error {
-				_, err := m.Exec(ctx, c, sandbox.ExecSpec{Args: []string{"echo"}}, sandbox.Streams{})
-				return err
-			},
-			"attach": func() error { return m.Attach(ctx, c, sandbox.Streams{}) },
-			"reopen": func() error { return m.ReopenContainerLog(ctx, c) },
-		} {
-			if err := f(); !errdefs.IsFailedPrecondition(err) {
-				t.Errorf("%s of a created container = %v, want FailedPrecondition", name, err)
-			}
-		}
-		must(t, m.StartContainer(ctx, c))
-		var out bytes.Buffer
-		code, err := m.Exec(ctx, c, sandbox.ExecSpec{Args: []string{"echo", "hello"}}, sandbox.Streams{Stdout: &out})
-		if code != 0 || err != nil || out.String() != "hello\n" {
-			t.Errorf("Exec = %d, %v, output %q; want 0 and hello", code, err, out.String())
-		}
-		if code, err := m.Exec(ctx, c, sandbox.ExecSpec{Args: []string{"exit3"}}, sandbox.Streams{}); code != 3 || err != nil {
-			t.Errorf("Exec = %d, %v; want 3", code, err)
-		}
-		short, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		if _, err := m.Exec(short, c, sandbox.ExecSpec{Args: []string{"hang"}}, sandbox.Streams{}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Exec beyond its time = %v, want DeadlineExceeded", err)
-		}
-		if _, err := m.Exec(ctx, c, sandbox.ExecSpec{}, sandbox.Streams{}); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("Exec of nothing = %v, want InvalidArgument", err)
-		}
-		out.Reset()
-		must(t, m.Attach(ctx, c, sandbox.Streams{Stdin: strings.NewReader("x"), Stdout: &out}))
-		if out.String() != "x" {
-			t.Errorf("Attach wrote %q, want x", out.String())
-		}
-		must(t, m.ReopenContainerLog(ctx, c))
-		must(t, m.PortForward(ctx, pod, 80, nopConn{&bytes.Buffer{}}))
-		if err := m.PortForward(ctx, pod, 0, nil); !errdefs.IsInvalidArgument(err) {
-			t.Errorf("PortForward to 0 = %v, want InvalidArgument", err)
-		}
-		must(t, m.StopPod(ctx, pod))
-		if err := m.PortForward(ctx, pod, 80, nil); !errdefs.IsFailedPrecondition(err) {
-			t.Errorf("PortForward into a stopped pod = %v, want FailedPrecondition", err)
-		}
-	})
-}
-
-type nopConn struct{ *bytes.Buffer }
-
-func (nopConn) Close() error { return nil }
 
 func TestNetworkReady(t *testing.T) {
 	run(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {

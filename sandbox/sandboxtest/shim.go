@@ -248,42 +248,6 @@ func (s *Shim) Signal(ctx context.Context, containerID string, signal int, all b
 	return nil
 }
 
-// Signals are those that a container got, in order.
-func (n *Node) Signals(containerID string) []int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, s := range n.shims {
-		if c, ok := s.containers[containerID]; ok {
-			return slices.Clone(c.signals)
-		}
-	}
-	return nil
-}
-
-// Setup is what a container was made from; false when no VM holds it.
-func (n *Node) Setup(containerID string) (sandbox.ContainerSetup, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, s := range n.shims {
-		if c, ok := s.containers[containerID]; ok {
-			return c.setup, true
-		}
-	}
-	return sandbox.ContainerSetup{}, false
-}
-
-// PodSetup is what a pod was made from; false when no VM holds it.
-func (n *Node) PodSetup(podID string) (sandbox.PodSetup, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, s := range n.shims {
-		if p, ok := s.pods[podID]; ok {
-			return p, true
-		}
-	}
-	return sandbox.PodSetup{}, false
-}
-
 // RemoveContainer implements sandbox.Shim.
 func (s *Shim) RemoveContainer(ctx context.Context, containerID string) error {
 	if err := s.enter(ctx, "RemoveContainer"); err != nil {
