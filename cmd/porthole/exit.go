@@ -30,6 +30,11 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
+// loggedError is in the log already, in the form that the configuration asked for.
+type loggedError struct{ error }
+
+func (e loggedError) Unwrap() error { return e.error }
+
 func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
 // exitCode maps an error to the process's exit code.
@@ -54,7 +59,8 @@ func exitCode(err error) int {
 
 // errorText is what is printed about an error; nothing when all was said.
 func errorText(err error) string {
-	if err == nil || errors.Is(err, flag.ErrHelp) || errors.Is(err, errMissing) {
+	var logged loggedError
+	if err == nil || errors.Is(err, flag.ErrHelp) || errors.Is(err, errMissing) || errors.As(err, &logged) {
 		return ""
 	}
 	return err.Error()

@@ -43,7 +43,7 @@ func runServe(ctx context.Context, io stdio, args []string) error {
 	ctx = logkey.NewContext(ctx, log)
 	if err := serve(ctx, c, log); err != nil {
 		log.Error("porthole ends", logkey.Error, err)
-		return err
+		return loggedError{err}
 	}
 	log.Info("porthole ends; pods go on")
 	return nil
