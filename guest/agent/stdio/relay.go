@@ -60,3 +60,6 @@ func transfer(dst io.Writer, src io.Reader) error {
 	_, err := io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, *b)
 	return err
 }
+
+// Discard reads a process's side to its end for nobody.
+func Discard(src io.Reader) { transfer(io.Discard, src) }

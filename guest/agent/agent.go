@@ -1,0 +1,121 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/guest/agent/event"
+	"github.com/porthole-run/porthole/guest/agent/stdio"
+	"github.com/porthole-run/porthole/guest/agent/transport"
+	"github.com/porthole-run/porthole/guest/api"
+)
+
+// keptEvents is how many events followers can catch up on.
+const keptEvents = 1024
+
+// Agent serves a host. See the package comment.
+type Agent struct {
+	cfg     Config                 // immutable after New
+	streams *stdio.Registry        // has its own lock
+	events  *event.Log[*api.Event] // has its own lock
+	version func() (string, error) // crun's, asked once
+
+	mu         sync.Mutex // guards the rest
+	pods       map[string]*pod
+	containers map[string]*container
+	lastDir    uint64
+
+	layersMu sync.Mutex // guards layers, and is held while they are mounted and unmounted
+	layers   map[string]*layer
+}
+
+// New returns an agent without pods.
+func New(cfg Config) *Agent {
+	return &Agent{
+		cfg:     cfg,
+		streams: stdio.NewRegistry(),
+		events:  event.NewLog[*api.Event](keptEvents),
+		version: sync.OnceValues(func() (string, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			return cfg.Runtime.Version(ctx)
+		}),
+		pods:       map[string]*pod{},
+		containers: map[string]*container{},
+		layers:     map[string]*layer{},
+	}
+}
+
+// Serve serves one connection from the host and closes it, or hands it on. It is a
+// transport.Handler.
+func (a *Agent) Serve(ctx context.Context, port uint32, c transport.Conn) {
+	switch port {
+	case api.PortControl:
+		a.serveControl(ctx, c)
+	case api.PortStdio:
+		a.serveStdio(c)
+	case api.PortForward:
+		a.serveForward(ctx, c)
+	default:
+		c.Close()
+	}
+}
+
+// HostGone drops what a host left that will not come back to it.
+func (a *Agent) HostGone() { a.streams.Drop() }
+
+func (a *Agent) serveStdio(c transport.Conn) {
+	c.SetReadDeadline(time.Now().Add(headerTime))
+	id, err := api.ReadStdioHeader(c)
+	if err != nil {
+		c.Close()
+		return
+	}
+	c.SetReadDeadline(time.Time{})
+	a.streams.Put(id, c) // a stream that can not wait is closed, which the host sees
+}
+
+// pod finds a pod.
+func (a *Agent) pod(id string) (*pod, error) {
+	if err := checkID("pod_id", id); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pods[id]
+	if p == nil {
+		return nil, fmt.Errorf("pod %q: %w", id, errdefs.ErrNotFound)
+	}
+	return p, nil
+}
+
+// container finds a container.
+func (a *Agent) container(id string) (*container, error) {
+	if err := checkID("container_id", id); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.containers[id]
+	if c == nil {
+		return nil, fmt.Errorf("container %q: %w", id, errdefs.ErrNotFound)
+	}
+	return c, nil
+}
+
+// shortDir names a new folder below base, briefly: overlayfs takes one page of options
+// for all the folders of a mount.
+func (a *Agent) shortDir(base string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lastDir++
+	return filepath.Join(base, strconv.FormatUint(a.lastDir, 36))
+}

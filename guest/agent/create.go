@@ -1,0 +1,198 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/porthole-run/porthole/guest/agent/account"
+	"github.com/porthole-run/porthole/guest/agent/crun"
+	"github.com/porthole-run/porthole/guest/agent/disk"
+	"github.com/porthole-run/porthole/guest/api"
+)
+
+// CreateContainer implements the service.
+func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerRequest) (*api.CreateContainerResponse, error) {
+	if err := checkID("container_id", r.ContainerId); err != nil {
+		return nil, err
+	}
+	layers, err := checkLayers(r)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := parseSpec(r.Spec)
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.pod(r.PodId)
+	if err != nil {
+		return nil, err
+	}
+	p.ready.RLock()
+	defer p.ready.RUnlock()
+	if p.pause == nil {
+		return nil, fmt.Errorf("pod %q is gone: %w", p.id, errdefs.ErrNotFound)
+	}
+	ct := &container{
+		id:     r.ContainerId,
+		pod:    p,
+		dir:    filepath.Join(p.dir, "c", r.ContainerId),
+		upper:  c.shortDir(p.scratchDir()),
+		layers: layers,
+		spec:   spec,
+		podPID: r.PidNamespace == api.PIDNamespace_PID_NAMESPACE_POD,
+		execs:  map[string]*process{},
+	}
+	ct.mu.Lock()
+	defer ct.mu.Unlock()
+	c.mu.Lock()
+	if c.containers[ct.id] != nil {
+		c.mu.Unlock()
+		return nil, fmt.Errorf("container %q: %w", ct.id, errdefs.ErrAlreadyExists)
+	}
+	c.containers[ct.id] = ct
+	c.mu.Unlock()
+	id, err := c.makeContainer(ctx, ct, r)
+	if err != nil {
+		c.forget(ct)
+		return nil, fmt.Errorf("create container %q: %w", ct.id, err)
+	}
+	ct.made = true
+	return &api.CreateContainerResponse{
+		Pid:  uint32(ct.process.proc.PID()),
+		User: &api.ResolvedUser{Uid: id.UID, Gid: id.GID, AdditionalGids: id.Groups, Home: id.Home},
+	}, nil
+}
+
+// makeContainer does the work of CreateContainer. On error nothing is left.
+func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateContainerRequest) (id account.Identity, err error) {
+	var u undo
+	defer func() {
+		if err != nil {
+			err = u.run(ctx, err)
+		}
+	}()
+	pio, err := a.openIO(ctx, r.Stdio)
+	if err != nil {
+		return id, err
+	}
+	u.add(func(context.Context) error { pio.close(); return nil })
+	u.add(func(context.Context) error { return errors.Join(os.RemoveAll(c.dir), os.RemoveAll(c.upper)) })
+	upper, work := filepath.Join(c.upper, "u"), filepath.Join(c.upper, "w")
+	for _, dir := range []string{c.dir, upper, work} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return id, err
+		}
+	}
+	dirs, err := a.useLayers(ctx, c.layers)
+	if err != nil {
+		return id, err
+	}
+	u.add(func(ctx context.Context) error { _, err := a.dropLayers(ctx, c.layers); return err })
+	if err := a.cfg.Disks.MountOverlay(c.root(), dirs, upper, work); err != nil {
+		return id, err
+	}
+	u.add(func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, c.root()) })
+	if id, err = prepareRoot(c.root(), r.User, c.spec.Process.Cwd); err != nil {
+		return id, err
+	}
+	complete(c.spec, place{
+		root: c.root(), cgroup: c.cgroup(), pausePID: c.pod.pause.PID(), podPID: c.podPID,
+		terminal: pio.terminal, width: r.Stdio.GetWidth(), height: r.Stdio.GetHeight(),
+		files: c.pod.files, shm: c.pod.shmDir(), user: id,
+	})
+	if err := writeJSON(filepath.Join(c.dir, "config.json"), c.spec); err != nil {
+		return id, err
+	}
+	u.add(func(ctx context.Context) error {
+		return errors.Join(a.cfg.Cgroups.Kill(c.cgroup()), a.cfg.Cgroups.Remove(ctx, c.cgroup()))
+	})
+	proc, tty, err := a.cfg.Runtime.Create(ctx, crun.Spawn{
+		ID: c.id, Dir: c.dir, Command: c.spec.Process.Args[0], Files: pio.child, Terminal: pio.terminal,
+	})
+	if err != nil {
+		return id, err
+	}
+	pio.start(tty, r.Stdio.GetWidth(), r.Stdio.GetHeight())
+	// An OOM kill is in the exit as well; without the watch only its event is missing.
+	a.cfg.Cgroups.WatchOOM(c.cgroup(), func() {
+		a.events.Add(func(seq uint64) *api.Event {
+			return &api.Event{Seq: seq, ContainerId: c.id, Kind: &api.Event_Oom{Oom: &api.OOM{}}}
+		})
+	})
+	c.process = a.watch(c, "", proc, pio, c.podPID)
+	c.execsMu.Lock()
+	c.execs[""] = c.process
+	c.execsMu.Unlock()
+	return id, nil
+}
+
+// prepareRoot finds out who the process runs as and makes its working directory.
+func prepareRoot(dir string, u *api.User, cwd string) (account.Identity, error) {
+	root, err := openRoot(dir)
+	if err != nil {
+		return account.Identity{}, err
+	}
+	defer root.close()
+	passwd, err := root.open("/etc/passwd")
+	if err != nil {
+		return account.Identity{}, err
+	}
+	defer passwd.Close()
+	group, err := root.open("/etc/group")
+	if err != nil {
+		return account.Identity{}, err
+	}
+	defer group.Close()
+	req := account.Request{Spec: u.GetSpec(), Groups: u.GetSupplementalGroups(), Strict: u.GetStrictGroups()}
+	if u.GetHasGid() {
+		gid := u.GetGid()
+		req.GID = &gid
+	}
+	id, err := account.Resolve(req, passwd, group)
+	if err != nil {
+		return id, err
+	}
+	return id, root.mkdirAll(cwd)
+}
+
+func checkLayers(r *api.CreateContainerRequest) ([]layerRef, error) {
+	if n := len(r.Layers); n == 0 || n > maxLayers || len(r.LayerIds) != n {
+		return nil, invalid("%d layers and %d layer_ids: want as many of both, 1 to %d", n, len(r.LayerIds), maxLayers)
+	}
+	refs := make([]layerRef, len(r.Layers))
+	for i, l := range r.Layers {
+		if id := r.LayerIds[i]; id == "" || len(id) > 256 {
+			return nil, invalid("layer id of %d bytes", len(id))
+		}
+		refs[i] = layerRef{id: r.LayerIds[i], addr: disk.Address{Controller: l.GetController(), LUN: l.GetLun()}}
+	}
+	return topmost(refs), nil
+}
+
+func checkResources(b []byte) error {
+	if len(b) > maxFileBytes {
+		return invalid("resources of %d bytes", len(b))
+	}
+	var r specs.LinuxResources
+	if err := json.Unmarshal(b, &r); err != nil {
+		return invalid("resources: %v", err)
+	}
+	return nil
+}
+
+func writeJSON(file string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o600)
+}

@@ -1,0 +1,129 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/porthole-run/porthole/guest/agent/crun"
+	"github.com/porthole-run/porthole/guest/api"
+)
+
+// maxExecs is how many execs of one container may be known at a time.
+const maxExecs = 1024
+
+// Exec implements the service.
+func (c *control) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecResponse, error) {
+	if err := checkID("exec_id", r.ExecId); err != nil {
+		return nil, err
+	}
+	if len(r.Args) == 0 || r.Args[0] == "" || len(r.Args) > maxArgs {
+		return nil, invalid("%d arguments: want 1 to %d, the first not empty", len(r.Args), maxArgs)
+	}
+	ct, err := c.container(r.ContainerId)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := ct.reserve(r.ExecId)
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.exec(ctx, ct, r, spec)
+	ct.execsMu.Lock()
+	defer ct.execsMu.Unlock()
+	if err != nil {
+		delete(ct.execs, r.ExecId)
+		return nil, fmt.Errorf("exec in container %q: %w", ct.id, err)
+	}
+	ct.execs[r.ExecId] = p
+	return &api.ExecResponse{Pid: uint32(p.proc.PID())}, nil
+}
+
+// reserve takes an exec id and returns a copy of the container's process to change.
+func (c *container) reserve(execID string) (specs.Process, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.made || c.started == 0 || c.process.exited() {
+		return specs.Process{}, fmt.Errorf("container %q does not run: %w", c.id, errdefs.ErrFailedPrecondition)
+	}
+	c.execsMu.Lock()
+	defer c.execsMu.Unlock()
+	if _, ok := c.execs[execID]; ok {
+		return specs.Process{}, fmt.Errorf("exec %q of container %q: %w", execID, c.id, errdefs.ErrAlreadyExists)
+	}
+	if len(c.execs) > maxExecs {
+		return specs.Process{}, fmt.Errorf("container %q has %d execs: %w", c.id, maxExecs, errdefs.ErrResourceExhausted)
+	}
+	c.execs[execID] = nil
+	return *c.spec.Process, nil
+}
+
+// exec does the work of Exec. On error nothing is left.
+func (a *Agent) exec(ctx context.Context, c *container, r *api.ExecRequest, spec specs.Process) (_ *process, err error) {
+	var u undo
+	defer func() {
+		if err != nil {
+			err = u.run(ctx, err)
+		}
+	}()
+	pio, err := a.openIO(ctx, r.Stdio)
+	if err != nil {
+		return nil, err
+	}
+	u.add(func(context.Context) error { pio.close(); return nil })
+	dir := c.execDir(r.ExecId)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	u.add(func(context.Context) error { return os.RemoveAll(dir) })
+	spec.Args, spec.CommandLine, spec.Terminal, spec.ConsoleSize = r.Args, "", pio.terminal, nil
+	if err := writeJSON(filepath.Join(dir, "process.json"), spec); err != nil {
+		return nil, err
+	}
+	proc, tty, err := a.cfg.Runtime.Exec(ctx, crun.Spawn{
+		ID: c.id, Dir: dir, Command: r.Args[0], Files: pio.child, Terminal: pio.terminal,
+	})
+	if err != nil {
+		return nil, err
+	}
+	pio.start(tty, r.Stdio.GetWidth(), r.Stdio.GetHeight())
+	return a.watch(c, r.ExecId, proc, pio, false), nil
+}
+
+func (c *container) execDir(execID string) string { return filepath.Join(c.dir, "e", execID) }
+
+// RemoveExec implements the service.
+func (c *control) RemoveExec(ctx context.Context, r *api.RemoveExecRequest) (*api.RemoveExecResponse, error) {
+	if err := checkID("exec_id", r.ExecId); err != nil {
+		return nil, err
+	}
+	ct, p, err := c.processOf(r.ContainerId, r.ExecId)
+	if errdefs.IsNotFound(err) {
+		return &api.RemoveExecResponse{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.proc.Signal(unix.SIGKILL); err != nil && !errdefs.IsFailedPrecondition(err) && !errors.Is(err, unix.ESRCH) {
+		return nil, err
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	p.io.close()
+	ct.execsMu.Lock()
+	defer ct.execsMu.Unlock()
+	delete(ct.execs, r.ExecId)
+	return &api.RemoveExecResponse{}, os.RemoveAll(ct.execDir(r.ExecId))
+}

@@ -1,0 +1,92 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/porthole-run/porthole/guest/agent/disk"
+)
+
+// layer is a mounted layer, shared by the containers that use it.
+type layer struct {
+	dir  string
+	addr disk.Address
+	refs int
+}
+
+// layerRef names a layer and the disk it is on.
+type layerRef struct {
+	id   string
+	addr disk.Address
+}
+
+// topmost drops a layer that comes again further up: images repeat layers, overlayfs
+// refuses to, and what the upper one shows or hides stands for both.
+func topmost(refs []layerRef) []layerRef {
+	last := map[string]int{}
+	for i, r := range refs {
+		last[r.id] = i
+	}
+	var out []layerRef
+	for i, r := range refs {
+		if last[r.id] == i {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// useLayers mounts layers that are not, and returns where they are. On error it has
+// given back those it took.
+func (a *Agent) useLayers(ctx context.Context, refs []layerRef) ([]string, error) {
+	a.layersMu.Lock()
+	defer a.layersMu.Unlock()
+	var dirs []string
+	for i, r := range refs {
+		l := a.layers[r.id]
+		if l == nil {
+			l = &layer{dir: a.shortDir(a.cfg.Dir + "/l"), addr: r.addr}
+			if err := a.cfg.Disks.MountLayer(ctx, r.addr, l.dir); err != nil {
+				err = fmt.Errorf("mount layer %s: %w", r.id, err)
+				_, undoErr := a.dropLayersLocked(context.WithoutCancel(ctx), refs[:i])
+				return nil, errors.Join(err, undoErr)
+			}
+			a.layers[r.id] = l
+		}
+		l.refs++
+		dirs = append(dirs, l.dir)
+	}
+	return dirs, nil
+}
+
+// dropLayers gives layers back and returns the ids of those that are unmounted now.
+func (a *Agent) dropLayers(ctx context.Context, refs []layerRef) (unused []string, err error) {
+	a.layersMu.Lock()
+	defer a.layersMu.Unlock()
+	return a.dropLayersLocked(ctx, refs)
+}
+
+// dropLayersLocked needs layersMu. It goes on after an error: a layer that could not be
+// unmounted is forgotten all the same, and not told as unused.
+func (a *Agent) dropLayersLocked(ctx context.Context, refs []layerRef) (unused []string, err error) {
+	var errs []error
+	for _, r := range refs {
+		l := a.layers[r.id]
+		if l == nil {
+			continue
+		}
+		if l.refs--; l.refs > 0 {
+			continue
+		}
+		delete(a.layers, r.id)
+		if err := errors.Join(a.cfg.Disks.Unmount(ctx, l.dir), a.cfg.Disks.Eject(l.addr)); err != nil {
+			errs = append(errs, fmt.Errorf("unmount layer %s: %w", r.id, err))
+			continue
+		}
+		unused = append(unused, r.id)
+	}
+	return unused, errors.Join(errs...)
+}

@@ -1,0 +1,211 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/guest/agent/disk"
+	"github.com/porthole-run/porthole/guest/agent/podns"
+	"github.com/porthole-run/porthole/guest/agent/reap"
+	"github.com/porthole-run/porthole/guest/api"
+)
+
+// nicTime bounds the wait for a pod's NICs.
+const nicTime = 10 * time.Second
+
+// pod is what containers share.
+type pod struct {
+	id         string // immutable, as the next three
+	dir        string
+	interfaces []podns.Interface
+	scratch    disk.Address
+
+	// ready is held for writing while the pod is made or removed, for reading while a
+	// container of it is made. It guards the rest.
+	ready sync.RWMutex
+	pause *reap.Process // nil before the pod is made and after it is removed
+	files map[string]string
+}
+
+func (p *pod) cgroup() string     { return "/pods/" + p.id }
+func (p *pod) scratchDir() string { return filepath.Join(p.dir, "s") }
+func (p *pod) shmDir() string     { return filepath.Join(p.dir, "shm") }
+
+// CreatePod implements the service.
+func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.CreatePodResponse, error) {
+	interfaces, err := checkPod(r)
+	if err != nil {
+		return nil, err
+	}
+	p := &pod{
+		id:         r.PodId,
+		dir:        filepath.Join(c.cfg.Dir, "p", r.PodId),
+		interfaces: interfaces,
+		scratch:    disk.Address{Controller: r.Scratch.Controller, LUN: r.Scratch.Lun},
+	}
+	p.ready.Lock()
+	defer p.ready.Unlock()
+	c.mu.Lock()
+	if c.pods[p.id] != nil {
+		c.mu.Unlock()
+		return nil, fmt.Errorf("pod %q: %w", p.id, errdefs.ErrAlreadyExists)
+	}
+	c.pods[p.id] = p
+	c.mu.Unlock()
+	if err := c.makePod(ctx, p, r); err != nil {
+		c.mu.Lock()
+		delete(c.pods, p.id)
+		c.mu.Unlock()
+		return nil, fmt.Errorf("create pod %q: %w", p.id, err)
+	}
+	return &api.CreatePodResponse{}, nil
+}
+
+// makePod does the work of CreatePod. On error nothing is left.
+func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (err error) {
+	var u undo
+	defer func() {
+		if err != nil {
+			err = u.run(ctx, err)
+		}
+	}()
+	u.add(func(context.Context) error { return os.RemoveAll(p.dir) })
+	if err := p.writeFiles(r); err != nil {
+		return err
+	}
+	u.add(func(ctx context.Context) error {
+		return errors.Join(a.cfg.Disks.Unmount(ctx, p.scratchDir()), a.cfg.Disks.Eject(p.scratch))
+	})
+	if err := a.cfg.Disks.MountScratch(ctx, p.scratch, p.scratchDir()); err != nil {
+		return err
+	}
+	size := r.ShmBytes
+	if size == 0 {
+		size = defaultShm
+	}
+	if err := a.cfg.Disks.MountShm(p.shmDir(), size); err != nil {
+		return err
+	}
+	u.add(func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, p.shmDir()) })
+	if err := a.cfg.Cgroups.Create(p.cgroup()); err != nil {
+		return err
+	}
+	u.add(func(ctx context.Context) error { return a.cfg.Cgroups.Remove(ctx, p.cgroup()) })
+	pause, err := a.cfg.Namespaces.Start()
+	if err != nil {
+		return err
+	}
+	u.add(func(context.Context) error {
+		err := a.cfg.Namespaces.ReleaseNetwork(pause.PID(), p.interfaces)
+		kill(pause)
+		return err
+	})
+	if err := a.cfg.Namespaces.SetNames(pause.PID(), r.Hostname, r.Sysctls); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, nicTime)
+	defer cancel()
+	if err := a.cfg.Namespaces.SetNetwork(ctx, pause.PID(), p.interfaces); err != nil {
+		return err
+	}
+	p.pause = pause
+	return nil
+}
+
+// writeFiles makes the pod's folder and its name files. An empty one is not made, and
+// the image's own is seen.
+func (p *pod) writeFiles(r *api.CreatePodRequest) error {
+	p.files = map[string]string{}
+	if err := os.MkdirAll(filepath.Join(p.dir, "etc"), 0o755); err != nil {
+		return err
+	}
+	hostname := r.Hostname
+	if hostname != "" {
+		hostname += "\n"
+	}
+	for name, text := range map[string]string{"hostname": hostname, "hosts": r.Hosts, "resolv.conf": r.ResolvConf} {
+		if text == "" {
+			continue
+		}
+		file := filepath.Join(p.dir, "etc", name)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			return err
+		}
+		p.files["/etc/"+name] = file
+	}
+	return nil
+}
+
+// RemovePod implements the service.
+func (c *control) RemovePod(ctx context.Context, r *api.RemovePodRequest) (*api.RemovePodResponse, error) {
+	p, err := c.pod(r.PodId)
+	if errdefs.IsNotFound(err) {
+		return &api.RemovePodResponse{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.ready.Lock()
+	defer p.ready.Unlock()
+	if err := c.takeDown(ctx, p); err != nil {
+		return nil, fmt.Errorf("remove pod %q: %w", p.id, err)
+	}
+	c.mu.Lock()
+	if c.pods[p.id] == p {
+		delete(c.pods, p.id)
+	}
+	c.mu.Unlock()
+	return &api.RemovePodResponse{}, nil
+}
+
+// takeDown removes a pod's containers and undoes makePod. What fails may be tried again.
+func (a *Agent) takeDown(ctx context.Context, p *pod) error {
+	if err := a.cfg.Cgroups.Kill(p.cgroup()); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	var left []*container
+	for _, c := range a.containers {
+		if c.pod == p {
+			left = append(left, c)
+		}
+	}
+	a.mu.Unlock()
+	for _, c := range left {
+		if _, err := a.removeContainer(ctx, c); err != nil {
+			return fmt.Errorf("remove container %q: %w", c.id, err)
+		}
+	}
+	if p.pause != nil {
+		if err := a.cfg.Namespaces.ReleaseNetwork(p.pause.PID(), p.interfaces); err != nil {
+			return err
+		}
+		kill(p.pause)
+		p.pause = nil
+	}
+	if err := errors.Join(
+		a.cfg.Disks.Unmount(ctx, p.shmDir()),
+		a.cfg.Disks.Unmount(ctx, p.scratchDir()),
+		a.cfg.Disks.Eject(p.scratch),
+		a.cfg.Cgroups.Remove(ctx, p.cgroup()),
+	); err != nil {
+		return err
+	}
+	return os.RemoveAll(p.dir)
+}
+
+// kill ends a process and waits for that: SIGKILL is not refused.
+func kill(p *reap.Process) {
+	p.Signal(unix.SIGKILL)
+	<-p.Done()
+}
