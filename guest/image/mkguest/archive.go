@@ -88,8 +88,9 @@ func (a *archive) update(ctx context.Context) error {
 
 // sourcesList makes apt's list from the machine's own index targets
 // ("site|release|component" a line): those of Debian's main component for
-// this release, as binary and as source packages. A machine that names none
-// gets Debian's mirror network.
+// this release, as binary and as source packages. What a machine does not
+// name comes from Debian's mirror network: all of it, or just the security
+// updates, which a guest must not go without.
 func sourcesList(targets string) string {
 	var lines []string
 	add := func(site, release string) {
@@ -114,9 +115,14 @@ func sourcesList(targets string) string {
 			add(f[0], f[1])
 		}
 	}
-	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasSuffix(l, " "+suite+" main") }) {
+	has := func(release string) bool {
+		return slices.ContainsFunc(lines, func(l string) bool { return strings.HasSuffix(l, " "+release+" main") })
+	}
+	if !has(suite) {
 		add(defaultMirror, suite)
 		add(defaultMirror, suite+"-updates")
+	}
+	if !has(suite + "-security") {
 		add(defaultMirror+"-security", suite+"-security")
 	}
 	return strings.Join(lines, "\n") + "\n"

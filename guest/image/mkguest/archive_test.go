@@ -28,6 +28,11 @@ func TestSourcesList(t *testing.T) {
 			want:    []string{"mirror+file:/etc/apt/mirrors/debian.list bookworm main", "mirror+file:/etc/apt/mirrors/debian-security.list bookworm-security main"},
 		},
 		{
+			name:    "no_security",
+			targets: "http://mirror.example.org/debian/|bookworm|main\n",
+			want:    []string{"http://mirror.example.org/debian/ bookworm main", "http://deb.debian.org/debian-security bookworm-security main"},
+		},
+		{
 			name: "none",
 			want: []string{"http://deb.debian.org/debian bookworm main", "http://deb.debian.org/debian bookworm-updates main", "http://deb.debian.org/debian-security bookworm-security main"},
 		},
