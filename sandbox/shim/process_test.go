@@ -39,9 +39,13 @@ type testSettings struct {
 	Fail string `json:"fail"`
 	Mute bool   `json:"mute"`
 	Die  bool   `json:"die"`
+	QEMU bool   `json:"qemu"` // the real driver instead
 }
 
-func testDriver(settings json.RawMessage, _ *slog.Logger) (sandbox.Driver, error) {
+// qemuDriver makes the real driver, where there is one.
+var qemuDriver func(*slog.Logger) (sandbox.Driver, error)
+
+func testDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, error) {
 	var s testSettings
 	if err := json.Unmarshal(settings, &s); err != nil {
 		return nil, err
@@ -49,6 +53,9 @@ func testDriver(settings json.RawMessage, _ *slog.Logger) (sandbox.Driver, error
 	if s.Die {
 		fmt.Fprintln(os.Stderr, "last words")
 		os.Exit(3)
+	}
+	if s.QEMU {
+		return qemuDriver(log)
 	}
 	vm := newFakeVM()
 	vm.fail, vm.mute = s.Fail, s.Mute
