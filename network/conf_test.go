@@ -73,17 +73,19 @@ func TestLoadConf(t *testing.T) {
 	}
 }
 
-// TestDefaultConf checks the file that users get.
+// TestDefaultConf checks the files that users get.
 func TestDefaultConf(t *testing.T) {
-	c, err := loadConf(filepath.Join("..", "deploy", "cni"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"bridge", "host-local", "portmap", "firewall"}, c.plugins()); diff != "" {
-		t.Errorf("plugins (-want +got):\n%s", diff)
-	}
-	if !c.can("portMappings") {
-		t.Error("it maps no host ports")
+	for _, dir := range []string{".", "ipv4"} {
+		c, err := loadConf(filepath.Join("..", "deploy", "cni", dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"bridge", "host-local", "portmap", "firewall"}, c.plugins()); diff != "" {
+			t.Errorf("%s: plugins (-want +got):\n%s", c.file, diff)
+		}
+		if !c.can("portMappings") {
+			t.Errorf("%s maps no host ports", c.file)
+		}
 	}
 }
 

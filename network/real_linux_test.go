@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -205,6 +207,31 @@ func dial(addr string) error {
 	return nil
 }
 
+// settle waits until the bridge may use its IPv6 address: for a second after the first
+// pod made it, the kernel asks whether the address is taken.
+func settle(t *testing.T) {
+	t.Helper()
+	br, err := netlink.LinkByName("porthole0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(10 * time.Second)
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		addrs, err := netlink.AddrList(br, netlink.FAMILY_V6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 }) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("the bridge's addresses are still tentative: %v", addrs)
+		}
+	}
+}
+
 func TestInside_DualStack(t *testing.T) {
 	m := inside(t)
 	if s := m.Status(t.Context()); s.Problem != nil {
@@ -226,11 +253,12 @@ func TestInside_DualStack(t *testing.T) {
 		t.Fatalf("IPs = %v, want one of each family", a.IPs)
 	}
 	routes := fmt.Sprint(nic.Routes)
-	for _, want := range []string{"{0.0.0.0/0 10.89.64.1 0 0}", "{::/0 fd70:6f72:7468::1 0 0}"} {
+	for _, want := range []string{"{0.0.0.0/0 10.79.64.1 0 0}", "{::/0 fd70:6f72:7468::1 0 0}"} {
 		if strings.Count(routes, want) != 1 {
 			t.Errorf("routes = %s, want %s once", routes, want)
 		}
 	}
+	settle(t)
 	for _, ip := range b.IPs {
 		addr := net.JoinHostPort(ip, "8080")
 		serve(t, b.Namespace, addr)
@@ -258,14 +286,40 @@ func TestInside_HostPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve(t, r.Namespace, net.JoinHostPort(r.IPs[0], "80"))
-	if err := dial("10.89.64.1:18080"); err != nil {
+	if err := dial("10.79.64.1:18080"); err != nil {
 		t.Errorf("through the host's port: %v", err)
 	}
 	if err := m.Detach(t.Context(), "pod-a"); err != nil {
 		t.Fatal(err)
 	}
-	if err := dial("10.89.64.1:18080"); err == nil {
+	if err := dial("10.79.64.1:18080"); err == nil {
 		t.Error("the host's port still answers")
+	}
+	nothingLeft(t, m)
+}
+
+// TestInside_UntoldRoutes uses a plugin that makes routes which its result does not tell.
+func TestInside_UntoldRoutes(t *testing.T) {
+	m := inside(t)
+	writeConf(t, m.config, "00-ptp.conflist", fmt.Sprintf(`{"cniVersion":"1.0.0","name":"porthole","plugins":[{"type":"ptp","mtu":1400,
+		"ipam":{"type":"host-local","dataDir":%q,"subnet":"10.79.0.0/24","routes":[{"dst":"0.0.0.0/0"}]}}]}`, leases(m)))
+	r, err := m.Attach(t.Context(), Pod{ID: "pod-a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Route{
+		{Destination: "10.79.0.1/32"},
+		{Destination: "0.0.0.0/0", Gateway: "10.79.0.1"},
+		{Destination: "10.79.0.0/24", Gateway: "10.79.0.1"},
+	}
+	if diff := cmp.Diff(want, r.NICs[0].Routes); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+	if r.NICs[0].MTU != 1400 {
+		t.Errorf("MTU = %d, want 1400", r.NICs[0].MTU)
+	}
+	if err := m.Detach(t.Context(), "pod-a"); err != nil {
+		t.Fatal(err)
 	}
 	nothingLeft(t, m)
 }
