@@ -17,6 +17,13 @@ type Images interface {
 	Release(ctx context.Context, containerID string) error
 }
 
+// ImageHolders is what Images may implement too when Prepare's holds outlive the daemon:
+// at start those of containers that are not known any more are released.
+type ImageHolders interface {
+	// Holders returns the container ids given to Prepare and not to Release yet.
+	Holders() []string
+}
+
 // RootFS is an image made ready for a container.
 type RootFS struct {
 	ImageID string // the image's id: the digest of its config

@@ -23,6 +23,8 @@ const (
 	containerSuffix = ".container.json"
 	scratchFile     = "scratch.img"
 	quarantineDir   = "quarantine"
+
+	folderMode = 0o711
 )
 
 // errNewerRecord marks a record of a newer build, which must be left as it is.
@@ -117,7 +119,7 @@ type store struct {
 }
 
 func openStore(root string) (*store, error) {
-	if err := os.MkdirAll(root, 0o711); err != nil {
+	if err := makeFolder(root); err != nil {
 		return nil, fmt.Errorf("make folder of records: %w", err)
 	}
 	return &store{root: root, write: atomicfile.Write}, nil
@@ -133,7 +135,15 @@ func (s *store) containerPath(podID, id string) string {
 // makePodDir makes the pod's folder. Others may pass through it, as the VM, which
 // runs as another user, opens the scratch disk in it; they may not list it.
 func (s *store) makePodDir(podID string) error {
-	return os.Mkdir(s.podDir(podID), 0o711)
+	return makeFolder(s.podDir(podID))
+}
+
+// makeFolder makes a folder to pass through, whatever the process's umask is.
+func makeFolder(dir string) error {
+	if err := os.MkdirAll(dir, folderMode); err != nil {
+		return err
+	}
+	return os.Chmod(dir, folderMode)
 }
 
 func (s *store) savePod(r podRecord) error {

@@ -37,7 +37,8 @@ import (
 // A pod whose giving back fails stays lost, stopping or removing: StopPod or RemovePod tries
 // again. A pod whose shim is there but does not answer is lost, its running containers
 // too, and nothing of it is touched until StopPod. A file that is no record is moved to
-// the quarantine. Shims, and containers in them, that no record knows are ended.
+// the quarantine. Shims, containers in them, and holds of images that no record knows are
+// ended.
 
 // recoverWidth is how many pods are recovered at the same time.
 const recoverWidth = 8
@@ -61,6 +62,7 @@ func (m *Manager) recover(ctx context.Context) error {
 			logkey.ContainerID, b.containerID, logkey.Path, b.movedTo, logkey.Error, b.cause)
 		m.dropBroken(ctx, b)
 	}
+	m.releaseStrayHolds(ctx)
 	var g errgroup.Group
 	g.SetLimit(recoverWidth)
 	for _, p := range m.allPods() {
@@ -121,6 +123,25 @@ func (m *Manager) endStrayShims(ctx context.Context, known map[string]bool) {
 		m.log.Warn("ending a shim that no record knows", logkey.VMID, id)
 		if err := m.endShim(ctx, id); err != nil {
 			m.log.Error("end shim", logkey.VMID, id, logkey.Error, err)
+		}
+	}
+}
+
+// releaseStrayHolds lets go of images that containers held whose records are gone.
+func (m *Manager) releaseStrayHolds(ctx context.Context) {
+	images, ok := m.cfg.Images.(ImageHolders)
+	if !ok {
+		return
+	}
+	for _, id := range images.Holders() {
+		m.mu.RLock()
+		_, known := m.containers[id]
+		m.mu.RUnlock()
+		if known {
+			continue
+		}
+		if err := m.cfg.Images.Release(ctx, id); err != nil {
+			m.log.Error("release image of a container that no record knows", logkey.ContainerID, id, logkey.Error, err)
 		}
 	}
 }
@@ -209,7 +230,7 @@ func (m *Manager) reconnect(ctx context.Context, p *pod) error {
 	defer cancel()
 	shim, err := m.cfg.Launcher.Open(openCtx, p.id)
 	if errdefs.IsNotFound(err) {
-		return m.stopLost(ctx, p, "the VM ended while the daemon was not running")
+		return m.stopLost(ctx, p, "the VM ended while the daemon was not running: "+err.Error())
 	}
 	var held ShimState
 	if err == nil {

@@ -238,6 +238,7 @@ func TestRecoverBrokenRecords(t *testing.T) {
 		m := open(t, n, root)
 		good := aFullPod(t, m)
 		bad := mustRun(t, m, podConfig("bad"))
+		mustCreate(t, m, bad, containerConfig("c"))
 		cs, err := m.Containers(t.Context(), sandbox.ContainerFilter{PodID: good})
 		must(t, err)
 		m = restart(t, m, n, root, func() {

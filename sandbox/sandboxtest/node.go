@@ -290,6 +290,18 @@ func (i Images) Release(ctx context.Context, containerID string) error {
 	return nil
 }
 
+// Holders implements sandbox.ImageHolders.
+func (i Images) Holders() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var out []string
+	for _, ids := range i.holds {
+		out = append(out, ids...)
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Attach implements sandbox.Network.
 func (w Network) Attach(ctx context.Context, p sandbox.PodNetwork) (sandbox.NetworkResult, error) {
 	if err := w.call(ctx, "Attach"); err != nil {
