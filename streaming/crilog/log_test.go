@@ -258,14 +258,14 @@ func TestFullDisk(t *testing.T) {
 				disk.room = 1 << 20
 				io.WriteString(l.Stdout(), "6\n")
 				l.Close()
-				var got string
+				var got strings.Builder
 				for _, line := range strings.SplitAfter(disk.String(), "\n") {
 					if len(line) == record {
-						got += line[record-2 : record-1]
+						got.WriteString(line[record-2 : record-1])
 					}
 				}
-				if got != "126" {
-					t.Errorf("whole records %q, want 126, in:\n%s", got, disk.String())
+				if got.String() != "126" {
+					t.Errorf("whole records %q, want 126, in:\n%s", got.String(), disk.String())
 				}
 				if n := strings.Count(logged.String(), "\n"); n != 2 {
 					t.Errorf("logged %d lines, want one at the start and one at the end:\n%s", n, logged.String())
