@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -97,6 +99,7 @@ func TestQEMU(t *testing.T) {
 		t.Errorf("Exec = %d, %v, %q, %q", code, err, &out, &errOut)
 	}
 	lap("exec is over")
+	t.Logf("shim's memory: %s", lineOf("/proc/"+strconv.Itoa(s.Info().PID)+"/status", "VmRSS:"))
 	out.Reset()
 	sizes := make(chan sandbox.Size, 1)
 	sizes <- sandbox.Size{Width: 91, Height: 33}
@@ -194,6 +197,17 @@ func TestQEMU_ShimKilled(t *testing.T) {
 	checkEmpty(t, l)
 }
 
+// lineOf returns the line of a file that begins with a word.
+func lineOf(path, word string) string {
+	b, _ := os.ReadFile(path)
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, word) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
 // busyboxLayer makes a layer disk that holds busybox: an ext4 image and a VHD's footer.
 func busyboxLayer(t *testing.T, dir string) string {
 	t.Helper()
@@ -218,14 +232,12 @@ func busyboxLayer(t *testing.T, dir string) string {
 	if out, err := exec.Command("/sbin/mkfs.ext4", "-q", "-d", root, path, "16M").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	footer := make([]byte, 512)
-	copy(footer, "conectix")
-	if _, err := f.Write(footer); err != nil {
+	if err := tar2ext4.ConvertToVhd(f); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -156,7 +156,7 @@ func (s *Server) Serve(ctx context.Context, control, streams net.Listener) error
 	}
 	s.wg.Go(func() { fail <- s.serveControl(bctx, rpc, control) })
 	s.wg.Go(func() { fail <- s.serveStreams(bctx, streams) })
-	s.wg.Go(func() { s.keepClock(bctx) })
+	s.wg.Go(func() { keepClock(bctx, s.guest.SetClock, s.log) })
 
 	var reason error
 	select {
@@ -231,35 +231,6 @@ func (s *Server) Info() sandbox.ShimInfo {
 		info.Accelerator = a.Accelerator()
 	}
 	return info
-}
-
-// keepClock sets the guest's clock from time to time, and soon after the host's was
-// changed or the host slept.
-func (s *Server) keepClock(ctx context.Context) {
-	tick := time.NewTicker(clockCheck)
-	defer tick.Stop()
-	set := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.ending:
-			return
-		case <-tick.C:
-		}
-		now := time.Now()
-		elapsed := now.Sub(set)                          // by the monotonic clock
-		jump := now.Round(0).Sub(set.Round(0)) - elapsed // by the wall clock
-		if elapsed < clockInterval && jump.Abs() < clockJump {
-			continue
-		}
-		cctx, cancel := context.WithTimeout(ctx, clockCheck/2)
-		if err := s.guest.SetClock(cctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "guest's clock was not set", logkey.Error, err)
-		}
-		cancel()
-		set = now
-	}
 }
 
 // hostTime bounds a time told by the guest to when it can have been.
