@@ -96,8 +96,8 @@ func (m *Manager) signal(ctx context.Context, c *container, shim Shim, signal in
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
 	err := shim.Signal(ctx, c.id, signal, all)
-	if errdefs.IsFailedPrecondition(err) || err != nil && isClosed(c.exited) {
-		return nil
+	if errdefs.IsFailedPrecondition(err) || err != nil && (isClosed(c.exited) || isClosed(shim.Done())) {
+		return nil // the exit is recorded, or is about to be
 	}
 	if err != nil {
 		return fmt.Errorf("send signal %d: %w", signal, err)

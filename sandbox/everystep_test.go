@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,7 @@ func eachStep(t *testing.T,
 					n := sandboxtest.New()
 					m := open(t, n, root)
 					defer m.Close()
+					m.SetRecordWriter(os.WriteFile) // many runs: no waiting for the disk
 					on := prepare(t, m)
 					if mode == "one" {
 						n.FailAt(step)
@@ -197,6 +199,7 @@ func TestConcurrent(t *testing.T) {
 		n := sandboxtest.New()
 		m := open(t, n, root)
 		defer m.Close()
+		m.SetRecordWriter(os.WriteFile)
 		ctx := t.Context()
 		var wg sync.WaitGroup
 		for worker := range 8 {
