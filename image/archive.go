@@ -27,9 +27,9 @@ func (s *Store) Import(ctx context.Context, r io.Reader) ([]string, error) {
 	s.importing.Lock()
 	defer s.importing.Unlock()
 	s.mu.Lock()
-	s.busy++
 	// What an import that was cut left must not be taken for the start of this one's.
-	err := s.collectIngests(ctx, true)
+	err := s.collect(ctx, true)
+	s.busy++
 	s.mu.Unlock()
 	defer s.importDone(ctx)
 	if err != nil {

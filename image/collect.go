@@ -35,7 +35,7 @@ func (s *Store) collect(ctx context.Context, idle bool) error {
 	}
 	errs := []error{s.collectLayers(live)}
 	if s.busy == 0 {
-		errs = append(errs, s.collectBlobs(ctx, live), s.collectIngests(ctx, idle))
+		errs = append(errs, s.collectBlobs(ctx, live), s.collectIngests(ctx, live, idle))
 	}
 	return errors.Join(errs...)
 }
@@ -92,18 +92,20 @@ func (s *Store) collectBlobs(ctx context.Context, live map[digest.Digest]bool) e
 	return errors.Join(errs...)
 }
 
-// collectIngests drops downloads that nobody has gone on with for long, and all that
-// are not downloads when there is no import.
-func (s *Store) collectIngests(ctx context.Context, idle bool) error {
+// collectIngests drops downloads that nobody may go on with, and when there is no
+// import also what imports left.
+func (s *Store) collectIngests(ctx context.Context, live map[digest.Digest]bool, idle bool) error {
 	all, err := s.content.ListStatuses(ctx)
 	if err != nil {
+		if errdefs.IsNotFound(err) {
+			return nil // a download was completed meanwhile; there will be a next time
+		}
 		return err
 	}
 	var errs []error
 	for _, st := range all {
 		d, isBlob := ingestDigest(st.Ref)
-		young := time.Since(st.UpdatedAt) < ingestLife
-		if isBlob && (young || s.pins[d] > 0) || !isBlob && !idle && young {
+		if isBlob && live[d] || !isBlob && !idle {
 			continue
 		}
 		if err := s.content.Abort(ctx, st.Ref); err != nil && !errdefs.IsNotFound(err) {
@@ -111,6 +113,20 @@ func (s *Store) collectIngests(ctx context.Context, idle bool) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// spareIngests keeps recent downloads that an earlier process did not finish.
+func (s *Store) spareIngests(ctx context.Context) error {
+	all, err := s.content.ListStatuses(ctx)
+	if err != nil {
+		return err
+	}
+	for _, st := range all {
+		if d, ok := ingestDigest(st.Ref); ok && time.Since(st.UpdatedAt) < ingestLife {
+			s.spared[d] = st.UpdatedAt.Add(ingestLife)
+		}
+	}
+	return nil
 }
 
 func ingestDigest(ref string) (digest.Digest, bool) {

@@ -62,12 +62,17 @@ func (g *flights) once(ctx context.Context, key string, fn func(context.Context)
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if f.waiters--; f.waiters == 0 {
+	f.waiters--
+	last := f.waiters == 0
+	if last {
 		f.cancel(context.Cause(ctx))
 		if g.flying[key] == f {
 			delete(g.flying, key) // who comes now starts anew
 		}
+	}
+	g.mu.Unlock()
+	if last {
+		<-f.done // so that nothing is written once the caller cleans up
 	}
 	return joined, context.Cause(ctx)
 }

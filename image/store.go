@@ -84,8 +84,15 @@ func Open(cfg Config) (*Store, error) {
 func (s *Store) open() error {
 	// Root and layers can be passed through: hypervisors run as users of their own
 	// and open layers by name.
-	for dir, perm := range map[string]os.FileMode{s.root: 0o711, s.layersDir: 0o711, s.imagesDir: 0o700, s.holdsDir: 0o700} {
-		if err := os.MkdirAll(dir, perm); err != nil {
+	content := filepath.Join(s.root, "content")
+	for _, d := range []struct {
+		path string
+		perm os.FileMode
+	}{
+		{s.root, 0o711}, {s.layersDir, 0o711}, {s.imagesDir, 0o700}, {s.holdsDir, 0o700},
+		{content, 0o700}, {filepath.Join(content, "blobs"), 0o700}, {filepath.Join(content, "ingest"), 0o700},
+	} {
+		if err := os.MkdirAll(d.path, d.perm); err != nil {
 			return err
 		}
 	}
@@ -93,7 +100,7 @@ func (s *Store) open() error {
 	if s.lock, err = lockFile(filepath.Join(s.root, "lock")); err != nil {
 		return err
 	}
-	if s.content, err = local.NewStore(filepath.Join(s.root, "content")); err != nil {
+	if s.content, err = local.NewStore(content); err != nil {
 		return err
 	}
 	if err := errors.Join(atomicfile.Clean(s.imagesDir), atomicfile.Clean(s.holdsDir), s.cleanTemp()); err != nil {
@@ -108,6 +115,9 @@ func (s *Store) open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.dropBroken(); err != nil {
+		return err
+	}
+	if err := s.spareIngests(context.Background()); err != nil {
 		return err
 	}
 	return s.collect(context.Background(), true)

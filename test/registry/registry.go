@@ -110,8 +110,12 @@ func (r *Registry) PushManifest(ctx context.Context, repository, tag string, mt 
 
 // PushBlob puts a blob into the registry.
 func (r *Registry) PushBlob(ctx context.Context, repository string, digest v1.Hash, content io.Reader) error {
+	b, err := io.ReadAll(content) // the registry wants to know the length
+	if err != nil {
+		return err
+	}
 	return r.put(ctx, http.MethodPost, "/v2/"+repository+"/blobs/uploads/?digest="+url.QueryEscape(digest.String()),
-		"application/octet-stream", content)
+		"application/octet-stream", bytes.NewReader(b))
 }
 
 func (r *Registry) pushBlobs(ctx context.Context, repository string, img v1.Image) error {
