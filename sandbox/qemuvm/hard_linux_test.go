@@ -208,3 +208,54 @@ func TestBoot_UnderLoad(t *testing.T) {
 	slices.Sort(took)
 	t.Logf("50 of 50 boots: median %v, p95 %v, longest %v", took[25], took[47], took[49])
 }
+
+// TestAttachDisk_StepFails takes each name that attaching uses away from it, so that
+// QEMU refuses there: nothing is left, and the next attempt works.
+func TestAttachDisk_StepFails(t *testing.T) {
+	r := newRig(t)
+	v := r.boot(t, r.driver(t, nil), "steps")
+	client, err := v.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := func() string {
+		b, err := client.Run(t.Context(), "query-named-block-nodes", map[string]any{"flat": true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fds, err := client.Run(t.Context(), "query-fdsets", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b) + string(fds)
+	}
+	before := nodes()
+	path := r.dir + "/disk"
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(path)
+	disk := sandbox.Disk{Path: path, Format: sandbox.DiskRaw}
+	for _, name := range []string{namesOf(0).file, namesOf(0).data} {
+		taken := map[string]any{"driver": "null-co", "node-name": name}
+		if _, err := client.Run(t.Context(), "blockdev-add", taken); err != nil {
+			t.Fatal(err)
+		}
+		if a, err := v.AttachDisk(t.Context(), disk); err == nil {
+			t.Errorf("AttachDisk() with %s taken = %+v", name, a)
+		}
+		if got := nodes(); got != before {
+			t.Errorf("left in qemu after %s was taken:\n%s", name, got)
+		}
+	}
+	a, err := v.AttachDisk(t.Context(), disk)
+	if err != nil || a.LUN != 0 {
+		t.Fatalf("AttachDisk() after failures = %+v, %v, want LUN 0", a, err)
+	}
+	if err := v.DetachDisk(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if got := nodes(); got != before {
+		t.Errorf("left in qemu after DetachDisk:\n%s", got)
+	}
+}

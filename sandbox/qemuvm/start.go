@@ -64,7 +64,7 @@ func (v *VM) launch(ctx context.Context) error {
 		v.kill(err)
 		<-v.done
 		if words := tailOf(p.stderr.Bytes(), 5); words != "" {
-			return fmt.Errorf("%w: qemu says: %s", err, words)
+			return fmt.Errorf("qemu says: %s: %w", words, err)
 		}
 		return err
 	}
