@@ -164,18 +164,24 @@ func tryPause() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	status := fmt.Sprintf("/proc/%d/status", cmd.Process.Pid)
-	err := poll("pause to block its signals", func() bool {
-		text, err := os.ReadFile(status)
-		return err == nil && strings.Contains(string(text), "SigBlk:\t0000000000014002\n")
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var result error
+	// A signal that comes before pause has blocked it is lost, as it is for
+	// any first process of a namespace; so ask more than once.
+	err := poll("pause to end", func() bool {
+		select {
+		case result = <-ended:
+			return true
+		default:
+			_ = cmd.Process.Signal(unix.SIGTERM) // it may have ended just now
+			return false
+		}
 	})
+	if err == nil {
+		err = result
+	}
 	if err != nil {
-		return err
-	}
-	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
-		return err
-	}
-	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
 	return nil
