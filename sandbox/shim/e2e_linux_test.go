@@ -34,8 +34,9 @@ func init() {
 	}
 }
 
-// TestQEMU runs a container in a real VM: shim process, QEMU, agent.
-func TestQEMU(t *testing.T) {
+// launchVM launches a shim with a real VM, or skips the test where that cannot run.
+func launchVM(t *testing.T) (context.Context, *Launcher, *Client) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		drivertest.Skip(t, "root")
 	}
@@ -48,18 +49,18 @@ func TestQEMU(t *testing.T) {
 	l := newTestLauncher(t, testSettings{QEMU: true})
 	l.config.Kernel, l.config.Initrd, l.config.StartTimeout = kernel, initrd, time.Minute
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	dir := shortDir(t)
-
-	begin := time.Now()
+	t.Cleanup(cancel)
 	s, err := l.Launch(ctx, sandbox.ShimConfig{ID: "vm1", VCPUs: 1, MemoryMiB: 256})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Shutdown(context.WithoutCancel(ctx))
-	t.Logf("launched in %s: %+v", time.Since(begin), s.Info())
-	lap := func(what string) { t.Logf("%s after %s", what, time.Since(begin)) }
+	t.Cleanup(func() { s.Shutdown(context.WithoutCancel(ctx)) })
+	return ctx, l, s.(*Client)
+}
 
+// setupRealPod makes a pod with a blank scratch disk in dir.
+func setupRealPod(ctx context.Context, t *testing.T, s sandbox.Shim, dir string) {
+	t.Helper()
 	scratch := filepath.Join(dir, "scratch")
 	if err := os.WriteFile(scratch, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -73,6 +74,17 @@ func TestQEMU(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestQEMU runs a container in a real VM: shim process, QEMU, agent.
+func TestQEMU(t *testing.T) {
+	begin := time.Now()
+	ctx, l, s := launchVM(t)
+	dir := shortDir(t)
+	t.Logf("launched in %s: %+v", time.Since(begin), s.Info())
+	lap := func(what string) { t.Logf("%s after %s", what, time.Since(begin)) }
+
+	setupRealPod(ctx, t, s, dir)
 	lap("pod is set up")
 
 	log := filepath.Join(dir, "c.log")
@@ -163,7 +175,7 @@ func TestQEMU(t *testing.T) {
 		t.Error(err)
 	}
 	lap("shim is gone")
-	if vm := (s.(*Client)).procs.VM; vm.PID == 0 || vm.alive() {
+	if vm := s.procs.VM; vm.PID == 0 || vm.alive() {
 		t.Errorf("VM process %+v is still there", vm)
 	}
 	checkEmpty(t, l)
@@ -171,19 +183,7 @@ func TestQEMU(t *testing.T) {
 
 // TestQEMU_ShimKilled checks that a VM ends with its shim, however that ends.
 func TestQEMU_ShimKilled(t *testing.T) {
-	if os.Getuid() != 0 {
-		drivertest.Skip(t, "root")
-	}
-	kernel, initrd := drivertest.Bundle(t)
-	l := newTestLauncher(t, testSettings{QEMU: true})
-	l.config.Kernel, l.config.Initrd, l.config.StartTimeout = kernel, initrd, time.Minute
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	s, err := l.Launch(ctx, sandbox.ShimConfig{ID: "vm1", VCPUs: 1, MemoryMiB: 256})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := s.(*Client)
+	ctx, l, c := launchVM(t)
 	if err := c.procs.Shim.signal(os.Kill); err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +193,36 @@ func TestQEMU_ShimKilled(t *testing.T) {
 	}
 	if _, err := l.Open(ctx, "vm1"); !errdefs.IsNotFound(err) {
 		t.Errorf("Open = %v", err)
+	}
+	checkEmpty(t, l)
+}
+
+// TestQEMU_Panic checks that the daemon learns of a guest's panic, with its console.
+func TestQEMU_Panic(t *testing.T) {
+	ctx, l, c := launchVM(t)
+	dir := shortDir(t)
+	setupRealPod(ctx, t, c, dir)
+	if _, err := c.CreateContainer(ctx, sandbox.ContainerSetup{
+		PodID: "pod1", ContainerID: "c1",
+		Layers: []sandbox.Layer{{DiffID: "sha256:busybox", Path: busyboxLayer(t, dir)}},
+		Spec:   busyboxSpec(t, "echo c > /proc/sysrq-trigger; sleep 1000"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.StartContainer(ctx, "c1") // may see the guest vanish
+	if _, err := c.Wait(ctx, "c1"); !errdefs.IsUnavailable(err) {
+		t.Errorf("Wait = %v", err)
+	}
+	select {
+	case <-c.Done():
+	case <-ctx.Done():
+		t.Fatal("the client did not learn that the VM has ended")
+	}
+	if err := c.Err(); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "sysrq triggered crash") {
+		t.Errorf("Err = %v", err)
+	}
+	if err := c.Shutdown(ctx); err != nil {
+		t.Error(err)
 	}
 	checkEmpty(t, l)
 }
