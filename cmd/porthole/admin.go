@@ -25,7 +25,7 @@ func adminSocket(c config.Config) string { return filepath.Join(c.State, "admin.
 const errorTrailer = "Porthole-Error"
 
 // adminHandler is the daemon's side.
-func adminHandler(s *image.Store) http.Handler {
+func adminHandler(s imageStore) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /images", func(w http.ResponseWriter, r *http.Request) {
 		all, err := s.List(r.Context(), r.FormValue("filter"))
@@ -42,13 +42,14 @@ func adminHandler(s *image.Store) http.Handler {
 		answer(w, ids, err)
 	})
 	mux.HandleFunc("GET /images/export", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", errorTrailer)
 		out := &firstByte{w: w}
 		err := s.Export(r.Context(), r.URL.Query()["ref"], out)
 		switch {
 		case err != nil && !out.written:
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		case err != nil:
-			w.Header().Set(http.TrailerPrefix+errorTrailer, err.Error())
+			w.Header().Set(errorTrailer, oneLine(err.Error()))
 		}
 	})
 	return mux

@@ -39,6 +39,7 @@ func withImages(ctx context.Context, io stdio, path string, f func(imageStore) e
 	if socket := adminSocket(c); dialSocket(ctx, socket) == nil {
 		return f(newAdminClient(socket))
 	}
+	quietLibraries()
 	log := slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s, err := openStore(c, log, nil)
 	if err != nil {

@@ -29,6 +29,9 @@ func newLogger(c config.Log, w io.Writer) *slog.Logger {
 	return l
 }
 
+// quietLibraries keeps containerd's libraries from writing to a command's output.
+func quietLibraries() { clog.L.Logger.SetOutput(io.Discard) }
+
 // plainDuration writes durations as people read them; JSON would have nanoseconds.
 func plainDuration(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
