@@ -244,8 +244,15 @@ func (s *Server) Signal(ctx context.Context, id string, signal int, all bool) er
 	if signal <= 0 || signal > 64 {
 		return fmt.Errorf("signal %d: %w", signal, errdefs.ErrInvalidArgument)
 	}
-	if _, err := s.container(id); err != nil {
+	c, err := s.container(id)
+	if err != nil {
 		return err
+	}
+	c.mu.Lock()
+	exit := c.exit
+	c.mu.Unlock()
+	if exit != nil {
+		return fmt.Errorf("signal container %s: it has exited: %w", id, errdefs.ErrFailedPrecondition)
 	}
 	return s.guest.Signal(ctx, id, "", signal, all)
 }

@@ -258,7 +258,8 @@ func (g *fakeGuest) Signal(_ context.Context, r *api.SignalRequest) (*api.Signal
 	select {
 	case <-p.done:
 		return nil, status.Error(codes.FailedPrecondition, "process has exited")
-	case p.kill <- int(r.GetSignal()):
+	default:
+		p.kill <- int(r.GetSignal())
 	}
 	return &api.SignalResponse{}, nil
 }
