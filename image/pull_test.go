@@ -360,7 +360,7 @@ func TestPullMirror(t *testing.T) {
 	push(t, reg, "team/app", "v2", img) // only the server has it
 	pull(t, s, "registry.example/team/app:v2")
 
-	os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte("[host"), 0o600)
+	os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte("server = 3"), 0o600)
 	if _, err := s.Pull(t.Context(), "registry.example/team/app:v1", Auth{}); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("Pull with a bad hosts.toml = %v, want FailedPrecondition", err)
 	}

@@ -2,10 +2,14 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -13,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/pelletier/go-toml/v2"
 	"github.com/sirupsen/logrus"
 )
 
@@ -52,7 +57,14 @@ func (s *Store) connect(ctx context.Context, ref Ref, auth Auth) (origin, ocispe
 func (s *Store) hosts(ctx context.Context, creds credentials) docker.RegistryHosts {
 	opts := config.HostOptions{Credentials: creds.get}
 	if s.cfg.RegistryConfigDir != "" {
-		opts.HostDir = config.HostDirFromRoot(s.cfg.RegistryConfigDir)
+		find := config.HostDirFromRoot(s.cfg.RegistryConfigDir)
+		opts.HostDir = func(host string) (string, error) {
+			dir, err := find(host)
+			if err == nil && dir != "" {
+				err = checkHostsFile(filepath.Join(dir, "hosts.toml"))
+			}
+			return dir, err
+		}
 	}
 	configured := config.ConfigureHosts(ctx, opts)
 	return func(name string) ([]docker.RegistryHost, error) {
@@ -67,6 +79,26 @@ func (s *Store) hosts(ctx context.Context, creds credentials) docker.RegistryHos
 		}
 		return hosts, nil
 	}
+}
+
+// checkHostsFile refuses a hosts.toml that cannot be read. containerd would go on
+// without it, and so ask the public registry where a mirror was meant.
+func checkHostsFile(path string) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var doc struct {
+		Server string                    `toml:"server"`
+		Host   map[string]map[string]any `toml:"host"`
+	}
+	if err := toml.Unmarshal(b, &doc); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
 }
 
 // quiet gives containerd's libraries a logger that leads to ours, at debug level.

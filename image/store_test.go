@@ -348,7 +348,7 @@ func TestOpenClearsLeftovers(t *testing.T) {
 // crash would, and looks that the store is sound with and without a restart.
 func TestEveryStepFails(t *testing.T) {
 	reg := startRegistry(t)
-	ref := push(t, reg, "app", "v1", twoLayers(t))
+	ref := push(t, reg, "app", "v1", buildImage(t, v1.Config{}, fileMap{"a": {Content: "a"}}))
 	life := func(s *Store) error {
 		id, err := s.Pull(t.Context(), ref, Auth{})
 		if err != nil {
@@ -373,8 +373,8 @@ func TestEveryStepFails(t *testing.T) {
 		})
 		err := life(s)
 		steps = max(steps, count)
-		if count > n && err == nil && n < 14 {
-			t.Logf("step %d did not matter", n)
+		if count > n && err == nil {
+			t.Logf("step %d: its failure was mended", n)
 		}
 		if got := countFiles(t, root).Temp; got != 0 {
 			t.Errorf("step %d: %d temporary files left", n, got)
