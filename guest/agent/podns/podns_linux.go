@@ -52,6 +52,11 @@ func (n *Namespaces) SetNames(pid int, hostname string, sysctls map[string]strin
 		if err := unix.Sethostname([]byte(hostname)); err != nil {
 			return fmt.Errorf("set hostname %q: %w", hostname, err)
 		}
+		// Addresses and routes come from the host alone, not from whoever shares the link.
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_ra", []byte("0"), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
+			return fmt.Errorf("refuse router advertisements: %w", err)
+		}
 		for name, value := range sysctls {
 			path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
 			if err := os.WriteFile(path, []byte(value), 0); err != nil {
