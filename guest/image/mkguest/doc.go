@@ -13,10 +13,13 @@
 // the same version is always an error.
 //
 // Programs for the guest are built from source packages by the scripts in
-// recipe/, statically, against the C library of the pinned packages instead
-// of the machine's. What has been fetched and built stays in the cache, named
-// by the digest of all that it depends on, so a second run needs no network
-// and takes seconds. Tools that the machine lacks are installed with apt-get.
+// recipe/, statically, against the C library of the pinned packages instead of
+// the machine's. Only the compiler, with its small run-time library, is the
+// machine's; the same compiler makes the same bytes. What has been fetched and
+// built stays in the cache, named by the digest of all that it depends on, so
+// a second run needs no network and takes under a second. Tools that the
+// machine lacks are installed with apt-get. The small kernel takes about 12
+// CPU minutes, once.
 //
 // Everything is made in a temporary folder and renamed when it is whole; a
 // run that is cut short leaves no half of anything under its final name.
