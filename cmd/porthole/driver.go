@@ -47,9 +47,21 @@ func commandLine(c config.VM, b *guestimage.Bundle) string {
 // qemuConfig is the driver's config but for the accelerator.
 func qemuConfig(c config.VM, cmdline string, log *slog.Logger) qemuvm.Config {
 	return qemuvm.Config{
-		Binary: c.QEMU, UID: uint32(c.UID), GID: uint32(c.GID), CommandLine: cmdline,
+		Binary: c.QEMU, UID: uint32(c.UID), GID: vmGroup(c), CommandLine: cmdline,
 		StartTimeout: time.Duration(c.StartTimeout), Log: log,
 	}
+}
+
+// vmGroup is the group that QEMU runs as: without being told, the one that may open
+// KVM's device, which is all that group is for.
+func vmGroup(c config.VM) uint32 {
+	if c.GID != 0 {
+		return uint32(c.GID)
+	}
+	if gid, ok := kvmGroup(); ok {
+		return gid
+	}
+	return uint32(c.UID)
 }
 
 // accelerator settles what runs guests: what the configuration says, or the answer of

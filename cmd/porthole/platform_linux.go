@@ -48,3 +48,12 @@ func freeBytes(dir string) (uint64, error) {
 	}
 	return st.Bavail * uint64(st.Bsize), nil
 }
+
+// kvmGroup is the group of KVM's device when the group may use it and is not root's.
+func kvmGroup() (gid uint32, ok bool) {
+	var st unix.Stat_t
+	if err := unix.Stat("/dev/kvm", &st); err != nil || st.Gid == 0 || st.Mode&0o060 != 0o060 {
+		return 0, false
+	}
+	return st.Gid, true
+}

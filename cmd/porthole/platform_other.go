@@ -21,3 +21,5 @@ func lockFile(string) (*os.File, error) { return nil, supported() }
 func listenPrivately(string) (net.Listener, error) { return nil, supported() }
 
 func freeBytes(string) (uint64, error) { return 0, supported() }
+
+func kvmGroup() (gid uint32, ok bool) { return 0, false }

@@ -69,7 +69,7 @@ func (c *Config) check(d *document) {
 	d.absolute("vm.qemu", c.VM.QEMU)
 	d.absolute("vm.bundle", c.VM.Bundle)
 	d.between("vm.uid", c.VM.UID, 1, noID-1)
-	d.between("vm.gid", c.VM.GID, 1, noID-1)
+	d.between("vm.gid", c.VM.GID, 0, noID-1)
 	if strings.ContainsAny(c.VM.ExtraCmdline, "\n\x00") || len(c.VM.ExtraCmdline) > 1024 {
 		d.add("vm.extra_cmdline", "must be one line of at most 1024 bytes")
 	}
