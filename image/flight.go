@@ -29,14 +29,13 @@ type flight struct {
 var errClosed = fmt.Errorf("image store is closed: %w", errdefs.ErrUnavailable)
 
 // do runs fn under key, or waits for the run that is under way. A caller that joined a
-// run which failed tries once itself: the other may have had worse credentials.
+// run which the registry refused tries itself: the other may have had worse
+// credentials. Other failures are shared, or each of many callers would wait for its
+// own time limit.
 func (g *flights) do(ctx context.Context, key string, fn func(context.Context) error) error {
 	for {
 		joined, err := g.once(ctx, key, fn)
-		if err == nil || !joined || ctx.Err() != nil {
-			return err
-		}
-		if joined, err = g.once(ctx, key, fn); !joined {
+		if !joined || ctx.Err() != nil || !errdefs.IsPermissionDenied(err) && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}
