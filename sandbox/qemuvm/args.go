@@ -80,7 +80,10 @@ func (m machine) kernelArgs() string {
 	if m.accel == TCG && m.tscKHz > 0 {
 		// Without it the kernel measures the counter against a timer, which fails for
 		// ever when the host is busy. KVM guests ask the hypervisor instead.
-		a = append(a, fmt.Sprintf("tsc_early_khz=%d", m.tscKHz))
+		// And the kernel must believe it: else it checks the counter against ticks,
+		// which are late on a busy host, and falls back to a clock made of ticks, with
+		// which an idle guest wakes up for every one of them.
+		a = append(a, fmt.Sprintf("tsc_early_khz=%d", m.tscKHz), "tsc=reliable")
 	}
 	return strings.Join(a, " ")
 }
