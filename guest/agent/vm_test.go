@@ -576,6 +576,14 @@ func (v *vm) testNewSession(t *testing.T) {
 	v.start(v.request("stays", spec("sleep", "1000"), nil))
 	v.stream() // left unclaimed
 	v.mux.Close()
+	// A host that came back before the agent saw it go would be taken for the old one.
+	for deadline := time.After(30 * time.Second); !strings.Contains(v.console.String(), "host gone"); {
+		select {
+		case <-deadline:
+			t.Fatal("the agent does not see that the host is gone")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 	c, err := net.Dial("unix", v.sock)
 	if err != nil {
 		t.Fatal(err)

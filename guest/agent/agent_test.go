@@ -1,0 +1,218 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/porthole-run/porthole/guest/api"
+)
+
+func podRequest() *api.CreatePodRequest {
+	return &api.CreatePodRequest{PodId: "p", Hostname: "h", Scratch: &api.DiskAddress{}}
+}
+
+func containerRequest(id string) *api.CreateContainerRequest {
+	return &api.CreateContainerRequest{
+		PodId: "p", ContainerId: id, Spec: []byte(`{"process":{"args":["sh"],"cwd":"/w"},"linux":{}}`),
+		Layers: []*api.DiskAddress{{Lun: 1}, {Lun: 2}}, LayerIds: []string{"a", "b"},
+	}
+}
+
+func hello(t *testing.T, h *host) {
+	t.Helper()
+	if _, err := h.Hello(t.Context(), &api.HelloRequest{MinVersion: 1, MaxVersion: 1, UnixNanos: 1}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lifecycle runs a pod with a container and an exec, and takes it down.
+func lifecycle(ctx context.Context, h *host) error {
+	if _, err := h.CreatePod(ctx, podRequest()); err != nil {
+		return err
+	}
+	if _, err := h.CreateContainer(ctx, containerRequest("c")); err != nil {
+		return err
+	}
+	if _, err := h.StartContainer(ctx, &api.StartContainerRequest{ContainerId: "c"}); err != nil {
+		return err
+	}
+	_, err := h.Exec(ctx, &api.ExecRequest{ContainerId: "c", ExecId: "e", Args: []string{"sh"}})
+	return err
+}
+
+func TestAgent_EveryStepFailsOnce(t *testing.T) {
+	for n, failed := 1, true; failed; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			m := newMachine(t)
+			m.failAt = n
+			h := newHost(t, m)
+			hello(t, h)
+			err := lifecycle(t.Context(), h)
+			if failed = err != nil; failed && !strings.Contains(err.Error(), "injected") {
+				t.Errorf("%v, want the injected error", err)
+			}
+			if _, err := h.RemovePod(t.Context(), &api.RemovePodRequest{PodId: "p"}); err != nil {
+				t.Errorf("RemovePod: %v", err)
+			}
+			if left := m.String() + h.files(); left != "" {
+				t.Errorf("%v left\n%s", err, left)
+			}
+		})
+	}
+}
+
+// TestAgent_FailedCreateLeavesNothing: a create that fails changes nothing but itself.
+func TestAgent_FailedCreateLeavesNothing(t *testing.T) {
+	for n, failed := 1, true; failed; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			m := newMachine(t)
+			h := newHost(t, m)
+			hello(t, h)
+			if _, err := h.CreatePod(t.Context(), podRequest()); err != nil {
+				t.Fatal(err)
+			}
+			before := m.String() + h.files()
+			m.mu.Lock()
+			m.calls, m.failAt = 0, n
+			m.mu.Unlock()
+			_, err := h.CreateContainer(t.Context(), containerRequest("c"))
+			failed = err != nil
+			if d := cmp.Diff(before, m.String()+h.files()); failed && d != "" {
+				t.Errorf("left (-before +after):\n%s", d)
+			}
+			if _, err := h.RemovePod(t.Context(), &api.RemovePodRequest{PodId: "p"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAgent_Hello(t *testing.T) {
+	h := newHost(t, newMachine(t))
+	for name, call := range map[string]func() error{
+		"unary": func() error { _, err := h.Wait(t.Context(), &api.WaitRequest{}); return err },
+		"stream": func() error {
+			s, err := h.Events(t.Context(), &api.EventsRequest{})
+			if err == nil {
+				_, err = s.Recv()
+			}
+			return err
+		},
+		"version": func() error {
+			_, err := h.Hello(t.Context(), &api.HelloRequest{MinVersion: 7, MaxVersion: 9})
+			return err
+		},
+	} {
+		if err := call(); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("%s before Hello = %v, want FailedPrecondition", name, err)
+		}
+	}
+	hello(t, h)
+	if _, err := h.Wait(t.Context(), &api.WaitRequest{ContainerId: "x"}); status.Code(err) != codes.NotFound {
+		t.Errorf("Wait = %v, want NotFound", err)
+	}
+}
+
+func TestNegotiate(t *testing.T) {
+	for _, tt := range []struct{ min, max, want uint32 }{{1, 1, 1}, {0, 1, 1}, {1, 9, 1}, {0, 0, 0}, {2, 9, 0}, {9, 1, 0}} {
+		got, err := negotiate(tt.min, tt.max)
+		if got != tt.want || (err == nil) != (tt.want != 0) {
+			t.Errorf("negotiate(%d, %d) = %d, %v, want %d", tt.min, tt.max, got, err, tt.want)
+		}
+	}
+}
+
+func TestAgent_OutputAndEvents(t *testing.T) {
+	m := newMachine(t)
+	m.output = "hello"
+	h := newHost(t, m)
+	hello(t, h)
+	if _, err := h.CreatePod(t.Context(), podRequest()); err != nil {
+		t.Fatal(err)
+	}
+	r := containerRequest("c")
+	id, out := h.stream()
+	r.Stdio = &api.Stdio{Stdout: id}
+	if _, err := h.CreateContainer(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.CreateContainer(t.Context(), r); status.Code(err) != codes.AlreadyExists {
+		t.Errorf("CreateContainer again = %v, want AlreadyExists", err)
+	}
+	if _, err := h.Exec(t.Context(), &api.ExecRequest{ContainerId: "c", ExecId: "e", Args: []string{"x"}}); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("Exec before Start = %v, want FailedPrecondition", err)
+	}
+	if _, err := h.Signal(t.Context(), &api.SignalRequest{ContainerId: "c", Signal: 9}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(out); err != nil || !strings.HasPrefix("hello", string(got)) {
+		t.Errorf("output %q, %v", got, err)
+	}
+	w, err := h.Wait(t.Context(), &api.WaitRequest{ContainerId: "c"})
+	if err != nil || w.Exit.Code != 137 {
+		t.Errorf("Wait = %v, %v, want code 137", w, err)
+	}
+	s, err := h.Events(t.Context(), &api.EventsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := s.Recv(); err != nil || e.Seq != 1 || e.ContainerId != "c" || e.GetExit().GetCode() != 137 {
+		t.Errorf("event %v, %v", e, err)
+	}
+	rm, err := h.RemoveContainer(t.Context(), &api.RemoveContainerRequest{ContainerId: "c"})
+	if err != nil || cmp.Diff([]string{"a", "b"}, rm.UnusedLayers) != "" {
+		t.Errorf("RemoveContainer = %v, %v", rm, err)
+	}
+	if _, err := h.RemovePod(t.Context(), &api.RemovePodRequest{PodId: "p"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAgent_Forward(t *testing.T) {
+	m := newMachine(t)
+	h := newHost(t, m)
+	hello(t, h)
+	if _, err := h.CreatePod(t.Context(), podRequest()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	s := h.open(api.PortForward)
+	api.WriteForwardHeader(s, "p", uint16(l.Addr().(*net.TCPAddr).Port))
+	if msg, err := api.ReadForwardReply(s); err != nil || msg != "" {
+		t.Fatalf("reply %q, %v", msg, err)
+	}
+	fmt.Fprint(s, "echo")
+	s.Close()
+	if got, err := io.ReadAll(s); err != nil || string(got) != "echo" {
+		t.Errorf("forwarded %q, %v", got, err)
+	}
+	s = h.open(api.PortForward)
+	api.WriteForwardHeader(s, "none", 1)
+	if msg, err := api.ReadForwardReply(s); err != nil || !strings.Contains(msg, `pod "none"`) {
+		t.Errorf("reply %q, %v, want one that names the pod", msg, err)
+	}
+	if _, err := h.RemovePod(t.Context(), &api.RemovePodRequest{PodId: "p"}); err != nil {
+		t.Error(err)
+	}
+}
