@@ -42,7 +42,7 @@ func (s *Store) Prepare(ctx context.Context, ref, holder string) (RootFS, error)
 	if holder == "" {
 		return RootFS{}, fmt.Errorf("prepare image: no holder: %w", errdefs.ErrInvalidArgument)
 	}
-	r, unpin, err := s.hold(ref, holder)
+	r, unpin, err := s.hold(ctx, ref, holder)
 	if err != nil {
 		return RootFS{}, fmt.Errorf("prepare image: %w", err)
 	}
@@ -67,7 +67,7 @@ func (s *Store) haveLayer(d digest.Digest) bool {
 }
 
 // hold records a holder.
-func (s *Store) hold(ref, holder string) (*record, func(), error) {
+func (s *Store) hold(ctx context.Context, ref, holder string) (*record, func(), error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, err := s.find(ref)
@@ -90,7 +90,7 @@ func (s *Store) hold(ref, holder string) (*record, func(), error) {
 		}
 		old := s.holds[holder]
 		s.holds[holder] = r.ID
-		if err := s.dropReleased(old); err != nil {
+		if err := s.dropReleased(ctx, old); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -105,7 +105,7 @@ func (s *Store) pinLocked(r *record) func() {
 }
 
 // Release lets go of what Prepare gave to a holder. Unknown holders are not an error.
-func (s *Store) Release(_ context.Context, holder string) error {
+func (s *Store) Release(ctx context.Context, holder string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id, ok := s.holds[holder]
@@ -119,7 +119,7 @@ func (s *Store) Release(_ context.Context, holder string) error {
 		return fmt.Errorf("release image of %s: %w", holder, err)
 	}
 	delete(s.holds, holder)
-	if err := s.dropReleased(id); err != nil {
+	if err := s.dropReleased(ctx, id); err != nil {
 		return fmt.Errorf("release image of %s: %w", holder, err)
 	}
 	return nil
@@ -176,7 +176,7 @@ func (s *Store) held(id digest.Digest) bool {
 }
 
 // dropReleased ends an image that was removed while it was held. s.mu is held.
-func (s *Store) dropReleased(id digest.Digest) error {
+func (s *Store) dropReleased(ctx context.Context, id digest.Digest) error {
 	r := s.images[id]
 	if r == nil || !r.Removed || s.held(id) {
 		return nil
@@ -184,7 +184,7 @@ func (s *Store) dropReleased(id digest.Digest) error {
 	if err := s.forget(r); err != nil {
 		return err
 	}
-	return s.collect(context.Background(), false)
+	return s.collect(context.WithoutCancel(ctx), false)
 }
 
 // holdPath is a file name that any holder's name can have.

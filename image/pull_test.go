@@ -1,6 +1,7 @@
 package image
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -12,8 +13,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"archive/tar"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
@@ -141,12 +140,14 @@ func TestPullGoesOnWhenOneCallerLeaves(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() { _, err := s.Pull(ctx, ref, Auth{}); left <- err }()
+	poll := time.NewTicker(time.Millisecond) // neither registry nor flights tell by themselves
+	defer poll.Stop()
 	for reg.BlobGets("shared", blob) == 0 {
-		time.Sleep(time.Millisecond) // the registry has no other way to tell
+		<-poll.C
 	}
 	stays := make(chan error, 1)
 	go func() { _, err := s.Pull(t.Context(), ref, Auth{}); stays <- err }()
-	for joined := false; !joined; {
+	for joined := false; !joined; <-poll.C {
 		s.flights.mu.Lock()
 		f := s.flights.flying["blob:"+blob.String()]
 		joined = f == nil || f.waiters == 2

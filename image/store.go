@@ -117,10 +117,11 @@ func (s *Store) open() error {
 	if err := s.dropBroken(); err != nil {
 		return err
 	}
-	if err := s.spareIngests(context.Background()); err != nil {
+	ctx := context.Background() // opening is not for one caller
+	if err := s.spareIngests(ctx); err != nil {
 		return err
 	}
-	return s.collect(context.Background(), true)
+	return s.collect(ctx, true)
 }
 
 // Close ends all work and waits for it. Callers of other methods get Unavailable.
