@@ -43,13 +43,16 @@ func (d *demo) step(what string, f func() error) error {
 // crictl prints a crictl line, runs it, prints what it says and returns it.
 func (d *demo) crictl(ctx context.Context, args ...string) (string, error) {
 	fmt.Printf("   $ crictl %s\n", strings.Join(args, " "))
-	out, err := d.s.Crictl(ctx, args...).CombinedOutput()
+	var stderr strings.Builder
+	cmd := d.s.Crictl(ctx, args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	text := strings.TrimRight(string(out), "\n")
 	for line := range strings.Lines(text) {
 		fmt.Printf("     %s\n", strings.TrimRight(line, "\n"))
 	}
 	if err != nil {
-		return "", fmt.Errorf("crictl %s: %w", args[0], err)
+		return "", fmt.Errorf("crictl %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
 	return text, nil
 }
@@ -140,12 +143,14 @@ func (d *demo) writePID(name string, pid int) error {
 // pod drives one pod through its life.
 func (d *demo) pod(ctx context.Context, ref string) error {
 	logs := filepath.Join(d.dir, "logs")
+	// The kubelet sets these; crictl ps shows them.
+	podLabels := map[string]string{"io.kubernetes.pod.name": "demo", "io.kubernetes.pod.namespace": "default"}
 	podFile, ctrFile := filepath.Join(d.dir, "pod.json"), filepath.Join(d.dir, "container.json")
 	err := errors.Join(os.MkdirAll(logs, 0o755),
 		writeJSON(podFile, map[string]any{
-			"metadata": map[string]any{"name": "demo", "namespace": "default", "uid": "demo-1"}, "log_directory": logs, "linux": map[string]any{}}),
+			"metadata": map[string]any{"name": "demo", "namespace": "default", "uid": "demo-1"}, "labels": podLabels, "log_directory": logs, "linux": map[string]any{}}),
 		writeJSON(ctrFile, map[string]any{
-			"metadata": map[string]any{"name": "web"}, "image": map[string]any{"image": ref}, "log_path": "web.log", "linux": map[string]any{},
+			"metadata": map[string]any{"name": "web"}, "labels": podLabels, "image": map[string]any{"image": ref}, "log_path": "web.log", "linux": map[string]any{},
 			"command": []string{"/bin/sh", "-c", `echo "in the container: $(uname -sr), host name $(hostname), up $(cut -d. -f1 /proc/uptime) s"; busybox httpd -p 8080 -h /www; i=0; while :; do i=$((i+1)); echo "tick $i"; sleep 1; done`}}))
 	if err != nil {
 		return err
@@ -159,7 +164,7 @@ func (d *demo) pod(ctx context.Context, ref string) error {
 		what string
 		do   func() error
 	}{
-		{"which accelerator is used, and why", func() error {
+		{"check the machine", func() error {
 			return d.doctor(ctx)
 		}},
 		{"pull the image through the registry", func() error { _, err := d.crictl(ctx, "pull", ref); return err }},
@@ -170,14 +175,12 @@ func (d *demo) pod(ctx context.Context, ref string) error {
 			if err := d.waitForLog(ctx, filepath.Join(logs, "web.log")); err != nil {
 				return err
 			}
-			_, err := d.crictl(ctx, "logs", "--tail", "1", ctr)
-			text, readErr := os.ReadFile(filepath.Join(logs, "web.log"))
-			first, _, _ := strings.Cut(string(text), "\n")
-			fmt.Printf("     %s\n     on the host:      %s", first, host)
-			return errors.Join(err, readErr)
+			_, err := d.crictl(ctx, "logs", ctr)
+			fmt.Printf("     on the host:      %s", host)
+			return err
 		}},
 		{"run a command in it", func() error {
-			_, err := d.crictl(ctx, "exec", ctr, "sh", "-c", "id; ip -brief address show eth0; df -h / | tail -n 1")
+			_, err := d.crictl(ctx, "exec", ctr, "sh", "-c", "id; ip address show eth0 | grep inet; df -h / | tail -n 1")
 			return err
 		}},
 		{"follow its log for three seconds", func() error { return d.follow(ctx, ctr) }},
@@ -200,17 +203,15 @@ func (d *demo) pod(ctx context.Context, ref string) error {
 	return nil
 }
 
+// doctor shows porthole's own check of the machine: what is there, and which
+// accelerator is used.
 func (d *demo) doctor(ctx context.Context) error {
-	info, err := d.s.Crictl(ctx, "info").Output()
-	if err != nil {
-		return err
+	fmt.Printf("   $ porthole doctor --config %s\n", d.s.ConfigPath)
+	out, err := d.s.Porthole(ctx, "doctor", "--config", d.s.ConfigPath).CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		fmt.Printf("     %s", line)
 	}
-	for line := range strings.Lines(string(info)) {
-		if strings.Contains(line, "accel") {
-			fmt.Printf("     %s\n", strings.TrimSpace(line))
-		}
-	}
-	return nil
+	return err
 }
 
 func (d *demo) waitForLog(ctx context.Context, path string) error {
