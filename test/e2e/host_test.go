@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// shimPIDs returns the process ids of a server's shims.
+func shimPIDs(t *testing.T, s *server) []int {
+	t.Helper()
+	var pids []int
+	for pid, args := range processes(t) {
+		if len(args) > 1 && strings.HasSuffix(args[0], "porthole") && args[1] == "shim" && strings.Contains(strings.Join(args, " "), s.State) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// children returns the processes whose parent is one of those given and whose command
+// has part in its name.
+func children(t *testing.T, parents []int, part string) []int {
+	t.Helper()
+	isParent := map[int]bool{}
+	for _, p := range parents {
+		isParent[p] = true
+	}
+	var pids []int
+	for pid, args := range processes(t) {
+		if strings.Contains(args[0], part) && isParent[parentOf(pid)] {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// processes lists the command lines of all processes.
+func processes(t *testing.T) map[int][]string {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[int][]string{}
+	for _, p := range paths {
+		text, err := os.ReadFile(p)
+		if err != nil || len(text) == 0 {
+			continue // it ended, or is the kernel's
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m[pid] = strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
+	}
+	return m
+}
+
+func parentOf(pid int) int {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0
+	}
+	// The command's name is in parentheses and may hold spaces.
+	rest := string(text)[strings.LastIndexByte(string(text), ')')+1:]
+	parent, _ := strconv.Atoi(strings.Fields(rest)[1])
+	return parent
+}
+
+// hostState counts what pods take from the host.
+func hostState(t *testing.T) map[string]int {
+	t.Helper()
+	m := map[string]int{}
+	for _, args := range processes(t) {
+		switch {
+		case strings.Contains(args[0], "qemu-system"):
+			m["qemu"]++
+		case len(args) > 1 && strings.HasSuffix(args[0], "porthole") && args[1] == "shim":
+			m["shim"]++
+		}
+	}
+	dev, err := os.ReadFile("/proc/net/dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(dev)) {
+		if name, _, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && name != "porthole0" {
+			m["link"]++
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m["mounts"] = strings.Count(string(mounts), "\n")
+	return m
+}
+
+func sameHost(t *testing.T, before, after map[string]int) {
+	t.Helper()
+	for _, what := range []string{"qemu", "shim", "link", "mounts"} {
+		if before[what] != after[what] {
+			t.Errorf("%s: %d before, %d after", what, before[what], after[what])
+		}
+	}
+}
+
+// brokenGuest copies the guest bundle with an initrd that has no agent: the kernel
+// panics for want of an init.
+func brokenGuest(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	// An empty newc archive: its trailer alone.
+	empty := "070701" + strings.Repeat("00000000", 11) + "0000000B" + "00000000" + "TRAILER!!!\x00"
+	empty += strings.Repeat("\x00", 512-len(empty))
+	kernel, err := os.ReadFile(filepath.Join(env.guest, "vmlinux"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(env.guest, "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest map[string]any
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range manifest["files"].([]any) {
+		if f := f.(map[string]any); f["name"] == "initrd" {
+			f["sha256"], f["size"] = fmt.Sprintf("%x", sha256.Sum256([]byte(empty))), len(empty)
+		}
+	}
+	if text, err = json.Marshal(manifest); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"vmlinux": kernel, "initrd": []byte(empty), "manifest.json": text} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
