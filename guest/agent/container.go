@@ -39,6 +39,9 @@ type container struct {
 	dropped bool     // the layers were given back
 	unused  []string // what dropping them answered
 
+	// execing is held for reading while an exec is made and for writing while the
+	// container is removed; it is taken before mu.
+	execing sync.RWMutex
 	execsMu sync.Mutex // guards execs; taken alone or inside mu
 	// execs are the processes by exec id; the container's own is "". One that is being
 	// made is nil.
@@ -205,6 +208,8 @@ func (c *control) RemoveContainer(ctx context.Context, r *api.RemoveContainerReq
 // removeContainer kills a container if need be and undoes its creation. What fails may
 // be tried again.
 func (a *Agent) removeContainer(ctx context.Context, c *container) (unused []string, err error) {
+	c.execing.Lock()
+	defer c.execing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.made {

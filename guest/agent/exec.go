@@ -33,6 +33,8 @@ func (c *control) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecRespon
 	if err != nil {
 		return nil, err
 	}
+	ct.execing.RLock()
+	defer ct.execing.RUnlock()
 	spec, err := ct.reserve(r.ExecId)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,93 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+)
+
+// sysfs makes a tree with files of the given contents.
+func sysfs(t *testing.T, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		p := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestFind(t *testing.T) {
+	sys := sysfs(t, map[string]string{
+		"class/scsi_host/host0/proc_name":          "ata_piix\n",
+		"class/scsi_host/host2/proc_name":          "virtio_scsi\n",
+		"class/scsi_host/host10/proc_name":         "virtio_scsi\n",
+		"bus/scsi/devices/0:0:0:0/block/sdz/size":  "1",
+		"bus/scsi/devices/2:0:0:0/block/sda/size":  "1",
+		"bus/scsi/devices/10:0:0:3/block/sdb/size": "1",
+		"bus/scsi/devices/2:0:0:16684/block/sdc/x": "1", // LUN 300, flat
+		"bus/scsi/devices/2:0:0:5/type":            "0", // its driver has not come
+	})
+	for _, tt := range []struct {
+		addr Address
+		want string
+	}{
+		{Address{0, 0}, "/dev/sda"}, {Address{1, 3}, "/dev/sdb"}, {Address{0, 300}, "/dev/sdc"},
+		{Address{0, 5}, ""}, {Address{0, 1}, ""}, {Address{2, 0}, ""},
+	} {
+		got, err := find(sys, tt.addr)
+		if got != tt.want || (tt.want == "") != errdefs.IsNotFound(err) {
+			t.Errorf("find(%v) = %q, %v, want %q", tt.addr, got, err, tt.want)
+		}
+	}
+}
+
+func TestOpen_Cancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err := open(ctx, Address{Controller: 99}, os.O_RDONLY)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "disk 99:0") {
+		t.Errorf("open = %v, want Canceled naming the disk", err)
+	}
+}
+
+func TestIsBlank(t *testing.T) {
+	b := make([]byte, 4096)
+	for want, magic := range map[bool][2]byte{true: {}, false: {0x53, 0xEF}} {
+		copy(b[1024+56:], magic[:])
+		name := filepath.Join(t.TempDir(), "disk")
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := isBlank(f)
+		f.Close()
+		if err != nil || got != want {
+			t.Errorf("isBlank with magic %x = %v, %v, want %v", magic, got, err, want)
+		}
+	}
+}
+
+func TestMountOverlay_TooManyLayers(t *testing.T) {
+	layers := make([]string, 500)
+	for i := range layers {
+		layers[i] = "/run/g/l/100"
+	}
+	err := new(Disks).MountOverlay(filepath.Join(t.TempDir(), "r"), layers, "/u", "/w")
+	if !errdefs.IsResourceExhausted(err) {
+		t.Errorf("MountOverlay = %v, want ResourceExhausted", err)
+	}
+}
