@@ -68,9 +68,11 @@ func containerLinux(l *runtimeapi.LinuxContainerConfig, pod sandbox.PodConfig, o
 	if sc.GetPrivileged() && !pod.Privileged {
 		return invalid(field+".privileged", "is set though the pod sandbox is not privileged")
 	}
+	//lint:ignore SA1019 a field that old callers set must not be passed over in silence
 	if err := checkLegacySeccomp(field, sc.GetSeccompProfilePath()); err != nil {
 		return err
 	}
+	//lint:ignore SA1019 as above
 	if p := sc.GetApparmorProfile(); p != "" && p != "unconfined" {
 		return unbuilt(field+".apparmor_profile", "the guest has no AppArmor")
 	}

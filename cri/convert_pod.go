@@ -79,6 +79,7 @@ func podLinux(l *runtimeapi.LinuxPodSandboxConfig, out *sandbox.PodConfig) error
 	if out.Namespaces, err = namespaces(field+".namespace_options", sc.GetNamespaceOptions()); err != nil {
 		return err
 	}
+	//lint:ignore SA1019 a field that old callers set must not be passed over in silence
 	if err := checkLegacySeccomp(field, sc.GetSeccompProfilePath()); err != nil {
 		return err
 	}

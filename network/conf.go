@@ -94,10 +94,12 @@ func parseConf(file string, data []byte) (*libcni.NetworkConfigList, error) {
 		return nil, err
 	}
 	if single {
+		//lint:ignore SA1019 nodes have single-plugin files, and the kubelet's users expect them to work
 		p, err := libcni.ConfFromBytes(data)
 		if err != nil {
 			return nil, err
 		}
+		//lint:ignore SA1019 as above
 		return libcni.ConfListFromConf(p)
 	}
 	list, err := libcni.NetworkConfFromBytes(data)

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Runs a command in a network and mount namespace of its own, loopback up, so that
-# bridges, taps and rules of a test never touch the machine's network:
+# Runs a command in network, mount and PID namespaces of its own, loopback up, so that
+# the bridges, taps, rules and processes of a test never touch the machine's, and all of
+# them end with it:
 #   netns.sh COMMAND [ARG ...]
 set -euo pipefail
-exec unshare --net --mount --propagation private bash -c '
+# The shell stays the first process there: it reaps what is orphaned.
+exec unshare --net --mount --propagation private --pid --fork --kill-child --mount-proc bash -c '
   ip link set lo up
-  mount -t tmpfs -o mode=0755 tmpfs /run/netns 2>/dev/null || { mkdir -p /run/netns; mount -t tmpfs -o mode=0755 tmpfs /run/netns; }
-  exec "$@"' netns "$@"
+  mkdir -p /run/netns
+  mount -t tmpfs -o mode=0755 tmpfs /run/netns
+  "$@"
+  exit' netns "$@"

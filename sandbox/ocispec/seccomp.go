@@ -96,6 +96,7 @@ func parseProfile(data []byte) (*seccomp.Seccomp, error) {
 		if c == nil {
 			return nil, fmt.Errorf("syscalls[%d] is null", i)
 		}
+		//lint:ignore SA1019 localhost profiles of old still use it
 		if c.Name != "" && len(c.Names) > 0 {
 			return nil, fmt.Errorf("syscalls[%d]: name and names are both set", i)
 		}
@@ -123,7 +124,9 @@ func (g *Generator) resolve(p *seccomp.Seccomp, caps []string) (*specs.LinuxSecc
 			continue
 		}
 		rule := c.LinuxSyscall
+		//lint:ignore SA1019 localhost profiles of old still use it
 		if c.Name != "" {
+			//lint:ignore SA1019 as above
 			rule.Names = []string{c.Name}
 		}
 		out.Syscalls = append(out.Syscalls, rule)

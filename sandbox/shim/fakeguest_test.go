@@ -43,7 +43,7 @@ type answers struct {
 }
 
 type fakeProcess struct {
-	pod, image         string
+	pod                string
 	args               []string
 	in                 io.Reader
 	out, err           net.Conn

@@ -104,22 +104,12 @@ func TestReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What a reboot does: processes end, /run is empty, interfaces are gone.
-	shims, err := filepath.Glob(filepath.Join(s.Dir, "run", "shims", "*", "*.pid"))
-	if err != nil || len(shims) == 0 {
-		t.Fatalf("no pid file of a shim found: %v", err)
+	pids := shimPIDs(t, s)
+	if len(pids) != 1 {
+		t.Fatalf("shims of the server: %v, want one", pids)
 	}
-	for _, f := range shims {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pid, err := strconv.Atoi(strings.Fields(string(text))[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 	eventually(t, "QEMU went with its shim", func() bool { return hostState(t)["shim"] == hostState(t)["qemu"] })
 	mounts, _ := filepath.Glob(filepath.Join(s.Dir, "run", "netns", "*"))

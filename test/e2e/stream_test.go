@@ -64,17 +64,13 @@ func crictl(t *testing.T, stdin string, args ...string) (stdout, stderr string, 
 func TestCrictlExec(t *testing.T) {
 	p := runPod(t, env.server)
 	k := p.start(sh("sleeper", "exec sleep 600"))
-	for _, transport := range []string{"spdy", "websocket"} {
-		t.Run(transport, func(t *testing.T) {
-			stdout, stderr, err := crictl(t, "hello\n", "exec", "--transport", transport, "-i", k.id, "sh", "-c", "cat; echo err >&2")
-			if err != nil || stdout != "hello\n" || !strings.Contains(stderr, "err\n") {
-				t.Errorf("crictl exec -i: %q, %q, %v", stdout, stderr, err)
-			}
-			_, stderr, err = crictl(t, "", "exec", "--transport", transport, k.id, "sh", "-c", "exit 9")
-			if err == nil || !strings.Contains(stderr, "9") {
-				t.Errorf("crictl exec of `exit 9`: %q, %v", stderr, err)
-			}
-		})
+	stdout, stderr, err := crictl(t, "hello\n", "exec", "-i", k.id, "sh", "-c", "cat; echo err >&2")
+	if err != nil || stdout != "hello\n" || !strings.Contains(stderr, "err\n") {
+		t.Errorf("crictl exec -i: %q, %q, %v", stdout, stderr, err)
+	}
+	_, stderr, err = crictl(t, "", "exec", k.id, "sh", "-c", "exit 9")
+	if err == nil || !strings.Contains(stderr, "9") {
+		t.Errorf("crictl exec of `exit 9`: %q, %v", stderr, err)
 	}
 	// A terminal: script(1) gives crictl one.
 	line := strings.Join(env.server.Crictl(t.Context(), "exec", "-it", k.id, "sh", "-c", `'tty && stty size && read x && echo "read $x"'`).Args, " ")

@@ -148,7 +148,9 @@ func (s *Server) Connect() error {
 	if s.conn != nil {
 		return nil
 	}
-	conn, err := grpc.NewClient("unix://"+s.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix://"+s.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// As the kubelet's client: answers may hold an exec's output.
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
 	if err != nil {
 		return err
 	}
