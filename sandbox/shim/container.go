@@ -186,6 +186,11 @@ func (s *Server) awaitExit(ctx context.Context, c *container) {
 			s.log.WarnContext(ctx, "log of container is not complete", logkey.ContainerID, c.id, logkey.Error, err)
 		}
 	}
+	if c.log != nil {
+		if err := c.log.Flush(); err != nil {
+			s.log.WarnContext(ctx, "log of container is not complete", logkey.ContainerID, c.id, logkey.Error, err)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.exit = &exit

@@ -36,6 +36,8 @@ type Log interface {
 	Stderr() io.Writer
 	// Reopen closes the file and opens its path anew.
 	Reopen() error
+	// Flush writes what there is of unfinished lines.
+	Flush() error
 	Close() error
 }
 

@@ -142,6 +142,26 @@ func (l *Log) Reopen() error {
 	return nil
 }
 
+// Flush records what there is of unfinished lines, as parts: once the process has
+// exited, no more of them comes.
+func (l *Log) Flush() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f == nil {
+		return fmt.Errorf("flush log %s: %w", l.path, fs.ErrClosed)
+	}
+	l.finish()
+	return nil
+}
+
+// finish records unfinished lines. The caller holds mu.
+func (l *Log) finish() {
+	l.stampNow()
+	l.stdout.finish()
+	l.stderr.finish()
+	l.flush()
+}
+
 // Close writes what is left of unfinished lines and closes the file. Again is not an
 // error.
 func (l *Log) Close() error {
@@ -150,10 +170,7 @@ func (l *Log) Close() error {
 	if l.f == nil {
 		return nil
 	}
-	l.stampNow()
-	l.stdout.finish()
-	l.stderr.finish()
-	l.flush()
+	l.finish()
 	f := l.f
 	l.f = nil
 	if err := f.Close(); err != nil {

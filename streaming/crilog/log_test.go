@@ -329,3 +329,32 @@ func readFile(t testing.TB, path string) string {
 	}
 	return string(b)
 }
+
+// TestLog_Flush: what a process left unfinished is in the log once it has exited, and
+// a log goes on after it.
+func TestLog_Flush(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.log")
+	l, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(l.Stdout(), "whole\nno newline"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Split(string(text), "\n"); len(lines) != 3 || !strings.HasSuffix(lines[1], " stdout P no newline") {
+		t.Errorf("log after Flush: %q", text)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Flush(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Flush after Close = %v, want ErrClosed", err)
+	}
+}

@@ -108,7 +108,9 @@ func TestCrictlAttach(t *testing.T) {
 
 func TestCrictlPortForward(t *testing.T) {
 	p := runPod(t, env.server)
-	p.start(sh("web", "mkdir /tmp/w; echo page > /tmp/w/index.html; exec busybox httpd -f -p 127.0.0.1:8080 -h /tmp/w"))
+	web := p.start(sh("web", "mkdir /tmp/w; echo page > /tmp/w/index.html; exec busybox httpd -f -p 127.0.0.1:8080 -h /tmp/w"))
+	// crictl gives up forwarding when a connection is refused, so the server must listen first.
+	web.exec("until wget -q -O /dev/null http://127.0.0.1:8080/; do sleep 0.1; done")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -125,6 +127,11 @@ func TestCrictlPortForward(t *testing.T) {
 	}
 	defer func() { cancel(); cmd.Wait() }()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("crictl port-forward said: %s", &out)
+		}
+	})
 	var body []byte
 	eventually(t, "the page comes through the forwarded port", func() bool {
 		r, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
