@@ -86,7 +86,7 @@ func examine(ctx context.Context, c config.Config, probe bool) ([]finding, error
 		return nil, err
 	}
 	out := []finding{checkRoot()}
-	qemu := qemuConfig(c.VM, "", slog.New(slog.DiscardHandler))
+	qemu := qemuConfig(c, "", slog.New(slog.DiscardHandler))
 	qemu.Accel = qemuvm.TCG // only the machine is looked at, which is the same for both
 	qemuOK := true
 	driver, err := qemuvm.New(qemu)

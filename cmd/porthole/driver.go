@@ -20,7 +20,7 @@ import (
 type driverSettings struct {
 	Binary       string        `json:"binary"`
 	Accel        string        `json:"accel"`
-	UID          uint32        `json:"uid"`
+	UIDs         qemuvm.UIDs   `json:"uids"`
 	GID          uint32        `json:"gid"`
 	CommandLine  string        `json:"commandLine"`
 	StartTimeout time.Duration `json:"startTimeout"`
@@ -33,7 +33,7 @@ func newDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, erro
 		return nil, fmt.Errorf("read driver settings: %w", err)
 	}
 	return qemuvm.New(qemuvm.Config{
-		Binary: s.Binary, Accel: s.Accel, UID: s.UID, GID: s.GID,
+		Binary: s.Binary, Accel: s.Accel, UIDs: s.UIDs, GID: s.GID,
 		CommandLine: s.CommandLine, StartTimeout: s.StartTimeout, Log: log,
 	})
 }
@@ -45,10 +45,13 @@ func commandLine(c config.VM, b *guestimage.Bundle) string {
 }
 
 // qemuConfig is the driver's config but for the accelerator.
-func qemuConfig(c config.VM, cmdline string, log *slog.Logger) qemuvm.Config {
+func qemuConfig(c config.Config, cmdline string, log *slog.Logger) qemuvm.Config {
 	return qemuvm.Config{
-		Binary: c.QEMU, UID: uint32(c.UID), GID: vmGroup(c), CommandLine: cmdline,
-		StartTimeout: time.Duration(c.StartTimeout), Log: log,
+		Binary: c.VM.QEMU,
+		UIDs: qemuvm.UIDs{
+			Base: uint32(c.VM.UIDBase), Count: uint32(c.VM.UIDCount), Locks: filepath.Join(c.State, "uids"),
+		},
+		GID: vmGroup(c.VM), CommandLine: cmdline, StartTimeout: time.Duration(c.VM.StartTimeout), Log: log,
 	}
 }
 
@@ -61,7 +64,7 @@ func vmGroup(c config.VM) uint32 {
 	if gid, ok := kvmGroup(); ok {
 		return gid
 	}
-	return uint32(c.UID)
+	return uint32(c.UIDBase)
 }
 
 // accelerator settles what runs guests: what the configuration says, or the answer of
@@ -71,7 +74,7 @@ func accelerator(ctx context.Context, c config.Config, b *guestimage.Bundle, for
 		return qemuvm.Accel{Accel: c.VM.Accel, Reason: "the configuration says so", When: time.Now()}, nil
 	}
 	return qemuvm.Probe(ctx, qemuvm.ProbeConfig{
-		Driver: qemuConfig(c.VM, commandLine(c.VM, b), log),
+		Driver: qemuConfig(c, commandLine(c.VM, b), log),
 		Kernel: b.Kernel(), Initrd: b.Initrd(),
 		Cache: filepath.Join(c.State, "accel.json"), Force: force,
 	})

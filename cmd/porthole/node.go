@@ -141,9 +141,9 @@ func (n *node) launcher(log *slog.Logger) (*shim.Launcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	q := qemuConfig(n.config.VM, commandLine(n.config.VM, n.bundle), log)
+	q := qemuConfig(n.config, commandLine(n.config.VM, n.bundle), log)
 	settings, err := json.Marshal(driverSettings{
-		Binary: q.Binary, Accel: n.accel.Accel, UID: q.UID, GID: q.GID,
+		Binary: q.Binary, Accel: n.accel.Accel, UIDs: q.UIDs, GID: q.GID,
 		CommandLine: q.CommandLine, StartTimeout: q.StartTimeout,
 	})
 	if err != nil {

@@ -96,12 +96,15 @@ func TestConsoleTail(t *testing.T) {
 }
 
 func TestNew_Refuses(t *testing.T) {
-	good := Config{Accel: TCG, UID: 1, GID: 1}
+	good := Config{Accel: TCG, UIDs: UIDs{Base: 1, Count: 1, Locks: t.TempDir()}, GID: 1}
 	if _, err := New(good); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Config){
-		"root":       func(c *Config) { c.UID = 0 },
+		"root":       func(c *Config) { c.UIDs.Base = 0 },
+		"no_uids":    func(c *Config) { c.UIDs.Count = 0 },
+		"too_many":   func(c *Config) { c.UIDs = UIDs{Base: 1<<32 - 3, Count: 3, Locks: c.UIDs.Locks} },
+		"no_locks":   func(c *Config) { c.UIDs.Locks = "uids" },
 		"root_group": func(c *Config) { c.GID = 0 },
 		"auto":       func(c *Config) { c.Accel = "auto" },
 		"relative":   func(c *Config) { c.Binary = "qemu" },

@@ -18,13 +18,17 @@ import (
 // testCommandLine is what the bundle's default kernel wants.
 const testCommandLine = "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on cryptomgr.notests lsm= audit=0"
 
-// testUID is who QEMU runs as in tests: nobody in particular.
+// testUID is the first of those that QEMU runs as in tests, and their group: nobody in
+// particular.
 const testUID = 64055
+
+func testUIDs(locks string) UIDs { return UIDs{Base: testUID, Count: 4, Locks: locks} }
 
 // rig is what tests with real VMs share.
 type rig struct {
 	kernel, initrd string
 	dir            string
+	locks          string
 }
 
 // newRig skips the test when real VMs cannot run here.
@@ -38,14 +42,14 @@ func newRig(t testing.TB) *rig {
 			drivertest.Skip(t, f)
 		}
 	}
-	r := &rig{dir: t.TempDir()}
+	r := &rig{dir: t.TempDir(), locks: t.TempDir()}
 	r.kernel, r.initrd = drivertest.Guest(t, r.dir)
 	return r
 }
 
 func (r *rig) driver(t testing.TB, change func(*Config)) *Driver {
 	t.Helper()
-	c := Config{Accel: TCG, UID: testUID, GID: testUID, CommandLine: testCommandLine}
+	c := Config{Accel: TCG, UIDs: testUIDs(r.locks), GID: testUID, CommandLine: testCommandLine}
 	if change != nil {
 		change(&c)
 	}

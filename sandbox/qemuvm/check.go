@@ -2,7 +2,9 @@ package qemuvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -29,7 +31,7 @@ func (d *Driver) Check(ctx context.Context) []Finding {
 	if found[0].OK {
 		found = append(found, checkVersion(ctx, c), checkMachine(ctx, c))
 	}
-	return append(found, checkTun(), checkUser(c), checkTSC(c))
+	return append(found, checkTun(), checkUsers(c, "/etc/passwd", "/etc/subuid"), checkTSC(c))
 }
 
 const installQEMU = "apt-get install qemu-system-x86"
@@ -42,9 +44,9 @@ func checkBinary(c Config) Finding {
 		f.Detail, f.Fix = err.Error(), installQEMU
 	case !st.Mode().IsRegular() || st.Mode()&0o111 == 0:
 		f.Detail, f.Fix = c.Binary+" is not a program", installQEMU
-	case !readable(st, c.UID, c.GID):
+	case !readable(st, c.UIDs.Base, c.GID):
 		// The death signal and /proc/self need a program that its user may read.
-		f.Detail, f.Fix = fmt.Sprintf("%s cannot be read by uid %d", c.Binary, c.UID), "chmod a+rx "+c.Binary
+		f.Detail, f.Fix = fmt.Sprintf("%s cannot be read by uid %d", c.Binary, c.UIDs.Base), "chmod a+rx "+c.Binary
 	default:
 		f.OK = true
 	}
@@ -119,27 +121,59 @@ func checkTun() Finding {
 	return f
 }
 
-// checkUser looks that nothing else runs as QEMU's user: a guest that broke out of QEMU
+// checkUsers looks that no user of QEMU is anybody else's: a guest that broke out of QEMU
 // can do to others what that user can.
-func checkUser(c Config) Finding {
-	f := Finding{Name: "qemu user", OK: true, Detail: fmt.Sprintf("uid %d, gid %d", c.UID, c.GID)}
-	b, err := os.ReadFile("/etc/passwd")
-	if err != nil {
-		return f // no such file where there are no such users
+func checkUsers(c Config, passwd, subuid string) Finding {
+	u := c.UIDs
+	f := Finding{Name: "qemu users", Detail: fmt.Sprintf("uids %d to %d, gid %d", u.Base, u.Base+(u.Count-1), c.GID)}
+	taken, err := usersIn(u, passwd, subuid)
+	switch {
+	case err != nil:
+		f.Detail = err.Error()
+	case taken != "":
+		f.Detail += ": " + taken
+	default:
+		f.OK = true
+		return f
 	}
-	for line := range strings.Lines(string(b)) {
-		p := strings.Split(strings.TrimSpace(line), ":")
-		if len(p) < 7 || p[2] != strconv.FormatUint(uint64(c.UID), 10) {
-			continue
-		}
-		f.Detail += " (" + p[0] + ")"
-		if p[0] == "nobody" || c.UID < 100 || (c.UID >= 1000 && c.UID < 60000) {
-			f.OK = false
-			f.Detail += " is a user that others use"
-			f.Fix = "useradd --system --no-create-home --shell /usr/sbin/nologin porthole-vm, and give its ids in the config"
-		}
-	}
+	f.Fix = "set vm.uid_base to the first of a range that no user has"
 	return f
+}
+
+// usersIn tells of a user in the range, or of one who may use it for containers of their
+// own; empty: there is none.
+func usersIn(u UIDs, passwd, subuid string) (string, error) {
+	overlaps := func(start, count uint64) bool {
+		return start < uint64(u.Base)+uint64(u.Count) && uint64(u.Base) < start+count
+	}
+	for _, file := range []struct {
+		path         string
+		start, count int // fields; count 0: it is 1
+		what         string
+	}{{passwd, 2, 0, "is user"}, {subuid, 1, 2, "belongs to the subordinate users of"}} {
+		b, err := os.ReadFile(file.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // no such users
+		}
+		if err != nil {
+			return "", err
+		}
+		for line := range strings.Lines(string(b)) {
+			p := strings.Split(strings.TrimSpace(line), ":")
+			if len(p) <= max(file.start, file.count) {
+				continue
+			}
+			start, err := strconv.ParseUint(p[file.start], 10, 32)
+			count := uint64(1)
+			if file.count > 0 && err == nil {
+				count, err = strconv.ParseUint(p[file.count], 10, 32)
+			}
+			if err == nil && overlaps(start, count) {
+				return fmt.Sprintf("%d %s %s", max(start, uint64(u.Base)), file.what, tame.Line(p[0], 40)), nil
+			}
+		}
+	}
+	return "", nil
 }
 
 func checkTSC(c Config) Finding {

@@ -30,8 +30,10 @@ type Config struct {
 	Binary string
 	// Accel is KVM or TCG.
 	Accel string
-	// UID and GID are who QEMU runs as. Both must be other than 0.
-	UID, GID uint32
+	// UIDs are the users that QEMU runs as, one for each VM, and GID is their group:
+	// all other than 0.
+	UIDs UIDs
+	GID  uint32
 	// CommandLine is the kernel command line that the guest's bundle asks for. What
 	// depends on the machine (console, clock) is added by the driver.
 	CommandLine string
@@ -51,8 +53,11 @@ var _ sandbox.Driver = (*Driver)(nil)
 // New checks the config. InvalidArgument when it makes no sense; whether the machine has
 // what it names is for Check and Create to say.
 func New(c Config) (*Driver, error) {
-	if c.UID == 0 || c.GID == 0 {
-		return nil, fmt.Errorf("configure qemu: uid and gid must not be root's: %w", errdefs.ErrInvalidArgument)
+	if err := c.UIDs.validate(); err != nil {
+		return nil, fmt.Errorf("configure qemu: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	if c.GID == 0 {
+		return nil, fmt.Errorf("configure qemu: gid must not be root's: %w", errdefs.ErrInvalidArgument)
 	}
 	return newDriver(c)
 }
@@ -116,10 +121,13 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig) (_ *VM, err err
 			v.release()
 		}
 	}()
-	if v.res.kernel, err = d.openBundle("kernel", c.Kernel); err != nil {
+	if v.res.user, err = d.config.UIDs.take(); err != nil {
 		return nil, err
 	}
-	if v.res.initrd, err = d.openBundle("initrd", c.Initrd); err != nil {
+	if v.res.kernel, err = d.openBundle("kernel", c.Kernel, v.res.user.uid); err != nil {
+		return nil, err
+	}
+	if v.res.initrd, err = d.openBundle("initrd", c.Initrd, v.res.user.uid); err != nil {
 		return nil, err
 	}
 	for _, p := range []*pair{&v.res.qmp, &v.res.console, &v.res.mux} {
@@ -135,7 +143,7 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig) (_ *VM, err err
 
 // openBundle opens a part of the guest bundle. QEMU opens it again through /proc, as its
 // own user: better said here than by QEMU in its words.
-func (d *Driver) openBundle(what, path string) (*os.File, error) {
+func (d *Driver) openBundle(what, path string, uid uint32) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		if os.IsNotExist(err) {
@@ -152,9 +160,9 @@ func (d *Driver) openBundle(what, path string) (*os.File, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("%s %s is not a file with content: %w", what, path, errdefs.ErrInvalidArgument)
 	}
-	if !readable(st, d.config.UID, d.config.GID) {
+	if !readable(st, uid, d.config.GID) {
 		_ = f.Close()
-		return nil, fmt.Errorf("%s %s cannot be read by uid %d: chmod a+r it: %w", what, path, d.config.UID, errdefs.ErrPermissionDenied)
+		return nil, fmt.Errorf("%s %s cannot be read by uid %d: chmod a+r it: %w", what, path, uid, errdefs.ErrPermissionDenied)
 	}
 	return f, nil
 }

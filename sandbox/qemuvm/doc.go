@@ -1,10 +1,10 @@
 // Package qemuvm makes utility VMs with QEMU on Linux: it implements sandbox.Driver.
 //
 // It is not for what runs in the guest, and not for who owns a VM: the shim calls it.
-// It writes no files and QEMU opens none by path: kernel, initrd, disks, the tap, and
+// It writes no files but locks, and QEMU opens none by path: kernel, initrd, disks, the tap, and
 // the sockets for control, console and management are passed as descriptors. QEMU runs
-// as a user of its own without capabilities, in empty network and IPC namespaces, under
-// its seccomp sandbox, and dies with the process that started it.
+// as a user that no other VM has, without capabilities, in empty network and IPC
+// namespaces, under its seccomp sandbox, and dies with the process that started it.
 //
 // The life of a VM:
 //

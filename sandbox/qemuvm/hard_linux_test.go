@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 // ownVM starts a VM, prints QEMU's process id and waits to be killed.
 func ownVM(spec string) error {
 	f := strings.Split(spec, ",")
-	d, err := New(Config{Accel: TCG, UID: testUID, GID: testUID, CommandLine: testCommandLine})
+	d, err := New(Config{Accel: TCG, UIDs: testUIDs(f[4]), GID: testUID, CommandLine: testCommandLine})
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func TestStart_OwnerKilled(t *testing.T) {
 	r := newRig(t)
 	id := fmt.Sprintf("owned-%d", os.Getpid())
 	owner := exec.Command(os.Args[0])
-	owner.Env = append(os.Environ(), helperVariable+"="+strings.Join([]string{id, r.dir, r.kernel, r.initrd}, ","))
+	owner.Env = append(os.Environ(), helperVariable+"="+strings.Join([]string{id, r.dir, r.kernel, r.initrd, r.locks}, ","))
 	out, err := owner.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,11 @@ func TestStart_OwnerKilled(t *testing.T) {
 		if _, err := netlink.LinkByName(tapnet.Name(id)); err == nil {
 			return fmt.Errorf("tap of %s is there", id)
 		}
-		return nil
+		u := testUIDs(r.locks)
+		u.Count = 1
+		left, err := u.take()
+		left.giveBack()
+		return err
 	})
 }
 

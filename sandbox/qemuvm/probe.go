@@ -57,7 +57,7 @@ type ProbeConfig struct {
 func Probe(ctx context.Context, c ProbeConfig) (Accel, error) {
 	a, err := (&prober{
 		config:  c,
-		device:  func() error { return kvmOpens(c.Driver.UID, c.Driver.GID) },
+		device:  func() error { return kvmOpens(c.Driver.UIDs.Base, c.Driver.GID) },
 		facts:   func(ctx context.Context) (facts, error) { return hostFacts(ctx, c) },
 		trial:   func(ctx context.Context) error { return trial(ctx, c) },
 		now:     time.Now,
@@ -85,7 +85,7 @@ type facts struct {
 	CPU        string `json:"cpu"`
 	QEMU       string `json:"qemu"`
 	Kernel     string `json:"kernel"` // SHA-256
-	UID        uint32 `json:"uid"`
+	UID        uint32 `json:"uid"`    // the first
 }
 
 // record is the content of the cache file.
@@ -231,7 +231,7 @@ func hostFacts(ctx context.Context, c ProbeConfig) (facts, error) {
 		cpu = cpuModel(f)
 		_ = f.Close()
 	}
-	return facts{HostKernel: hostKernel(), CPU: cpu, QEMU: version, Kernel: digest, UID: c.Driver.UID}, nil
+	return facts{HostKernel: hostKernel(), CPU: cpu, QEMU: version, Kernel: digest, UID: c.Driver.UIDs.Base}, nil
 }
 
 // qemuVersion is the first line that QEMU says of itself.

@@ -2,6 +2,8 @@ package qemuvm
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -68,6 +70,9 @@ type command struct {
 // death signal when the thread that forked ends, not the process. It is the kernel that
 // kills QEMU when this process dies, however it does.
 func spawn(c command) (*process, error) {
+	if err := noCores(); err != nil {
+		return nil, err
+	}
 	p := &process{done: make(chan struct{}), stderr: newRing(8 << 10)}
 	cmd := exec.Command(c.path, c.args...)
 	cmd.Dir = "/"
@@ -109,6 +114,36 @@ func (p *process) how() string {
 		return "qemu was lost"
 	}
 	return "qemu ended: " + p.state.String()
+}
+
+// tryLock opens the file at path, made when missing, and locks it until it is closed or
+// this process ends. errLocked when another has it.
+func tryLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errLocked
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// noCores keeps QEMU from writing its memory, the guest's secrets with it, to a file when
+// it crashes. Limits belong to processes, not threads, and to change another process's
+// takes a capability: so this process's own is lowered for good, and children are born
+// with it. That is as well, since the streams of the guest go through this one. The limit
+// is 1 and not 0: handlers that take cores through a pipe (core_pattern) are not bound by
+// any limit but that one, see core(5).
+func noCores() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}); err != nil {
+		return fmt.Errorf("limit cores: %w", err)
+	}
+	return nil
 }
 
 // readable tells whether a user may read a file by its mode.

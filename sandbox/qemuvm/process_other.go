@@ -39,6 +39,8 @@ func (p *process) kill() {}
 
 func (p *process) how() string { return "qemu does not run here" }
 
+func tryLock(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
 func readable(os.FileInfo, uint32, uint32) bool { return true }
 
 func openDisk(path string, readOnly bool) (*os.File, int64, error) {

@@ -99,7 +99,7 @@ func (v *VM) spawn() (*process, error) {
 		path:  v.driver.Binary,
 		args:  m.args(),
 		files: []*os.File{r.kernel, r.initrd, r.qmp.guest, r.console.guest, r.mux.guest, r.tap.File()},
-		uid:   v.driver.UID,
+		uid:   r.user.uid,
 		gid:   v.driver.GID,
 	}
 	if m.accel == KVM {

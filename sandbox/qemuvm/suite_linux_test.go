@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -70,7 +71,7 @@ func (r *rig) left(t testing.TB) string {
 	}
 	for _, fd := range fds {
 		to, _ := os.Readlink("/proc/self/fd/" + fd.Name())
-		for _, ours := range []string{"/dev/net/tun", r.dir, r.kernel} {
+		for _, ours := range []string{"/dev/net/tun", r.dir, r.locks, r.kernel} {
 			if strings.HasPrefix(to, ours) {
 				fmt.Fprintf(&b, "descriptor of %s\n", to)
 			}
@@ -316,9 +317,9 @@ func TestStart_Confined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := strconv.Itoa(testUID)
+	four := func(id int) string { return strings.TrimSpace(strings.Repeat(strconv.Itoa(id)+" ", 4)) }
 	for key, want := range map[string]string{
-		"Uid": id + " " + id + " " + id + " " + id, "Gid": id + " " + id + " " + id + " " + id, "Groups": "",
+		"Uid": four(testUID), "Gid": four(testUID), "Groups": "",
 		"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000", "CapAmb": "0000000000000000",
 		"Seccomp": "2", "NoNewPrivs": "1",
 	} {
@@ -351,4 +352,38 @@ func TestStart_Confined(t *testing.T) {
 	if _, err := netlink.LinkByName(tapnet.Name("confined")); err != nil {
 		t.Errorf("tap: %v", err)
 	}
+	limits, err := os.ReadFile(proc + "/limits")
+	if err != nil || !regexp.MustCompile(`(?m)^Max core file size +1 +1 +bytes`).Match(limits) {
+		t.Errorf("limits of qemu, %v:\n%s", err, limits)
+	}
+	other := r.boot(t, r.driver(t, nil), "confined-2")
+	status, err = os.ReadFile("/proc/" + strconv.Itoa(other.PID()) + "/status")
+	if err != nil || !strings.Contains(string(status), "\nUid:\t"+strings.ReplaceAll(four(testUID+1), " ", "\t")) {
+		t.Errorf("a second VM's process, %v:\n%s", err, status)
+	}
+}
+
+// TestCreate_UIDs runs out of users, and has one again when a VM has ended.
+func TestCreate_UIDs(t *testing.T) {
+	r := newRig(t)
+	d := r.driver(t, func(c *Config) { c.UIDs.Count = 1 })
+	v, err := d.Create(t.Context(), r.config("uid-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Create(t.Context(), r.config("uid-2")); !errdefs.IsResourceExhausted(err) {
+		t.Errorf("Create() of a second VM with one user = %v, want ResourceExhausted", err)
+	}
+	if err := v.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again := r.boot(t, d, "uid-2")
+	if err := again.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	u, err := d.config.UIDs.take()
+	if err != nil {
+		t.Errorf("the user of a VM that has run is not free: %v", err)
+	}
+	u.giveBack()
 }

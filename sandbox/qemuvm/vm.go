@@ -73,6 +73,7 @@ type resources struct {
 	kernel, initrd    *os.File
 	qmp, console, mux pair
 	tap               *tapnet.Tap
+	user              user
 }
 
 func newVM(driver Config, c sandbox.VMConfig) *VM {
@@ -101,6 +102,7 @@ func (r *resources) closeGuestEnds() {
 
 // release frees what Create made. Closing twice is harmless for each part.
 func (v *VM) release() error {
+	defer v.res.user.giveBack()
 	v.res.closeGuestEnds()
 	for _, c := range []*net.UnixConn{v.res.qmp.host, v.res.console.host, v.res.mux.host} {
 		if c != nil {

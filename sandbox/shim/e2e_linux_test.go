@@ -24,13 +24,14 @@ import (
 )
 
 const (
-	qemuUID     = 64055 // nobody in particular
+	qemuUID     = 64055 // the first, and the group: nobody in particular
 	commandLine = "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on cryptomgr.notests lsm= audit=0"
 )
 
 func init() {
-	qemuDriver = func(log *slog.Logger) (sandbox.Driver, error) {
-		return qemuvm.New(qemuvm.Config{Accel: qemuvm.TCG, UID: qemuUID, GID: qemuUID, CommandLine: commandLine, Log: log})
+	qemuDriver = func(locks string, log *slog.Logger) (sandbox.Driver, error) {
+		uids := qemuvm.UIDs{Base: qemuUID, Count: 4, Locks: locks}
+		return qemuvm.New(qemuvm.Config{Accel: qemuvm.TCG, UIDs: uids, GID: qemuUID, CommandLine: commandLine, Log: log})
 	}
 }
 
@@ -46,7 +47,7 @@ func launchVM(t *testing.T) (context.Context, *Launcher, *Client) {
 		}
 	}
 	kernel, initrd := drivertest.Bundle(t)
-	l := newTestLauncher(t, testSettings{QEMU: true})
+	l := newTestLauncher(t, testSettings{QEMU: t.TempDir()})
 	l.config.Kernel, l.config.Initrd, l.config.StartTimeout = kernel, initrd, time.Minute
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)

@@ -39,11 +39,11 @@ type testSettings struct {
 	Fail string `json:"fail"`
 	Mute bool   `json:"mute"`
 	Die  bool   `json:"die"`
-	QEMU bool   `json:"qemu"` // the real driver instead
+	QEMU string `json:"qemu"` // the real driver instead, with its locks in this folder
 }
 
 // qemuDriver makes the real driver, where there is one.
-var qemuDriver func(*slog.Logger) (sandbox.Driver, error)
+var qemuDriver func(locks string, log *slog.Logger) (sandbox.Driver, error)
 
 func testDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, error) {
 	var s testSettings
@@ -54,8 +54,8 @@ func testDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, err
 		fmt.Fprintln(os.Stderr, "last words")
 		os.Exit(3)
 	}
-	if s.QEMU {
-		return qemuDriver(log)
+	if s.QEMU != "" {
+		return qemuDriver(s.QEMU, log)
 	}
 	vm := newFakeVM()
 	vm.fail, vm.mute = s.Fail, s.Mute

@@ -15,6 +15,7 @@ const (
 	minMemory  = 64 << 20
 	minScratch = 16 << 20
 	maxVCPUs   = 64
+	maxUIDs    = 65536
 	noID       = 1<<32 - 1 // what Linux takes for "no user"
 )
 
@@ -68,7 +69,11 @@ func (c *Config) check(d *document) {
 	d.oneOf("vm.accel", c.VM.Accel, "auto", "kvm", "tcg")
 	d.absolute("vm.qemu", c.VM.QEMU)
 	d.absolute("vm.bundle", c.VM.Bundle)
-	d.between("vm.uid", c.VM.UID, 1, noID-1)
+	d.between("vm.uid_base", c.VM.UIDBase, 1, noID-1)
+	d.between("vm.uid_count", c.VM.UIDCount, 1, maxUIDs)
+	if last := c.VM.UIDBase + c.VM.UIDCount - 1; last >= noID && c.VM.UIDBase < noID {
+		d.add("vm.uid_count", "is %d, too many from uid %d on", c.VM.UIDCount, c.VM.UIDBase)
+	}
 	d.between("vm.gid", c.VM.GID, 0, noID-1)
 	if strings.ContainsAny(c.VM.ExtraCmdline, "\n\x00") || len(c.VM.ExtraCmdline) > 1024 {
 		d.add("vm.extra_cmdline", "must be one line of at most 1024 bytes")

@@ -86,7 +86,8 @@ type VM struct {
 	Driver       string   `toml:"driver" json:"driver"`
 	QEMU         string   `toml:"qemu" json:"qemu"`
 	Accel        string   `toml:"accel" json:"accel"`
-	UID          int64    `toml:"uid" json:"uid"`
+	UIDBase      int64    `toml:"uid_base" json:"uid_base"`
+	UIDCount     int64    `toml:"uid_count" json:"uid_count"`
 	GID          int64    `toml:"gid" json:"gid"`
 	Bundle       string   `toml:"bundle" json:"bundle"`
 	ExtraCmdline string   `toml:"extra_cmdline" json:"extra_cmdline"`
