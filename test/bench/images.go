@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"github.com/porthole-run/porthole/test/registry"
+	"github.com/porthole-run/porthole/test/registry/debimage"
+)
+
+// pulled are the packages of the image whose pull is measured, one line a layer: a
+// distribution's base, an interpreter, another, tools, and data.
+var pulled = [][]string{
+	{"libc6", "bash", "coreutils", "util-linux", "perl-base", "libssl3", "libstdc++6", "tzdata"},
+	{"libperl5.36", "perl-modules-5.36"},
+	{"libpython3.11-minimal", "libpython3.11-stdlib"},
+	{"git", "vim-runtime"},
+	{"libicu72"},
+}
+
+// images are what the registry serves.
+type images struct {
+	pause, sample, large string // references
+	layers               []v1.Hash
+	registry             *registry.Registry
+	tarMB, sentMB        float64 // of large: its layers as tar, and as sent; 10^6 bytes
+}
+
+const largeName = "bench/large"
+
+// serve builds the images and serves them on loopback.
+func serve(ctx context.Context, o options, u *undo) (*images, error) {
+	pause, err := pauseImage(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	sample, err := debimage.Sample(ctx, o.debs())
+	if err != nil {
+		return nil, err
+	}
+	large, err := largeImage(ctx, o.debs())
+	if err != nil {
+		return nil, err
+	}
+	r, err := registry.Start("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	u.add(r.Close)
+	out := &images{registry: r}
+	for _, i := range []struct {
+		ref  *string
+		name string
+		img  v1.Image
+	}{{&out.pause, "bench/pause", pause}, {&out.sample, "bench/sample", sample}, {&out.large, largeName, large}} {
+		if _, err := r.Push(ctx, i.name, "latest", i.img); err != nil {
+			return nil, err
+		}
+		*i.ref = r.Host() + "/" + i.name + ":latest"
+	}
+	layers, err := large.Layers()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range layers {
+		tar, sent, err := sizes(l)
+		if err != nil {
+			return nil, err
+		}
+		d, err := l.Digest()
+		if err != nil {
+			return nil, err
+		}
+		out.layers = append(out.layers, d)
+		out.tarMB += float64(tar) / 1e6
+		out.sentMB += float64(sent) / 1e6
+	}
+	return out, nil
+}
+
+// fetched is how often the layers of the large image were asked for, which shows that
+// a pull did the work.
+func (i *images) fetched() int {
+	n := 0
+	for _, d := range i.layers {
+		n += i.registry.BlobGets(largeName, d)
+	}
+	return n
+}
+
+func sizes(l v1.Layer) (tar, sent int64, err error) {
+	rc, err := l.Uncompressed()
+	if err != nil {
+		return 0, 0, err
+	}
+	tar, err = io.Copy(io.Discard, rc)
+	if err := errors.Join(err, rc.Close()); err != nil {
+		return 0, 0, err
+	}
+	sent, err = l.Size()
+	return tar, sent, err
+}
+
+// pauseImage holds the pause process that the guest has too, for the peer's sandboxes.
+func pauseImage(ctx context.Context, o options) (v1.Image, error) {
+	dir, err := os.MkdirTemp("", "pause-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	bin := filepath.Join(dir, "pause")
+	if err := command(ctx, "gcc", "-Os", "-s", "-static", "-o", bin, o.pauseSource); err != nil {
+		return nil, err
+	}
+	program, err := os.ReadFile(bin)
+	if err != nil {
+		return nil, err
+	}
+	return debimage.Build(ctx, debimage.Spec{
+		Files:  []map[string]debimage.File{{"pause": {Mode: 0o755, Content: string(program)}}},
+		Config: v1.Config{Entrypoint: []string{"/pause"}},
+	})
+}
+
+func largeImage(ctx context.Context, debs string) (v1.Image, error) {
+	img, err := debimage.Build(ctx, debimage.Spec{Packages: pulled[0], CacheDir: debs})
+	for _, packages := range pulled[1:] {
+		if err != nil {
+			break
+		}
+		var above v1.Image
+		if above, err = debimage.Build(ctx, debimage.Spec{Packages: packages, CacheDir: debs}); err != nil {
+			break
+		}
+		var layers []v1.Layer
+		if layers, err = above.Layers(); err != nil {
+			break
+		}
+		img, err = mutate.AppendLayers(img, layers...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("build the image to pull: %w", err)
+	}
+	return img, nil
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/porthole-run/porthole/test/registry/debimage"
+)
+
+// options are the flags.
+type options struct {
+	n, pulls, pods    int
+	bin, guest, cache string
+	pauseSource       string
+	write             string // document to rewrite; empty: none
+	fetch             bool   // only fill the cache
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.IntVar(&o.n, "n", 10, "samples of each step, per runtime")
+	f.IntVar(&o.pulls, "pulls", 0, "samples of the pull; 0: as many as -n")
+	f.IntVar(&o.pods, "pods", 5, "idle pods whose memory is read, per runtime")
+	f.StringVar(&o.bin, "bin", "out/bin", "folder of porthole")
+	f.StringVar(&o.guest, "guest", "out/guest-debian", "folder of the guest bundle")
+	f.StringVar(&o.cache, "cache", filepath.Join(os.TempDir(), "porthole-cache"), "folder for downloads")
+	f.StringVar(&o.pauseSource, "pause", "guest/image/pause/pause.c", "source of the peer's pause process")
+	f.StringVar(&o.write, "write", "", "document whose generated part is rewritten")
+	f.BoolVar(&o.fetch, "fetch", false, "only fetch the packages that images are built from, which needs the machine's network")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("%q is no option", f.Arg(0))
+	}
+	if o.n < 1 || o.pulls < 0 || o.pods < 1 {
+		return o, errors.New("-n and -pods must be at least 1, -pulls at least 0")
+	}
+	if o.pulls == 0 {
+		o.pulls = o.n
+	}
+	for _, p := range []*string{&o.bin, &o.guest, &o.cache} {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return o, err
+		}
+		*p = abs
+	}
+	return o, nil
+}
+
+// debs is where Debian packages are kept.
+func (o options) debs() string { return filepath.Join(o.cache, "debs") }
+
+func run(ctx context.Context, args []string) (err error) {
+	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if o.fetch {
+		_, err := largeImage(ctx, o.debs())
+		if err == nil {
+			_, err = debimage.Sample(ctx, o.debs())
+		}
+		return err
+	}
+	if o.write != "" {
+		// A document without markers is found out now, not after the run.
+		if err := rewrite(o.write, func(old string) (string, error) { return replaceGenerated(old, "") }, false); err != nil {
+			return err
+		}
+	}
+	var u undo
+	defer func() { err = errors.Join(err, u.run()) }()
+	begin := time.Now()
+	r, err := measure(ctx, o, &u)
+	if err != nil {
+		return err
+	}
+	text := r.markdown()
+	fmt.Print(text)
+	fmt.Fprintf(os.Stderr, "measured in %.0f s\n", time.Since(begin).Seconds())
+	if o.write == "" {
+		return nil
+	}
+	return rewrite(o.write, func(old string) (string, error) { return replaceGenerated(old, text) }, true)
+}
+
+// undo is a stack of steps that take down what a run made.
+type undo []func() error
+
+func (u *undo) add(step func() error) { *u = append(*u, step) }
+
+// run takes the steps, the last first. A step that fails does not keep the others.
+func (u *undo) run() error {
+	var errs []error
+	for len(*u) > 0 {
+		last := len(*u) - 1
+		step := (*u)[last]
+		*u = (*u)[:last]
+		errs = append(errs, step())
+	}
+	return errors.Join(errs...)
+}

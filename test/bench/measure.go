@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/deploy"
+	"github.com/porthole-run/porthole/test/harness"
+)
+
+// settle is how long pods idle before their memory is read; guests give free pages back
+// meanwhile.
+const settle = 10 * time.Second
+
+// bench is a run whose servers are up.
+type bench struct {
+	options
+	images   *images
+	server   *harness.Server
+	peer     *containerd
+	runtimes []*runtime // Porthole, the peer
+	meter    *cpuMeter
+	report   *report
+}
+
+// measure sets all up, takes the samples, and says on stderr how far it is.
+func measure(ctx context.Context, o options, u *undo) (*report, error) {
+	b := &bench{options: o, report: &report{}}
+	load := loadAverage()
+	dir, err := isolate(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	if b.meter, err = startMeter(u); err != nil {
+		return nil, err
+	}
+	say("building the images")
+	if b.images, err = serve(ctx, o, u); err != nil {
+		return nil, err
+	}
+	say("starting porthole and containerd")
+	if err := b.start(ctx, dir, u); err != nil {
+		return nil, err
+	}
+	for _, stage := range []func(context.Context) error{b.cycles, b.pulls, b.memory} {
+		if err := stage(ctx); err != nil {
+			return nil, fmt.Errorf("%w\nPorthole's log ends with\n%s", err, b.server.LogTail())
+		}
+	}
+	b.report.notes, err = b.notes(ctx, load)
+	return b.report, err
+}
+
+// start runs both servers below dir and pulls the sample image into both.
+func (b *bench) start(ctx context.Context, dir string, u *undo) error {
+	ours, theirs := filepath.Join(dir, "p"), filepath.Join(dir, "c")
+	if err := errors.Join(os.Mkdir(ours, 0o755), os.Mkdir(theirs, 0o755)); err != nil {
+		return err
+	}
+	conf, err := peerConf(deploy.CNIConf)
+	if err != nil {
+		return err
+	}
+	if b.server, err = harness.New(harness.Config{Dir: ours, Bin: b.bin, Guest: b.guest, CNIConf: deploy.CNIConf}); err != nil {
+		return err
+	}
+	if err := b.server.Start(ctx); err != nil {
+		return err
+	}
+	u.add(b.server.Stop)
+	if b.peer, err = startContainerd(ctx, theirs, b.images.pause, conf); err != nil {
+		return err
+	}
+	u.add(b.peer.stop)
+	b.runtimes = []*runtime{
+		{name: portholeName, RuntimeServiceClient: b.server.RuntimeServiceClient, images: b.server.Images, logs: filepath.Join(ours, "logs")},
+		&b.peer.runtime,
+	}
+	for _, r := range b.runtimes {
+		if _, err := r.images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: b.images.sample}}); err != nil {
+			return fmt.Errorf("%s: PullImage: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+// turns are the runtimes in the order of the n-th turn: each is first as often as last.
+func (b *bench) turns(n int) []*runtime {
+	if n%2 == 0 {
+		return b.runtimes
+	}
+	return []*runtime{b.runtimes[1], b.runtimes[0]}
+}
+
+// cycles takes the samples of the pod's steps. The first of each runtime warms caches
+// and is not counted.
+func (b *bench) cycles(ctx context.Context) error {
+	var warm table
+	for i := range b.n + 1 {
+		say("pod %d of %d", i, b.n)
+		t := &b.report.steps
+		if i == 0 {
+			t = &warm
+		}
+		for _, r := range b.turns(i) {
+			if err := r.cycle(ctx, t, b.meter, b.images.sample, fmt.Sprintf("pod-%d", i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) pulls(ctx context.Context) error {
+	for i := range b.options.pulls {
+		say("pull %d of %d", i+1, b.options.pulls)
+		for _, r := range b.turns(i) {
+			before := b.images.fetched()
+			if err := r.pull(ctx, &b.report.steps, b.meter, b.images.large, b.images.tarMB); err != nil {
+				return err
+			}
+			if got, want := b.images.fetched()-before, len(b.images.layers); got < want {
+				return fmt.Errorf("%s: the pull fetched %d layers of %d: the rest was not removed before", r.name, got, want)
+			}
+		}
+	}
+	return nil
+}
+
+// memory reads what idle pods hold, first without a container, then with one.
+func (b *bench) memory(ctx context.Context) error {
+	say("starting %d idle pods on each", b.pods)
+	type pod struct {
+		id     string
+		config *cri.PodSandboxConfig
+	}
+	pods := map[*runtime][]pod{}
+	for i := range b.pods {
+		for _, r := range b.turns(i) {
+			config, err := r.podConfig(fmt.Sprintf("idle-%d", i))
+			if err != nil {
+				return err
+			}
+			id, err := r.runPod(ctx, config)
+			if err != nil {
+				return err
+			}
+			pods[r] = append(pods[r], pod{id, config})
+		}
+	}
+	if err := b.readMemory(ctx, "idle pod"); err != nil {
+		return err
+	}
+	for _, r := range b.runtimes {
+		for _, p := range pods[r] {
+			if _, err := r.startContainer(ctx, p.id, p.config, b.images.sample); err != nil {
+				return err
+			}
+		}
+	}
+	if err := b.readMemory(ctx, "with a container"); err != nil {
+		return err
+	}
+	for runtime, pid := range map[string]int{portholeName: b.server.PID(), containerdName: b.peer.cmd.Process.Pid} {
+		size, err := pss(process{pid: pid})
+		if err != nil {
+			return err
+		}
+		b.report.memory.add("the server itself", mebibytes, runtime, size)
+	}
+	return nil
+}
+
+func (b *bench) readMemory(ctx context.Context, state string) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(settle):
+	}
+	all, err := processes()
+	if err != nil {
+		return err
+	}
+	return idlePods(&b.report.memory, state, portholeShims(all, b.server.Dir), containerdShims(all, b.peer.socket), all, b.pods)
+}
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "[bench] "+format+"\n", args...)
+}

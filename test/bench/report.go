@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strings"
+)
+
+// The generated part of a document is between these lines.
+const (
+	beginMarker = "<!-- bench:begin: written by make bench, do not edit -->"
+	endMarker   = "<!-- bench:end -->"
+)
+
+// report is what a run found.
+type report struct {
+	steps, memory table
+	notes         []string
+}
+
+func (r *report) markdown() string {
+	var b strings.Builder
+	r.steps.write(&b)
+	b.WriteString("\nMemory (proportional set size):\n\n")
+	r.memory.write(&b)
+	b.WriteString("\n")
+	for _, n := range r.notes {
+		fmt.Fprintf(&b, "- %s\n", n)
+	}
+	return b.String()
+}
+
+// write prints the table as Markdown, with columns of equal width so that it reads on a
+// terminal too. The ratio is of medians, Porthole's to containerd's.
+func (t *table) write(w io.Writer) {
+	lines := [][]string{{"", "unit", "Porthole median", "p95", "containerd + runc median", "p95", "ratio"}}
+	withCPU := false
+	for _, r := range t.rows {
+		withCPU = withCPU || len(r.cpu) > 0
+	}
+	if withCPU {
+		lines[0] = append(lines[0], "Porthole CPU s", "containerd CPU s")
+	}
+	for _, r := range t.rows {
+		a, b := r.values[portholeName], r.values[containerdName]
+		line := []string{r.name, r.unit.name,
+			number(a.median(), r.unit.digit), r.tail(a),
+			number(b.median(), r.unit.digit), r.tail(b),
+			number(a.median()/b.median(), 2)}
+		if withCPU {
+			line = append(line, number(r.cpu[portholeName].mean(), 2), number(r.cpu[containerdName].mean(), 2))
+		}
+		lines = append(lines, line)
+	}
+	widths := make([]int, len(lines[0]))
+	for _, l := range lines {
+		for i, cell := range l {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for i, l := range lines {
+		for j, cell := range l {
+			pad := strings.Repeat(" ", widths[j]-len([]rune(cell)))
+			if j < 2 {
+				fmt.Fprintf(w, "| %s%s ", cell, pad)
+			} else {
+				fmt.Fprintf(w, "| %s%s ", pad, cell)
+			}
+		}
+		fmt.Fprintln(w, "|")
+		if i > 0 {
+			continue
+		}
+		for j, width := range widths {
+			if j < 2 {
+				fmt.Fprintf(w, "|%s", strings.Repeat("-", width+2))
+			} else {
+				fmt.Fprintf(w, "|%s:", strings.Repeat("-", width+1))
+			}
+		}
+		fmt.Fprintln(w, "|")
+	}
+}
+
+// tail is the slow end of samples; of a single one there is none.
+func (r *row) tail(s samples) string {
+	if len(s) < 2 {
+		return "–"
+	}
+	if r.unit.rate {
+		return number(s.quantile(0.05), r.unit.digit)
+	}
+	return number(s.quantile(0.95), r.unit.digit)
+}
+
+func number(v float64, digits int) string {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return "–"
+	}
+	return fmt.Sprintf("%.*f", digits, v)
+}
+
+// replaceGenerated puts text between the markers of a document.
+func replaceGenerated(doc, text string) (string, error) {
+	head, rest, ok := strings.Cut(doc, beginMarker+"\n")
+	if !ok {
+		return "", fmt.Errorf("no line %q", beginMarker)
+	}
+	_, tail, ok := strings.Cut(rest, endMarker)
+	if !ok {
+		return "", fmt.Errorf("no line %q after %q", endMarker, beginMarker)
+	}
+	return head + beginMarker + "\n\n" + text + "\n" + endMarker + tail, nil
+}
+
+// rewrite changes a file, or with keep false only tries to.
+func rewrite(path string, change func(string) (string, error), keep bool) error {
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	text, err := change(string(old))
+	if err != nil {
+		return fmt.Errorf("rewrite %s: %w", path, err)
+	}
+	if !keep {
+		return nil
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
+}
