@@ -80,10 +80,12 @@ test-long: ## what takes too long for each run: 50 boots under load, the small k
 	@scripts/test-long.sh
 
 .PHONY: bench
-bench: ## figures next to containerd and runc on this machine, in one run
+bench: ## figures next to containerd and runc on this machine, in one run (BENCH="-n 20 -write docs/performance.md")
 	@scripts/setup.sh bench
-	@$(MAKE) --no-print-directory build guest tools
-	@scripts/netns.sh go run ./test/bench -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE)
+	@$(MAKE) --no-print-directory build guest
+	@$(GOBUILD) -o $(BIN)/ ./test/bench
+	@$(BIN)/bench -fetch -cache $(PORTHOLE_CACHE)
+	@scripts/netns.sh $(BIN)/bench -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE) $(BENCH)
 
 .PHONY: generate
 generate: ## make generated code anew (needs protoc)
