@@ -150,12 +150,14 @@ func system() (agent.System, error) {
 	var u unix.Utsname
 	var info unix.Sysinfo_t
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	runtime, _ := os.ReadFile(api.RuntimeVersionFile) // the host is told what there is
 	if err := errors.Join(err, unix.Uname(&u), unix.Sysinfo(&info)); err != nil {
 		return agent.System{}, fmt.Errorf("read system facts: %w", err)
 	}
 	return agent.System{
-		KernelRelease: unix.ByteSliceToString(u.Release[:]),
-		BootID:        strings.TrimSpace(string(id)),
-		MemoryBytes:   info.Totalram * uint64(info.Unit),
+		KernelRelease:  unix.ByteSliceToString(u.Release[:]),
+		BootID:         strings.TrimSpace(string(id)),
+		RuntimeVersion: strings.TrimSpace(string(runtime)),
+		MemoryBytes:    info.Totalram * uint64(info.Unit),
 	}, nil
 }

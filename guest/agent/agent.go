@@ -26,7 +26,6 @@ type Agent struct {
 	cfg     Config                 // immutable after New
 	streams *stdio.Registry        // has its own lock
 	events  *event.Log[*api.Event] // has its own lock
-	version func() (string, error) // crun's, asked once
 
 	mu         sync.Mutex // guards the rest
 	pods       map[string]*pod
@@ -40,14 +39,9 @@ type Agent struct {
 // New returns an agent without pods.
 func New(cfg Config) *Agent {
 	return &Agent{
-		cfg:     cfg,
-		streams: stdio.NewRegistry(),
-		events:  event.NewLog[*api.Event](keptEvents),
-		version: sync.OnceValues(func() (string, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			return cfg.Runtime.Version(ctx)
-		}),
+		cfg:        cfg,
+		streams:    stdio.NewRegistry(),
+		events:     event.NewLog[*api.Event](keptEvents),
 		pods:       map[string]*pod{},
 		containers: map[string]*container{},
 		layers:     map[string]*layer{},

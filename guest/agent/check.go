@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 
@@ -26,7 +27,12 @@ const (
 	defaultShm    = 64 << 20
 )
 
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+// maxID bounds ids, which become names of files.
+const maxID = 128
+
+func notInID(r rune) bool {
+	return (r < 'a' || 'z' < r) && (r < 'A' || 'Z' < r) && (r < '0' || '9' < r) && r != '_' && r != '.' && r != '-'
+}
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, errdefs.ErrInvalidArgument)...)
@@ -34,14 +40,17 @@ func invalid(format string, args ...any) error {
 
 // checkID checks an id that becomes part of paths and cgroup names.
 func checkID(field, id string) error {
-	if !idPattern.MatchString(id) || id == "." || id == ".." {
+	if id == "" || len(id) > maxID || strings.ContainsFunc(id, notInID) || id == "." || id == ".." {
 		return invalid("%s %q is not 1 to 128 of A-Z a-z 0-9 _ . -", field, id)
 	}
 	return nil
 }
 
 // namespaced are the sysctls that belong to a pod's namespaces.
-var namespaced = regexp.MustCompile(`^(net\.[A-Za-z0-9_./-]+|kernel\.(shm[a-z_]+|msg[a-z_]+|sem)|fs\.mqueue\.[a-z_]+)$`)
+// It is compiled at its first use: the agent's start is part of each pod's.
+var namespaced = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(net\.[A-Za-z0-9_./-]+|kernel\.(shm[a-z_]+|msg[a-z_]+|sem)|fs\.mqueue\.[a-z_]+)$`)
+})
 
 func checkPod(r *api.CreatePodRequest) ([]podns.Interface, error) {
 	if err := checkID("pod_id", r.PodId); err != nil {
@@ -60,7 +69,7 @@ func checkPod(r *api.CreatePodRequest) ([]podns.Interface, error) {
 		return nil, invalid("%d sysctls are more than %d", len(r.Sysctls), maxSysctls)
 	}
 	for name := range r.Sysctls {
-		if !namespaced.MatchString(name) || strings.Contains(name, "..") {
+		if !namespaced().MatchString(name) || strings.Contains(name, "..") {
 			return nil, invalid("sysctl %q is not one of a pod's namespaces", name)
 		}
 	}

@@ -128,16 +128,12 @@ func (c *control) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespo
 			return nil, err
 		}
 	}
-	crun, err := c.version()
-	if err != nil {
-		return nil, err
-	}
 	return &api.HelloResponse{
 		Version:        version,
 		AgentVersion:   c.cfg.Version,
 		KernelRelease:  c.cfg.System.KernelRelease,
 		BootId:         c.cfg.System.BootID,
-		RuntimeVersion: crun,
+		RuntimeVersion: c.cfg.System.RuntimeVersion,
 		MemoryBytes:    c.cfg.System.MemoryBytes,
 	}, nil
 }

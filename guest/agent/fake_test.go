@@ -172,7 +172,6 @@ func (m *machine) WatchOOM(string, func()) error { return nil }
 // fakeRuntime is the machine's crun: its methods' names are taken.
 type fakeRuntime struct{ m *machine }
 
-func (r fakeRuntime) Version(context.Context) (string, error) { return "1.0", nil }
 func (r fakeRuntime) Create(_ context.Context, s crun.Spawn) (*reap.Process, *os.File, error) {
 	if err := r.m.step(""); err != nil {
 		return nil, nil, err

@@ -48,7 +48,6 @@ type Cgroups interface {
 
 // Runtime runs OCI bundles. Package crun implements it.
 type Runtime interface {
-	Version(ctx context.Context) (string, error)
 	Create(ctx context.Context, s crun.Spawn) (*reap.Process, *os.File, error)
 	Exec(ctx context.Context, s crun.Spawn) (*reap.Process, *os.File, error)
 	Start(ctx context.Context, id, dir, command string) error
@@ -70,7 +69,8 @@ type Config struct {
 
 // System is what Hello tells of the guest.
 type System struct {
-	KernelRelease string
-	BootID        string
-	MemoryBytes   uint64
+	KernelRelease  string
+	BootID         string
+	RuntimeVersion string
+	MemoryBytes    uint64
 }

@@ -26,6 +26,10 @@ const (
 	PortForward = 1026
 )
 
+// RuntimeVersionFile is where the initrd says which OCI runtime it has: to ask the program
+// takes longer than to start a container with it.
+const RuntimeVersionFile = "/lib/porthole/runtime-version"
+
 // SerialPort is the name of the virtio-serial port that carries the mux.
 const SerialPort = "porthole.mux"
 

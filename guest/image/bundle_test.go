@@ -183,7 +183,7 @@ func TestWriteManifest(t *testing.T) {
 
 func TestKernelArgs(t *testing.T) {
 	for f, want := range map[Flavour]string{
-		Debian: "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on cryptomgr.notests lsm= audit=0",
+		Debian: "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on cryptomgr.notests lsm= audit=0 initcall_blacklist=crypto_kdf108_init",
 		Small:  "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on",
 	} {
 		if got := strings.Join(KernelArgs(f), " "); got != want {

@@ -34,26 +34,6 @@ type Spawn struct {
 	Terminal bool
 }
 
-// Version returns crun's version.
-func (r *Runtime) Version(ctx context.Context) (string, error) {
-	pr, pw, err := os.Pipe()
-	if err != nil {
-		return "", err
-	}
-	defer pr.Close()
-	exit, err := r.Reaper.RunChild(ctx, r.Path, []string{"crun", "--version"}, &os.ProcAttr{Env: environ, Files: []*os.File{nil, pw, nil}})
-	pw.Close()
-	if err != nil {
-		return "", fmt.Errorf("ask crun's version: %w", err)
-	}
-	b, err := io.ReadAll(io.LimitReader(pr, maxLog))
-	if err != nil || exit.Code != 0 {
-		return "", fmt.Errorf("ask crun's version: exit code %d: %w", exit.Code, errors.Join(err, errdefs.ErrInternal))
-	}
-	first, _, _ := strings.Cut(string(b), "\n")
-	return strings.TrimPrefix(first, "crun version "), nil
-}
-
 // Create creates the container of the bundle in s.Dir. Its process waits for Start. With
 // a terminal the second result is its other side. On error nothing is left.
 func (r *Runtime) Create(ctx context.Context, s Spawn) (*reap.Process, *os.File, error) {

@@ -191,6 +191,23 @@ func TestPVHEntry(t *testing.T) {
 	}
 }
 
+func TestUnsigned(t *testing.T) {
+	signed := func(ko string, signature int, header []byte) []byte {
+		return append(append(append([]byte(ko), make([]byte, signature)...), header...), signatureMark...)
+	}
+	header := []byte{0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 44}
+	for name, ko := range map[string][]byte{"signed": signed("module", 300, header), "unsigned": []byte("module")} {
+		if got, err := Unsigned(ko); err != nil || string(got) != "module" {
+			t.Errorf("%s: Unsigned = %q, %v", name, got, err)
+		}
+	}
+	for name, ko := range map[string][]byte{"long": signed("", 299, header), "cut": signed("", 0, header[1:])} {
+		if got, err := Unsigned(ko); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%s: Unsigned = %q, %v, want InvalidArgument", name, got, err)
+		}
+	}
+}
+
 func TestReadModInfo(t *testing.T) {
 	body := "license=GPL\x00alias=fs-fuse\x00alias=devname:fuse\x00depends=virtio-ring,virtio\x00name=virtio-fs\x00vermagic=6.1.0 SMP\x00"
 	got, err := ReadModInfo(elfFile(".modinfo", []byte(body), false))

@@ -3,6 +3,7 @@ package kernelimage
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -64,3 +65,27 @@ func ReadModInfo(ko []byte) (ModInfo, error) {
 }
 
 func underscores(s string) string { return strings.ReplaceAll(s, "-", "_") }
+
+// The end of a signed module: the signature, its description of 12 bytes with the
+// signature's length last, and a mark (the kernel's struct module_signature).
+const (
+	signatureMark   = "~Module signature appended~\n"
+	signatureHeader = 12
+)
+
+// Unsigned returns a module without the signature at its end, if it has one.
+func Unsigned(ko []byte) ([]byte, error) {
+	rest, ok := bytes.CutSuffix(ko, []byte(signatureMark))
+	if !ok {
+		return ko, nil
+	}
+	if len(rest) < signatureHeader {
+		return nil, fmt.Errorf("read module: its signature is cut: %w", errdefs.ErrInvalidArgument)
+	}
+	size := uint64(binary.BigEndian.Uint32(rest[len(rest)-4:]))
+	rest = rest[:len(rest)-signatureHeader]
+	if size > uint64(len(rest)) {
+		return nil, fmt.Errorf("read module: a signature of %d bytes in %d: %w", size, len(rest), errdefs.ErrInvalidArgument)
+	}
+	return rest[:uint64(len(rest))-size], nil
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/containerd/errdefs"
+	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/guest/image"
 	"github.com/porthole-run/porthole/guest/image/cpio"
 )
@@ -23,6 +24,9 @@ func initrdEntries(files []part, modules []loadedModule) ([]cpio.Entry, error) {
 		entries = append(entries, cpio.Entry{Name: dir, Mode: cpio.TypeDir | 0o755})
 	}
 	for _, f := range files {
+		if f.Name == wantCrun.role {
+			entries = append(entries, fileEntry(api.RuntimeVersionFile, 0o644, []byte(f.Version+"\n")))
+		}
 		entries = append(entries, fileEntry(f.Path, 0o755, f.content))
 	}
 	m, err := moduleEntries(modules)
