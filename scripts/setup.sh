@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Porthole's build, tests and demo need on Debian 12, and only what is
 # missing. Packages come through apt, so their signatures are checked. Idempotent.
-#   setup.sh run|test
+#   setup.sh run|test|bench
 set -euo pipefail
 want=${1:-run}
 
@@ -9,7 +9,7 @@ say() { printf '[setup] %s\n' "$*"; }
 die() { printf '[setup] %s\n' "$*" >&2; exit 1; }
 
 [ "$(id -u)" = 0 ] || die "this installs packages and starts VMs, so it needs root: use sudo make ${want}"
-command -v apt-get >/dev/null || die "apt-get is not here: this set-up knows Debian 12; README.md lists what to install elsewhere"
+command -v apt-get >/dev/null || die "apt-get is not here: this set-up knows Debian 12 only"
 
 packages=(
   ca-certificates git gcc libc6-dev make             # the build

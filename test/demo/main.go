@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&o.bin, "bin", "out/bin", "folder of porthole and crictl")
 	f.StringVar(&o.guest, "guest", "out/guest-debian", "folder of the guest bundle")
 	f.StringVar(&o.cache, "cache", filepath.Join(os.TempDir(), "porthole-cache"), "folder for downloads")
-	f.StringVar(&o.dir, "dir", "/tmp/porthole-demo", "folder of the demo's server; short, since sockets are below it")
+	f.StringVar(&o.dir, "dir", "/var/lib/porthole-demo", "folder of the demo's server; short, since sockets are below it")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}

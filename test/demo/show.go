@@ -27,13 +27,14 @@ type demo struct {
 	steps []string // with their times, for the summary
 }
 
-// say prints one plain line, and from the second on how long what it announces took.
+// step says what is done, does it, and says how long it took.
 func (d *demo) step(what string, f func() error) error {
 	fmt.Printf("\n-- %s\n", what)
 	begin := time.Now()
 	err := f()
-	took := fmt.Sprintf("%7.2f s  %s", time.Since(begin).Seconds(), what)
-	d.steps = append(d.steps, took)
+	took := time.Since(begin).Seconds()
+	fmt.Printf("   %.2f s\n", took)
+	d.steps = append(d.steps, fmt.Sprintf("%7.2f s  %s", took, what))
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -42,7 +43,7 @@ func (d *demo) step(what string, f func() error) error {
 
 // crictl prints a crictl line, runs it, prints what it says and returns it.
 func (d *demo) crictl(ctx context.Context, args ...string) (string, error) {
-	fmt.Printf("   $ crictl %s\n", strings.Join(args, " "))
+	fmt.Printf("   $ crictl %s\n", quoted(args))
 	var stderr strings.Builder
 	cmd := d.s.Crictl(ctx, args...)
 	cmd.Stderr = &stderr
@@ -57,8 +58,20 @@ func (d *demo) crictl(ctx context.Context, args ...string) (string, error) {
 	return text, nil
 }
 
+// quoted is a command line that a shell takes as these arguments.
+func quoted(args []string) string {
+	var out []string
+	for _, a := range args {
+		if a == "" || strings.ContainsAny(a, " ;|&$\"'()<>*?") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		out = append(out, a)
+	}
+	return strings.Join(out, " ")
+}
+
 func show(ctx context.Context, o options) (err error) {
-	d := &demo{options: o, start: time.Now()}
+	d := &demo{options: o, start: time.Now(), steps: earlierSteps()}
 	if _, err := os.Stat(d.pidFile("server")); err == nil {
 		if err := end(ctx, o); err != nil {
 			return err
@@ -120,8 +133,17 @@ func show(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Println("\nAll of it worked, and nothing is left running.")
+	fmt.Println("\nAll of it worked, and nothing is left running. The bridge porthole0 and the firewall\nrules of Debian's CNI plugins stay, as the plugins leave them.")
 	return os.RemoveAll(o.dir)
+}
+
+// earlierSteps reads what `make run` did before: it names a file with a line a step.
+func earlierSteps() []string {
+	text, err := os.ReadFile(os.Getenv("PORTHOLE_STEPS"))
+	if err != nil {
+		return nil
+	}
+	return strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 }
 
 func (d *demo) summary() {
@@ -129,7 +151,7 @@ func (d *demo) summary() {
 	for _, s := range d.steps {
 		fmt.Println(s)
 	}
-	fmt.Printf("%7.2f s  in all\n", time.Since(d.start).Seconds())
+	fmt.Printf("%7.2f s  of them with the server\n", time.Since(d.start).Seconds())
 }
 
 func (d *demo) pidFile(name string) string { return pidFile(d.options, name) }

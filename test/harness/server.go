@@ -2,12 +2,12 @@ package harness
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -71,8 +71,7 @@ func New(c Config) (*Server, error) {
 	if err := os.Chmod(c.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	conf := strings.ReplaceAll(string(c.CNIConf), "/var/lib/cni", filepath.Join(c.Dir, "ipam"))
-	if err := os.WriteFile(filepath.Join(cni, "10-porthole.conflist"), []byte(conf), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(cni, "10-porthole.conflist"), ownLeases(c.CNIConf, filepath.Join(c.Dir, "ipam")), 0o644); err != nil {
 		return nil, err
 	}
 	text := fmt.Sprintf(`version = 1
@@ -102,6 +101,28 @@ accel = %q
 %s
 `, s.Root, s.State, s.Socket, cni, certs, c.Guest, c.Accel, c.VM, c.Extra)
 	return s, os.WriteFile(s.ConfigPath, []byte(text), 0o644)
+}
+
+// ownLeases makes a conf list keep the addresses it gives in a folder, so that servers
+// do not share them and none is taken for ever. What is not a conf list stays as it is:
+// tests give broken ones.
+func ownLeases(conf []byte, dir string) []byte {
+	var list map[string]any
+	if json.Unmarshal(conf, &list) != nil {
+		return conf
+	}
+	plugins, _ := list["plugins"].([]any)
+	for _, p := range plugins {
+		plugin, _ := p.(map[string]any)
+		if ipam, ok := plugin["ipam"].(map[string]any); ok && ipam["type"] == "host-local" {
+			ipam["dataDir"] = dir
+		}
+	}
+	out, err := json.MarshalIndent(list, "", "  ")
+	if err != nil {
+		return conf
+	}
+	return out
 }
 
 // Start runs the server and waits until it answers, 60 s at most.
