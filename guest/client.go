@@ -152,12 +152,6 @@ func (c *Client) Close() error {
 	return err
 }
 
-// SetClock sets the guest's clock to the host's.
-func (c *Client) SetClock(ctx context.Context) error {
-	_, err := call(ctx, c.api.SetClock, &api.SetClockRequest{UnixNanos: time.Now().UnixNano()})
-	return wrap("set clock", err)
-}
-
 // CreatePod makes a pod. AlreadyExists when it is there.
 func (c *Client) CreatePod(ctx context.Context, p Pod) error {
 	_, err := call(ctx, c.api.CreatePod, podRequest(p))

@@ -33,7 +33,10 @@ type agent struct {
 	wait   func(context.Context) (*api.WaitResponse, error)
 	remove func() (*api.RemoveContainerResponse, error)
 	events []*api.Event
-	clock  atomic.Int64
+	clock  atomic.Int64  // what Hello carried
+	off    atomic.Int64  // how far the guest's clock is ahead, in nanoseconds
+	steps  atomic.Int64  // calls that changed it
+	slow   time.Duration // on the way to the guest
 }
 
 func (a *agent) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloResponse, error) {
@@ -45,8 +48,13 @@ func (a *agent) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespons
 }
 
 func (a *agent) SetClock(_ context.Context, r *api.SetClockRequest) (*api.SetClockResponse, error) {
-	a.clock.Store(r.GetUnixNanos())
-	return &api.SetClockResponse{}, nil
+	time.Sleep(a.slow)
+	was := time.Now().Add(time.Duration(a.off.Load()))
+	if r.GetStepNanos() != 0 {
+		a.off.Add(r.GetStepNanos())
+		a.steps.Add(1)
+	}
+	return &api.SetClockResponse{UnixNanos: was.UnixNano()}, nil
 }
 
 func (a *agent) Wait(ctx context.Context, _ *api.WaitRequest) (*api.WaitResponse, error) {
@@ -166,6 +174,41 @@ func TestConnect_WhileGuestBoots(t *testing.T) {
 	defer c.Close()
 	if d := time.Since(time.Unix(0, a.clock.Load())); d < 0 || d > time.Minute {
 		t.Errorf("guest's clock is off by %s", d)
+	}
+}
+
+func TestClient_SetClock(t *testing.T) {
+	for name, tc := range map[string]struct {
+		off, slow time.Duration
+		steps     int64
+	}{
+		"right":       {0, 0, 0},
+		"tolerable":   {3 * time.Millisecond, 0, 0},
+		"ahead":       {10 * time.Second, 0, 1},
+		"behind":      {-10 * time.Second, 0, 1},
+		"slow":        {-10 * time.Second, 50 * time.Millisecond, 1},
+		"slow_right":  {0, 50 * time.Millisecond, 0},
+		"years_apart": {-40 * 365 * 24 * time.Hour, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &agent{slow: tc.slow}
+			c, err := Connect(testContext(t), newWire(t, a), "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			a.steps.Store(0)
+			a.off.Store(int64(tc.off))
+			if err := c.SetClock(testContext(t)); err != nil {
+				t.Fatal(err)
+			}
+			if got := a.steps.Load(); got != tc.steps {
+				t.Errorf("the clock was set %d times, want %d", got, tc.steps)
+			}
+			if left := time.Duration(a.off.Load()); left.Abs() > 100*time.Millisecond {
+				t.Errorf("the clock is off by %s", left)
+			}
+		})
 	}
 }
 

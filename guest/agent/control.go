@@ -124,7 +124,7 @@ func (c *control) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespo
 		return nil, err
 	}
 	if r.UnixNanos != 0 {
-		if err := c.setClock(r.UnixNanos); err != nil {
+		if err := c.setClock(time.Unix(0, r.UnixNanos)); err != nil {
 			return nil, err
 		}
 	}
@@ -150,14 +150,22 @@ func negotiate(hostMin, hostMax uint32) (uint32, error) {
 
 // SetClock implements the service.
 func (c *control) SetClock(_ context.Context, r *api.SetClockRequest) (*api.SetClockResponse, error) {
-	return &api.SetClockResponse{}, c.setClock(r.UnixNanos)
+	was := time.Now()
+	resp := &api.SetClockResponse{UnixNanos: was.UnixNano()}
+	switch {
+	case r.UnixNanos != 0:
+		return resp, c.setClock(time.Unix(0, r.UnixNanos))
+	case r.StepNanos != 0:
+		return resp, c.setClock(was.Add(time.Duration(r.StepNanos)))
+	}
+	return resp, nil
 }
 
-func (a *Agent) setClock(nanos int64) error {
-	if nanos <= 0 {
-		return invalid("unix_nanos %d is not a time of this age", nanos)
+func (a *Agent) setClock(t time.Time) error {
+	if t.UnixNano() <= 0 {
+		return invalid("%s is not a time of this age", t.UTC().Format(time.RFC3339))
 	}
-	return a.cfg.SetClock(time.Unix(0, nanos))
+	return a.cfg.SetClock(t)
 }
 
 // oneConn is a listener that gives one connection, then waits until that has ended.

@@ -24,6 +24,8 @@ import (
 	"github.com/containerd/ttrpc"
 	"github.com/hashicorp/yamux"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/guest/image/cpio"
@@ -383,8 +385,30 @@ func TestVM(t *testing.T) {
 	step("terminal", v.testTerminal)
 	step("oom", v.testOOM)
 	step("bad_requests", v.testBadRequests)
+	step("clock", v.testClock)
 	step("new_session", v.testNewSession)
 	step("remove_pod", v.testRemovePod)
+}
+
+func (v *vm) testClock(t *testing.T) {
+	set := func(r *api.SetClockRequest) time.Time {
+		t.Helper()
+		resp, err := v.client.SetClock(v.ctx(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Unix(0, resp.UnixNanos)
+	}
+	before := set(&api.SetClockRequest{StepNanos: int64(time.Hour)})
+	if after := set(&api.SetClockRequest{StepNanos: -int64(time.Hour)}); after.Sub(before) < time.Hour || after.Sub(before) > time.Hour+time.Minute {
+		t.Errorf("a step of an hour brought the clock from %s to %s", before, after)
+	}
+	if after := set(&api.SetClockRequest{}); after.Before(before) || after.Sub(before) > time.Minute {
+		t.Errorf("steps forth and back brought the clock from %s to %s", before, after)
+	}
+	if _, err := v.client.SetClock(v.ctx(), &api.SetClockRequest{UnixNanos: -1}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("SetClock(-1) = %v, want InvalidArgument", err)
+	}
 }
 
 func (v *vm) testOutput(t *testing.T) {

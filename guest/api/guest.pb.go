@@ -223,8 +223,12 @@ func (x *HelloResponse) GetMemoryBytes() uint64 {
 }
 
 type SetClockRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UnixNanos     int64                  `protobuf:"varint,1,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the clock is to show; 0: see step_nanos.
+	UnixNanos int64 `protobuf:"varint,1,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
+	// What is added to the clock when unix_nanos is 0. Unlike a time it does not go off on
+	// the way to a guest that is slow. 0: nothing, the clock is only read.
+	StepNanos     int64 `protobuf:"varint,2,opt,name=step_nanos,json=stepNanos,proto3" json:"step_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -266,8 +270,16 @@ func (x *SetClockRequest) GetUnixNanos() int64 {
 	return 0
 }
 
+func (x *SetClockRequest) GetStepNanos() int64 {
+	if x != nil {
+		return x.StepNanos
+	}
+	return 0
+}
+
 type SetClockResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	UnixNanos     int64                  `protobuf:"varint,1,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"` // what the guest's clock showed before
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -300,6 +312,13 @@ func (x *SetClockResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use SetClockResponse.ProtoReflect.Descriptor instead.
 func (*SetClockResponse) Descriptor() ([]byte, []int) {
 	return file_guest_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SetClockResponse) GetUnixNanos() int64 {
+	if x != nil {
+		return x.UnixNanos
+	}
+	return 0
 }
 
 // DiskAddress is where a hot-added disk appears: SCSI controller index and LUN.
@@ -2190,11 +2209,15 @@ const file_guest_proto_rawDesc = "" +
 	"\x0ekernel_release\x18\x03 \x01(\tR\rkernelRelease\x12\x17\n" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12'\n" +
 	"\x0fruntime_version\x18\x05 \x01(\tR\x0eruntimeVersion\x12!\n" +
-	"\fmemory_bytes\x18\x06 \x01(\x04R\vmemoryBytes\"0\n" +
+	"\fmemory_bytes\x18\x06 \x01(\x04R\vmemoryBytes\"O\n" +
 	"\x0fSetClockRequest\x12\x1d\n" +
 	"\n" +
-	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\"\x12\n" +
-	"\x10SetClockResponse\"?\n" +
+	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x1d\n" +
+	"\n" +
+	"step_nanos\x18\x02 \x01(\x03R\tstepNanos\"1\n" +
+	"\x10SetClockResponse\x12\x1d\n" +
+	"\n" +
+	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\"?\n" +
 	"\vDiskAddress\x12\x1e\n" +
 	"\n" +
 	"controller\x18\x01 \x01(\rR\n" +

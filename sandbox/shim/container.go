@@ -193,6 +193,9 @@ func (s *Server) awaitExit(ctx context.Context, c *container) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if exit.At.Before(c.startedAt) {
+		exit.At = c.startedAt // the guest's clock was set back meanwhile
+	}
 	c.exit = &exit
 	close(c.exited)
 }

@@ -164,7 +164,7 @@ func (g *fakeGuest) Hello(context.Context, *api.HelloRequest) (*api.HelloRespons
 	return &api.HelloResponse{Version: 1, AgentVersion: "fake\x1b[31m", KernelRelease: "6.1"}, g.step("hello")
 }
 func (g *fakeGuest) SetClock(context.Context, *api.SetClockRequest) (*api.SetClockResponse, error) {
-	return &api.SetClockResponse{}, nil
+	return &api.SetClockResponse{UnixNanos: time.Now().UnixNano()}, nil
 }
 func (g *fakeGuest) CreatePod(_ context.Context, r *api.CreatePodRequest) (*api.CreatePodResponse, error) {
 	if err := g.step("create pod"); err != nil {

@@ -19,9 +19,7 @@ const (
 	parkTimeout      = 20 * time.Second // how long they may stay so
 	headerTimeout    = 10 * time.Second
 
-	clockCheck    = time.Minute      // looks for a jump of the host's clock
-	clockInterval = 10 * time.Minute // sets the guest's clock without one
-	clockJump     = 100 * time.Millisecond
+	clockCheck = time.Minute // compares the guest's clock with the host's
 
 	maxErrorText = 16 << 10 // of an error that goes to the daemon, console tail included
 )
