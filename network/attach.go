@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
 )
 
 // Attach makes the pod's network namespace and lets the plugins set it up. On error
-// nothing is left but, if undoing failed, what Detach and Prune finish. Plugins are
-// killed when ctx ends.
+// nothing is left but, if undoing failed, what Detach and Prune finish. When ctx ends,
+// plugins may finish what they are at for a while, as one that is killed leaves things
+// that its own DEL stumbles over; then they are killed.
 func (m *Manager) Attach(ctx context.Context, p Pod) (_ Result, err error) {
 	if err := p.validate(); err != nil {
 		return Result{}, fmt.Errorf("attach pod: %w", err)
@@ -63,7 +65,12 @@ func (m *Manager) attach(ctx context.Context, c *conf, rec *record) (_ Result, e
 		return Result{}, err
 	}
 	undo.push(func(ctx context.Context) error { return m.del(ctx, rec) })
-	added, err := m.cni.AddNetworkList(ctx, c.list, rec.runtimeConf(path))
+	pctx, cancel := m.withGrace(ctx)
+	defer cancel()
+	added, err := m.cni.AddNetworkList(pctx, c.list, rec.runtimeConf(path))
+	if err == nil && ctx.Err() != nil {
+		err = errors.New("given up")
+	}
 	if err != nil {
 		return Result{}, pluginFailure(ctx, err)
 	}
@@ -136,7 +143,9 @@ func (m *Manager) del(ctx context.Context, rec *record) error {
 	if !m.ns.alive(netns) {
 		netns = "" // by the CNI specification: free what is outside of it
 	}
-	if err := m.cni.DelNetworkList(ctx, list, rec.runtimeConf(netns)); err != nil {
+	pctx, cancel := m.withGrace(ctx)
+	defer cancel()
+	if err := m.cni.DelNetworkList(pctx, list, rec.runtimeConf(netns)); err != nil {
 		return fmt.Errorf("network %s of %s: %w", list.Name, rec.ConfFile, pluginFailure(ctx, err))
 	}
 	return m.removeRecord(rec.ID)
@@ -166,6 +175,24 @@ func (m *Manager) Prune(ctx context.Context, keep []string) ([]string, error) {
 
 // List returns the ids of all pods of which something is attached or left.
 func (m *Manager) List() ([]string, error) { return m.known() }
+
+// withGrace returns a context that ends some time after ctx does.
+func (m *Manager) withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(m.grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(context.Cause(ctx))
+		case <-late.Done():
+		}
+	})
+	return late, func() {
+		stop()
+		cancel(context.Canceled)
+	}
+}
 
 // pluginFailure makes the end of ctx findable in the error of a plugin that was killed.
 func pluginFailure(ctx context.Context, err error) error {

@@ -306,3 +306,18 @@ func TestNew_Refuses(t *testing.T) {
 		})
 	}
 }
+
+// TestAttach_GivenUp gives a call up while a plugin is at work: the plugin ends its work
+// and is then asked to undo it.
+func TestAttach_GivenUp(t *testing.T) {
+	h := newFakeHost()
+	m := newTestManager(t, h, twoPlugins)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	h.onAdd = func() { cancel(errInjected) }
+	if _, err := m.Attach(ctx, testPod); !errors.Is(err, errInjected) {
+		t.Errorf("Attach = %v, want the cause", err)
+	}
+	if got := h.String() + strings.Join(files(t, m.config), "\n"); got != "" {
+		t.Errorf("left: %s", got)
+	}
+}

@@ -23,6 +23,7 @@ var errInjected = errors.New("injected")
 type fakeHost struct {
 	version.PluginDecoder
 	result string // what ADD of the first plugin returns; "" for a good one
+	onAdd  func() // runs in each ADD; may be nil
 
 	mu     sync.Mutex
 	step   int // counts the calls that can fail
@@ -113,6 +114,12 @@ func (h *fakeHost) ExecPlugin(ctx context.Context, path string, stdin []byte, en
 	case "VERSION":
 		return []byte(`{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}`), nil
 	case "ADD":
+		if h.onAdd != nil {
+			h.onAdd()
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		h.added[key] = env["CNI_NETNS"] // also when it fails: plugins leave halves behind
 		if err := h.fails(); err != nil {
 			return nil, err

@@ -19,6 +19,9 @@ const interfaceName = "eth0"
 // undoTimeout bounds the undoing of an Attach that failed.
 const undoTimeout = 30 * time.Second
 
+// pluginGrace is a Manager's usual grace.
+const pluginGrace = 10 * time.Second
+
 // Config says where things are.
 type Config struct {
 	ConfDir    string   // CNI configuration files, such as /etc/cni/net.d
@@ -84,6 +87,7 @@ type Manager struct {
 	exec   invoke.Exec
 	ns     namespaces
 	locks  keyLock
+	grace  time.Duration // how long plugins go on after the call for them was given up
 }
 
 // New makes a Manager. It touches nothing yet: a configuration that is not there is what
@@ -101,7 +105,7 @@ func New(c Config) (*Manager, error) {
 }
 
 func newManager(c Config, e invoke.Exec, ns namespaces) *Manager {
-	m := &Manager{config: c, logger: c.Logger, exec: e, ns: ns}
+	m := &Manager{config: c, logger: c.Logger, exec: e, ns: ns, grace: pluginGrace}
 	if m.logger == nil {
 		m.logger = slog.New(slog.DiscardHandler)
 	}

@@ -193,6 +193,7 @@ func TestInside_PluginFails(t *testing.T) {
 				t.Errorf("without the plugin: %v, want FailedPrecondition that names it", err)
 			}
 			writePlugin(t, m.config.PluginDirs[1], "broken", tt.script)
+			m.grace = 500 * time.Millisecond
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			_, err = m.Attach(ctx, Pod{ID: "pod-a"})
