@@ -117,6 +117,13 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	if err != nil {
 		return fmt.Errorf("encode OCI spec: %w", err)
 	}
+	// Before the call: one that is given up here may still be at work in the shim.
+	u.push("remove container from its VM", func(ctx context.Context) error {
+		if isClosed(shim.Done()) {
+			return nil
+		}
+		return shim.RemoveContainer(ctx, c.id)
+	})
 	created, err := shim.CreateContainer(stepCtx, ContainerSetup{
 		PodID:       c.pod.id,
 		ContainerID: c.id,
@@ -132,12 +139,6 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	if err != nil {
 		return err
 	}
-	u.push("remove container from its VM", func(ctx context.Context) error {
-		if isClosed(shim.Done()) {
-			return nil
-		}
-		return shim.RemoveContainer(ctx, c.id)
-	})
 	c.mu.Lock()
 	c.imageID, c.user, c.pid = root.ImageID, created.User, created.PID
 	c.stopSignal = m.stopSignalOf(c, root.Config)

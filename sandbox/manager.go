@@ -43,6 +43,7 @@ type Config struct {
 // the daemon. Zero values stand for the defaults.
 type Timeouts struct {
 	Launch time.Duration // a VM until its agent answers; default 1 minute
+	Open   time.Duration // a shim that runs until it answers; default 15 s
 	Step   time.Duration // one call to a shim, the network or the image store; default 1 minute
 	Undo   time.Duration // one step of undoing; default 30 s
 	Kill   time.Duration // from SIGKILL to the exit; default 10 s
@@ -51,6 +52,7 @@ type Timeouts struct {
 func (t Timeouts) withDefaults() Timeouts {
 	return Timeouts{
 		Launch: cmp.Or(t.Launch, time.Minute),
+		Open:   cmp.Or(t.Open, 15*time.Second),
 		Step:   cmp.Or(t.Step, time.Minute),
 		Undo:   cmp.Or(t.Undo, 30*time.Second),
 		Kill:   cmp.Or(t.Kill, 10*time.Second),

@@ -44,7 +44,8 @@ type ImageConfig struct {
 
 // Network gives pods their addresses.
 type Network interface {
-	// Attach makes the pod's network namespace and runs CNI ADD. On error nothing is left.
+	// Attach makes the pod's network namespace and runs CNI ADD. After an error Detach
+	// gives back what is left.
 	Attach(ctx context.Context, p PodNetwork) (NetworkResult, error)
 	// Detach runs CNI DEL and removes the namespace. It may be called again, after a
 	// failed Attach and after a reboot; what is gone is not an error.

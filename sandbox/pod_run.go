@@ -164,11 +164,10 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo, h Handler, vm Sh
 // same time. Each that is done has its undo step on u, whatever became of the others.
 func (m *Manager) gather(ctx context.Context, p *pod, u *undo, h Handler, vm ShimConfig) (Shim, NetworkResult, Disk, error) {
 	var (
-		shim     Shim
-		network  NetworkResult
-		disk     Disk
-		attached bool
-		scratch  bool
+		shim    Shim
+		network NetworkResult
+		disk    Disk
+		scratch bool
 	)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -185,7 +184,6 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo, h Handler, vm Shi
 		if network, err = m.cfg.Network.Attach(ctx, p.toNetwork()); err != nil {
 			return fmt.Errorf("attach network: %w", err)
 		}
-		attached = true
 		return nil
 	})
 	g.Go(func() (err error) {
@@ -204,9 +202,9 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo, h Handler, vm Shi
 			return m.cfg.Scratch.Remove(ctx, m.store.scratchPath(p.id))
 		})
 	}
-	if attached {
-		u.push("detach network", func(ctx context.Context) error { return m.cfg.Network.Detach(ctx, p.toNetwork()) })
-	}
+	// After a failed Attach too: plugins that were cut short may have left something, and
+	// what the network could not undo shows here.
+	u.push("detach network", func(ctx context.Context) error { return m.cfg.Network.Detach(ctx, p.toNetwork()) })
 	if shim != nil {
 		u.push("shut down VM", func(ctx context.Context) error {
 			return errors.Join(shim.Shutdown(ctx), shim.Close())

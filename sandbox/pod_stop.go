@@ -16,7 +16,9 @@ var errPodStopping = fmt.Errorf("the pod sandbox is being stopped: %w", errdefs.
 
 // StopPod kills the pod's containers, ends its VM and gives back its network and its
 // scratch disk. The pod stays, not ready, until RemovePod. A pod that is stopped is not
-// an error; after an error it may be called again to finish.
+// an error; after an error it may be called again to finish. Once begun it goes on to its
+// end when ctx ends: its steps have limits of their own, and cut short they would kill
+// the shim with the rest of the logs in it.
 func (m *Manager) StopPod(ctx context.Context, id string) error {
 	p, err := m.findPod(id)
 	if err != nil {
@@ -30,14 +32,14 @@ func (m *Manager) StopPod(ctx context.Context, id string) error {
 	if p.current() == podRemoving {
 		return nil
 	}
-	if err := m.stopPod(ctx, p); err != nil {
+	if err := m.stopPod(context.WithoutCancel(ctx), p); err != nil {
 		return fmt.Errorf("stop pod sandbox %s: %w", p.id, err)
 	}
 	return nil
 }
 
 // RemovePod stops the pod, removes its containers, and forgets it. After an error it
-// may be called again to finish.
+// may be called again to finish. As StopPod it goes on when ctx ends.
 func (m *Manager) RemovePod(ctx context.Context, id string) error {
 	p, err := m.findPod(id)
 	if err != nil {
@@ -48,7 +50,7 @@ func (m *Manager) RemovePod(ctx context.Context, id string) error {
 		return fmt.Errorf("remove pod sandbox %s: %w", p.id, err)
 	}
 	defer leave()
-	if err := m.removePod(ctx, p); err != nil {
+	if err := m.removePod(context.WithoutCancel(ctx), p); err != nil {
 		return fmt.Errorf("remove pod sandbox %s: %w", p.id, err)
 	}
 	return nil
@@ -132,13 +134,12 @@ func (m *Manager) endVM(ctx context.Context, p *pod) error {
 		// An ended connection does not prove an ended shim: ask anew.
 		old := shim
 		var err error
-		shim, err = m.cfg.Launcher.Open(ctx, p.id)
-		if errdefs.IsNotFound(err) {
+		if shim, err = m.openToEnd(ctx, p.id); err != nil {
+			return err
+		}
+		if shim == nil {
 			p.connect(nil)
 			return closeShim(old)
-		}
-		if err != nil {
-			return err
 		}
 		p.connect(shim)
 		if err := closeShim(old); err != nil {
@@ -150,6 +151,25 @@ func (m *Manager) endVM(ctx context.Context, p *pod) error {
 	}
 	p.connect(nil)
 	return shim.Close()
+}
+
+// openToEnd connects to a shim that is to be asked to end. It returns nil when there is
+// none, or none any more: one that cannot be asked is ended without.
+func (m *Manager) openToEnd(ctx context.Context, id string) (Shim, error) {
+	openCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Open)
+	defer cancel()
+	shim, err := m.cfg.Launcher.Open(openCtx, id)
+	if err == nil {
+		return shim, nil
+	}
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	m.log.Warn("ending a shim that cannot be asked to", logkey.VMID, id, logkey.Error, err)
+	return nil, m.cfg.Launcher.End(ctx, id)
 }
 
 func closeShim(s Shim) error {

@@ -146,14 +146,12 @@ func (m *Manager) releaseStrayHolds(ctx context.Context) {
 	}
 }
 
+// endShim ends a shim that no pod is connected to.
 func (m *Manager) endShim(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
-	shim, err := m.cfg.Launcher.Open(ctx, id)
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
+	shim, err := m.openToEnd(ctx, id)
+	if shim == nil || err != nil {
 		return err
 	}
 	return errors.Join(shim.Shutdown(ctx), shim.Close())
@@ -226,7 +224,7 @@ func (m *Manager) holdImage(ctx context.Context, c *container) {
 
 // reconnect takes over a pod that was ready.
 func (m *Manager) reconnect(ctx context.Context, p *pod) error {
-	openCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
+	openCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Open)
 	defer cancel()
 	shim, err := m.cfg.Launcher.Open(openCtx, p.id)
 	if errdefs.IsNotFound(err) {

@@ -14,6 +14,10 @@ type Launcher interface {
 	// Open connects to the shim that Launch started with the same ID, perhaps from an
 	// older daemon. NotFound when it is gone.
 	Open(ctx context.Context, id string) (Shim, error)
+	// End ends a shim that cannot be asked to end: one that does not answer, or that
+	// speaks no version of the protocol that this build does. Its VM goes with it. Gone
+	// is not an error.
+	End(ctx context.Context, id string) error
 	// List names the shims that run, whether or not records know them.
 	List(ctx context.Context) ([]string, error)
 }

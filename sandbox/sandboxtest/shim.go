@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -73,50 +72,6 @@ func (c *container) finish(x sandbox.Exit) {
 
 func (c *container) stubborn() bool {
 	return len(c.setup.Layers) > 0 && strings.Contains(c.setup.Layers[0].Path, StubbornImage)
-}
-
-// Launcher is the node's sandbox.Launcher.
-type Launcher struct{ *Node }
-
-// Launch implements sandbox.Launcher.
-func (l Launcher) Launch(ctx context.Context, c sandbox.ShimConfig) (sandbox.Shim, error) {
-	if err := l.call(ctx, "Launch"); err != nil {
-		return nil, err
-	}
-	defer l.mu.Unlock()
-	if _, ok := l.shims[c.ID]; ok {
-		return nil, fmt.Errorf("shim %s: %w", c.ID, errdefs.ErrAlreadyExists)
-	}
-	p := newShimProcess(c)
-	l.shims[c.ID] = p
-	return newShim(l.Node, p), nil
-}
-
-// Open implements sandbox.Launcher.
-func (l Launcher) Open(ctx context.Context, id string) (sandbox.Shim, error) {
-	if err := l.call(ctx, "Open"); err != nil {
-		return nil, err
-	}
-	defer l.mu.Unlock()
-	p, ok := l.shims[id]
-	if !ok {
-		return nil, fmt.Errorf("shim %s: %w", id, errdefs.ErrNotFound)
-	}
-	return newShim(l.Node, p), nil
-}
-
-// List implements sandbox.Launcher.
-func (l Launcher) List(ctx context.Context) ([]string, error) {
-	if err := l.call(ctx, "List"); err != nil {
-		return nil, err
-	}
-	defer l.mu.Unlock()
-	var ids []string
-	for id := range l.shims {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids, nil
 }
 
 // Shim is a connection to a simulated shim.

@@ -225,6 +225,6 @@ func (c *Client) PortForward(ctx context.Context, podID string, port uint16, con
 }
 
 const (
-	cancelTimeout = 10 * time.Second
+	cancelTimeout = 5 * time.Second
 	askTimeout    = 5 * time.Second
 )

@@ -59,6 +59,22 @@ func (f folder) end(ctx context.Context, p processRecord, asked bool) error {
 	return os.RemoveAll(string(f))
 }
 
+// End implements sandbox.Launcher: SIGTERM, which lets a shim that still works end its VM
+// in order, then SIGKILL.
+func (l *Launcher) End(ctx context.Context, id string) error {
+	f, err := l.folder(id)
+	if err != nil {
+		return err
+	}
+	if l.isLaunching(id) {
+		return fmt.Errorf("end shim %s: it is being launched: %w", id, errdefs.ErrUnavailable)
+	}
+	if err := f.end(ctx, processRecord{}, false); err != nil {
+		return fmt.Errorf("end shim %s: %w", id, err)
+	}
+	return nil
+}
+
 func waitFor(ctx context.Context, p processID, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -76,7 +76,9 @@ func begin(ctx context.Context, f folder, newDriver NewDriver) (_ *Server, servi
 	if err != nil {
 		return nil, nil, fmt.Errorf("make VM driver: %w", err)
 	}
-	if err := os.MkdirAll(f.vm(), 0o700); err != nil {
+	// Not with its parents: a folder that is gone was removed by a newer daemon, which
+	// wants no VM in it.
+	if err := os.Mkdir(f.vm(), 0o700); err != nil {
 		return nil, nil, err
 	}
 	s, err := Start(ctx, ServerConfig{
