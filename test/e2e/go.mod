@@ -3,6 +3,7 @@ module github.com/porthole-run/porthole/test/e2e
 go 1.26.8
 
 require (
+	github.com/containerd/ttrpc v1.2.10
 	github.com/google/go-containerregistry v0.22.1
 	github.com/porthole-run/porthole v0.0.0
 	google.golang.org/grpc v1.84.0
@@ -17,6 +18,7 @@ require (
 	github.com/buger/jsonparser v1.1.2 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/containerd/log v0.2.0 // indirect
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc // indirect
 	github.com/distribution/reference v0.6.0 // indirect

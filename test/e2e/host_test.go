@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -99,8 +100,41 @@ func hostState(t *testing.T) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m["mounts"] = strings.Count(string(mounts), "\n")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, "/pe2e") { // other mounts come and go without us
+			m["mounts"]++
+		}
+	}
 	return m
+}
+
+// leftovers lists what a server without pods should not have in its folders.
+func leftovers(t *testing.T, s *server) (left []string) {
+	t.Helper()
+	for _, dir := range []string{
+		filepath.Join(s.State, "vm"), filepath.Join(s.State, "netns"),
+		filepath.Join(s.Root, "sandboxes"), filepath.Join(s.Root, "network", "*"),
+		filepath.Join(s.Dir, "ipam", "networks", "*"),
+	} {
+		paths, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			// The address plugin keeps a lock and its place.
+			if name := filepath.Base(path); name != "lock" && !strings.HasPrefix(name, "last_reserved_ip") {
+				left = append(left, path)
+			}
+		}
+	}
+	return left
+}
+
+func nothingLeft(t *testing.T, s *server) {
+	t.Helper()
+	for _, path := range leftovers(t, s) {
+		t.Errorf("left behind: %s", path)
+	}
 }
 
 func sameHost(t *testing.T, before, after map[string]int) {
@@ -146,4 +180,16 @@ func brokenGuest(t *testing.T) string {
 		}
 	}
 	return dir
+}
+
+func killAll(t *testing.T, pids []int) {
+	t.Helper()
+	if len(pids) == 0 {
+		t.Fatal("no process to kill")
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -33,15 +33,7 @@ func ownServer(t *testing.T, c serverConfig) *server {
 			t.Error(err)
 		}
 		sameHost(t, before, hostState(t))
-		for _, sub := range []string{"run/shims", "run/netns", "root/sandboxes"} {
-			left, err := os.ReadDir(filepath.Join(dir, sub))
-			if err != nil && !os.IsNotExist(err) {
-				t.Error(err)
-			}
-			for _, e := range left {
-				t.Errorf("left behind: %s/%s", sub, e.Name())
-			}
-		}
+		nothingLeft(t, s)
 		if t.Failed() {
 			s.DumpLog(os.Stderr)
 		}

@@ -202,11 +202,16 @@ func (s *Server) RemovePods(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Stop removes all pods and asks the daemon to end, within 30 s.
+// Stop removes all pods and ends the daemon.
 func (s *Server) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	errs := []error{s.RemovePods(ctx), s.cmd.Process.Signal(syscall.SIGTERM)}
+	return errors.Join(s.RemovePods(ctx), s.End())
+}
+
+// End asks the daemon to end, within 30 s; its pods go on.
+func (s *Server) End() error {
+	errs := []error{s.cmd.Process.Signal(syscall.SIGTERM)}
 	select {
 	case <-s.exited:
 		if !s.cmd.ProcessState.Success() {

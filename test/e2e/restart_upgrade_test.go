@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/test/harness"
+)
+
+// upgraded makes a server with the folders of s that runs another program.
+func upgraded(t *testing.T, s *server, bin string) *server {
+	t.Helper()
+	conf, err := os.ReadFile("../../deploy/cni/10-porthole.conflist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := harness.New(harness.Config{Dir: s.Dir, Bin: bin, Guest: env.guest, Accel: "tcg", CNIConf: conf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &server{h}
+}
+
+// TestUpgrade runs pods with one build, ends it, takes its program away as a package's
+// upgrade does, and goes on with another build at another place.
+func TestUpgrade(t *testing.T) {
+	s := ownServer(t, serverConfig{})
+	newer, older := t.TempDir(), t.TempDir()
+	build := exec.CommandContext(testContext(t), "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=9.9.9-test",
+		"-o", newer, "./cmd/porthole")
+	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, out)
+	}
+	program, err := os.ReadFile(filepath.Join(env.bin, "porthole"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(older, "porthole"), program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+
+	old := upgraded(t, s, older)
+	if err := s.Kill(); err != nil { // it has nothing yet; the older build takes its folders
+		t.Fatal(err)
+	}
+	if err := old.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	p := runPod(t, old)
+	counter := p.start(sh("counter", `i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done`))
+	waiting := p.create(sh("waiting", "echo started after; exec sleep 600"))
+	if err := old.End(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(older); err != nil {
+		t.Fatal(err)
+	}
+
+	s2 := upgraded(t, s, newer)
+	if err := s2.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	p.s = s2
+	v, err := s2.Version(testContext(t), &cri.VersionRequest{})
+	if err != nil || v.RuntimeVersion != "9.9.9-test" {
+		t.Errorf("the server that answers is %v, %v", v, err)
+	}
+	st, err := s2.PodSandboxStatus(testContext(t), &cri.PodSandboxStatusRequest{PodSandboxId: p.id, Verbose: true})
+	if err != nil || st.Status.State != cri.PodSandboxState_SANDBOX_READY {
+		t.Fatalf("the pod after the upgrade: %v, %v", st, err)
+	}
+	if strings.Contains(st.Info["info"], "9.9.9-test") {
+		t.Errorf("the pod's shim is not the older build's:\n%s", st.Info["info"])
+	}
+	if got := counter.exec("echo still here"); got != "still here" {
+		t.Errorf("exec: %q", got)
+	}
+	waiting.start()
+	eventually(t, "a container made before starts", func() bool { return waiting.stdout() == "started after\n" })
+	later := p.start(sh("later", "exit 3"))
+	if st := later.wait(); st.ExitCode != 3 {
+		t.Errorf("a container made after: %v", st)
+	}
+	if _, err := s2.StopContainer(testContext(t), &cri.StopContainerRequest{ContainerId: counter.id}); err != nil {
+		t.Error(err)
+	}
+	for i, line := range strings.Fields(counter.stdout()) {
+		if line != fmt.Sprint(i+1) {
+			t.Fatalf("line %d of the log is %q: a line was lost", i+1, line)
+		}
+	}
+
+	foreign(t, s2, p)
+	p.remove()
+	if err := s2.End(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Start(testContext(t)); err != nil { // for the checks at the end
+		t.Fatal(err)
+	}
+	p.s = s
+}
+
+// foreign has the server meet a shim that speaks no version of the protocol that it
+// does: it serves, says so, and can still take the pod down.
+func foreign(t *testing.T, s *server, p *pod) {
+	t.Helper()
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(s.State, "vm", p.id, "c.sock")
+	if err := os.Remove(socket); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpc, err := ttrpc.NewServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpc.RegisterService("porthole.shim.v1.Shim", &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
+		"Hello": func(context.Context, func(any) error) (any, error) {
+			return nil, status.Error(codes.FailedPrecondition, "shim 0.0.1 speaks versions 77 to 78 of the shim protocol")
+		},
+	}})
+	served := make(chan error, 1)
+	go func() { served <- rpc.Serve(t.Context(), l) }()
+	defer func() {
+		rpc.Close()
+		<-served
+	}()
+	if err := within(t, "the start", 20*time.Second, s.Start); err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.PodSandboxStatus(testContext(t), &cri.PodSandboxStatusRequest{PodSandboxId: p.id, Verbose: true})
+	if err != nil || st.Status.State != cri.PodSandboxState_SANDBOX_NOTREADY || !strings.Contains(st.Info["info"], "versions 77 to 78") {
+		t.Errorf("the pod of a shim with another protocol: %v, %v", st, err)
+	}
+	_, err = s.CreateContainer(testContext(t), &cri.CreateContainerRequest{PodSandboxId: p.id, SandboxConfig: p.config, Config: sh("more", "true")})
+	refused(t, err, "versions 77 to 78", codes.FailedPrecondition)
+	if _, err := s.StopPodSandbox(testContext(t), &cri.StopPodSandboxRequest{PodSandboxId: p.id}); err != nil {
+		t.Errorf("StopPodSandbox of such a pod: %v", err)
+	}
+}
