@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/image/layer"
 	"github.com/porthole-run/porthole/test/registry/debimage"
 )
 
@@ -42,7 +43,7 @@ func TestSampleStacks(t *testing.T) {
 	for _, l := range fs.Layers {
 		dir := t.TempDir()
 		mount(dir, "-o", "loop,ro", "-t", "ext4", l.Path)
-		lower = append([]string{dir}, lower...)
+		lower = append([]string{filepath.Join(dir, layer.Root)}, lower...)
 	}
 	root := t.TempDir()
 	mount(root, "-t", "overlay", "-o", "ro,lowerdir="+strings.Join(lower, ":"), "overlay")

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/porthole-run/porthole/guest/agent/disk"
+	"github.com/porthole-run/porthole/guest/api"
 )
 
 // layer is a mounted layer, shared by the containers that use it.
@@ -39,7 +41,7 @@ func topmost(refs []layerRef) []layerRef {
 	return out
 }
 
-// useLayers mounts layers that are not, and returns where they are. On error it has
+// useLayers mounts layers that are not, and returns where their images' roots are. On error it has
 // given back those it took.
 func (a *Agent) useLayers(ctx context.Context, refs []layerRef) ([]string, error) {
 	a.layersMu.Lock()
@@ -57,7 +59,7 @@ func (a *Agent) useLayers(ctx context.Context, refs []layerRef) ([]string, error
 			a.layers[r.id] = l
 		}
 		l.refs++
-		dirs = append(dirs, l.dir)
+		dirs = append(dirs, filepath.Join(l.dir, api.LayerRoot))
 	}
 	return dirs, nil
 }

@@ -93,7 +93,8 @@ func run(t *testing.T, name string, args ...string) {
 // layer makes an ext4 image with busybox and passwd files.
 func layer(t *testing.T, dir, busybox string) string {
 	t.Helper()
-	tree := filepath.Join(dir, "tree")
+	disk := filepath.Join(dir, "disk")
+	tree := filepath.Join(disk, api.LayerRoot)
 	for _, d := range []string{"bin", "etc", "proc", "sys", "dev", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(tree, d), 0o755); err != nil {
 			t.Fatal(err)
@@ -118,7 +119,7 @@ func layer(t *testing.T, dir, busybox string) string {
 		}
 	}
 	img := filepath.Join(dir, "layer.img")
-	run(t, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, img, "16M")
+	run(t, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", disk, img, "16M")
 	return img
 }
 
@@ -450,6 +451,7 @@ func (v *vm) testLongRunning(t *testing.T) {
 		{"ip -4 route", "default via 169.254.1.1 dev eth0 \n169.254.1.1 dev eth0 scope link \n"},
 		{"ip -6 addr show eth0 | busybox grep -c -e tentative -e site", "0\n"},
 		{"cat /proc/1/comm", "pause\n"},
+		{"busybox ls -A1 /", "bin\ndev\netc\nproc\nsys\ntmp\nwork\n"},
 		{"echo x > /dev/shm/x; mount | busybox grep -c ' /dev/shm '", "1\n"},
 	} {
 		got, e := v.exec("c2", fmt.Sprint("e", i), "sh", "-c", tt.script)

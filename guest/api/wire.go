@@ -30,6 +30,10 @@ const (
 // takes longer than to start a container with it.
 const RuntimeVersionFile = "/lib/porthole/runtime-version"
 
+// LayerRoot is the folder of a layer's file system that holds what the image has in its
+// root. What the file system has beside it, such as lost+found, no container sees.
+const LayerRoot = "root"
+
 // SerialPort is the name of the virtio-serial port that carries the mux.
 const SerialPort = "porthole.mux"
 

@@ -22,6 +22,9 @@ const (
 	DefaultMaxEntries = 2_000_000
 )
 
+// Root is the folder of a layer's file system that holds what the image has in its root.
+const Root = "root"
+
 // Source opens a layer's bytes from their start. It may be asked twice.
 type Source func(ctx context.Context) (io.ReadCloser, error)
 

@@ -145,6 +145,17 @@ usr/bin/sh -rw-r--r-- 0:0 "1"
 		{name: "modes", entries: []ent{file("su", "").owner(100000, 3_000_000_000)}, want: `. drwxr-xr-x 0:0
 su -rw-r--r-- 100000:3000000000 ""
 `},
+		{name: "lost-and-found", entries: []ent{file("lost+found", "a file"), file("d/.wh.lost+found", "")}, want: `. drwxr-xr-x 0:0
+d drwxr-xr-x 0:0
+d/lost+found Dc--------- 0:0 0,0
+lost+found -rw-r--r-- 0:0 "a file"
+`},
+		{name: "lost-and-found-gone", entries: []ent{file(".wh.lost+found", "")}, want: `. drwxr-xr-x 0:0
+lost+found Dc--------- 0:0 0,0
+`},
+		{name: "opaque-root", entries: []ent{file(".wh..wh..opq", ""), file("a", "1")}, want: `. drwxr-xr-x 0:0 {trusted.overlay.opaque="y"}
+a -rw-r--r-- 0:0 "1"
+`},
 		{name: "empty", want: ". drwxr-xr-x 0:0\n"},
 	}
 	for _, tt := range tests {

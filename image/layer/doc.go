@@ -10,6 +10,10 @@
 // end; such layers (they are few) are read a second time, guided by the tree that the
 // first reading built. No layer is held in memory, only its names.
 //
+// The image's root is the folder Root of the file system, not the file system's own:
+// ext4 must have a lost+found there, which no container should see, and which an image
+// may hold, replace or hide as it likes.
+//
 // The input is foreign: paths that climb out of the image, links without a target,
 // and bounds of size, count and depth are checked, and errors name the entry.
 //

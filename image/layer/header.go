@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path"
 	"strings"
 	"time"
 )
@@ -157,6 +156,16 @@ func ext4ACL(v string) (string, error) {
 	return string(out), nil
 }
 
+// rooted moves a header in normal form to where the image's root is.
+func rooted(h *tar.Header) *tar.Header {
+	out := *h
+	out.Name = Root + "/" + h.Name
+	if h.Typeflag == tar.TypeLink {
+		out.Linkname = Root + "/" + h.Linkname
+	}
+	return &out
+}
+
 // linkHeader is a hard link in normal form.
 func linkHeader(name, target string) *tar.Header {
 	return &tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target}
@@ -175,7 +184,7 @@ func folderHeader(n *node) *tar.Header {
 		h = &c
 	}
 	h.Typeflag = tar.TypeDir
-	h.Name = path.Clean(n.path()) + "/"
+	h.Name = n.path() + "/"
 	if n.file.opaque {
 		records := map[string]string{xattrRecord + opaqueXattr: "y"}
 		for k, v := range h.PAXRecords {

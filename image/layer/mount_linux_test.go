@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mount shows the file system in a folder.
+// mount shows the layer in a folder and returns where the image's root is.
 func mount(t testing.TB, vhd string) string {
 	t.Helper()
 	need(t, os.Geteuid() == 0, "root")
@@ -27,7 +27,7 @@ func mount(t testing.TB, vhd string) string {
 			t.Errorf("umount: %v: %s", err, out)
 		}
 	})
-	return dir
+	return filepath.Join(dir, Root)
 }
 
 // list prints all that a layer says of a tree, one line a name. Hard links are shown
@@ -41,9 +41,6 @@ func list(t testing.TB, root string) string {
 			return err
 		}
 		rel, _ := filepath.Rel(root, p)
-		if rel == "lost+found" {
-			return fs.SkipDir
-		}
 		fi, err := d.Info()
 		if err != nil {
 			return err

@@ -35,6 +35,9 @@ func newNormalizer(maxEntries int) *normalizer { return &normalizer{t: newTree(m
 // learn the rest of the tree, and returns errOutOfOrder: replay does it then.
 func (n *normalizer) scan(r io.Reader, w io.Writer, giveUp func()) error {
 	tr, tw := tar.NewReader(r), tar.NewWriter(w)
+	if err := writeHeader(tw, folderHeader(n.t.root)); err != nil { // the layer may have no entry for it
+		return err
+	}
 	for i := 0; ; i++ {
 		h, err := nextEntry(tr)
 		if err == io.EOF {
@@ -239,7 +242,7 @@ func (n *normalizer) replay(r io.Reader, w io.Writer) error {
 			return entryError(h, err)
 		}
 		for _, p := range paths[1:] {
-			if err := tw.WriteHeader(linkHeader(p, paths[0])); err != nil {
+			if err := writeHeader(tw, linkHeader(p, paths[0])); err != nil {
 				return entryError(h, err)
 			}
 		}
@@ -249,7 +252,7 @@ func (n *normalizer) replay(r io.Reader, w io.Writer) error {
 
 // skeleton writes the folders and whiteouts beneath n and collects the other names.
 func (n *normalizer) skeleton(tw *tar.Writer, dir *node, names map[int][]string) error {
-	if err := tw.WriteHeader(folderHeader(dir)); err != nil {
+	if err := writeHeader(tw, folderHeader(dir)); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(dir.children)) {
@@ -260,7 +263,7 @@ func (n *normalizer) skeleton(tw *tar.Writer, dir *node, names map[int][]string)
 				return err
 			}
 		case kindWhiteout:
-			if err := tw.WriteHeader(whiteoutHeader(child.path())); err != nil {
+			if err := writeHeader(tw, whiteoutHeader(child.path())); err != nil {
 				return err
 			}
 		default:
@@ -278,8 +281,11 @@ func nextEntry(tr *tar.Reader) (*tar.Header, error) {
 	return h, err
 }
 
+// writeHeader writes what normal form says of an entry, at its place in the layer.
+func writeHeader(tw *tar.Writer, h *tar.Header) error { return tw.WriteHeader(rooted(h)) }
+
 func writeEntry(tw *tar.Writer, h *tar.Header, content io.Reader) error {
-	if err := tw.WriteHeader(h); err != nil {
+	if err := writeHeader(tw, h); err != nil {
 		return err
 	}
 	if h.Typeflag != tar.TypeReg {

@@ -24,6 +24,16 @@ func TestContainerProcess(t *testing.T) {
 	}
 }
 
+// TestContainerRoot: a container sees in its root what the image has there, and what
+// every container gets.
+func TestContainerRoot(t *testing.T) {
+	p := runPod(t, env.server)
+	got := strings.Fields(p.output("root", "ls -A /"))
+	if want := []string{"bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "var", "www"}; !slices.Equal(got, want) {
+		t.Errorf("/ has %q, want %q", got, want)
+	}
+}
+
 func TestContainerUser(t *testing.T) {
 	p := runPod(t, env.server, func(c *cri.PodSandboxConfig) {
 		c.Linux.SecurityContext = &cri.LinuxSandboxSecurityContext{SupplementalGroups: []int64{5000}}
