@@ -24,6 +24,14 @@ import (
 // in a tar that may be compressed. It returns their ids. Images without a name in the
 // archive are known by id.
 func (s *Store) Import(ctx context.Context, r io.Reader) ([]string, error) {
+	ids, err := s.importArchive(ctx, r)
+	if err != nil {
+		err = fmt.Errorf("import: %w", err)
+	}
+	return ids, err
+}
+
+func (s *Store) importArchive(ctx context.Context, r io.Reader) ([]string, error) {
 	s.importing.Lock()
 	defer s.importing.Unlock()
 	s.mu.Lock()
@@ -33,22 +41,18 @@ func (s *Store) Import(ctx context.Context, r io.Reader) ([]string, error) {
 	s.mu.Unlock()
 	defer s.importDone(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
+		return nil, err
 	}
 	plain, err := layer.Decompress(r)
 	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
+		return nil, err
 	}
 	defer plain.Close()
 	index, err := archive.ImportIndex(s.quiet(ctx), s.content, plain)
 	if err != nil {
-		return nil, fmt.Errorf("import: %w", archiveError(ctx, s.root, err))
+		return nil, archiveError(ctx, s.root, err)
 	}
-	ids, err := s.installIndex(ctx, index)
-	if err != nil {
-		return ids, fmt.Errorf("import: %w", err)
-	}
-	return ids, nil
+	return s.installIndex(ctx, index)
 }
 
 func (s *Store) importDone(ctx context.Context) {
@@ -128,23 +132,32 @@ func archiveNames(m ocispec.Descriptor) (naming, error) {
 	return n, nil
 }
 
-// ImportPath imports an archive file, or a folder that holds an OCI layout.
+// ImportPath imports an archive file, or a folder that holds an OCI layout. Errors name
+// the path.
 func (s *Store) ImportPath(ctx context.Context, path string) ([]string, error) {
+	ids, err := s.importPath(ctx, path)
+	if err != nil {
+		err = fmt.Errorf("import %s: %w", path, err)
+	}
+	return ids, err
+}
+
+func (s *Store) importPath(ctx context.Context, path string) ([]string, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
+		return nil, err
 	}
 	if !fi.IsDir() {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, fmt.Errorf("import: %w", err)
+			return nil, err
 		}
 		defer f.Close()
-		return s.Import(ctx, f)
+		return s.importArchive(ctx, f)
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
-		return nil, fmt.Errorf("import: %w", err)
+		return nil, err
 	}
 	defer root.Close()
 	pr, pw := io.Pipe()
@@ -155,7 +168,7 @@ func (s *Store) ImportPath(ctx context.Context, path string) ([]string, error) {
 		err := w.AddFS(root.FS())
 		pw.CloseWithError(errors.Join(err, w.Close()))
 	}()
-	ids, err := s.Import(ctx, pr)
+	ids, err := s.importArchive(ctx, pr)
 	pr.CloseWithError(errClosed)
 	<-done
 	return ids, err

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/image"
@@ -19,8 +22,13 @@ import (
 // imageStore is what the image commands need: the running daemon's store, through its
 // socket, or the store itself when no daemon runs.
 type imageStore interface {
+	imageReader
 	Import(ctx context.Context, r io.Reader) (ids []string, err error)
 	ImportPath(ctx context.Context, path string) (ids []string, err error)
+}
+
+// imageReader is what the image commands that change nothing need.
+type imageReader interface {
 	Export(ctx context.Context, refs []string, w io.Writer) error
 	List(ctx context.Context, filter string) ([]image.Image, error)
 }
@@ -30,12 +38,30 @@ var (
 	_ imageStore = (*adminClient)(nil)
 )
 
-// withImages calls f with the store of the configuration at path.
-func withImages(ctx context.Context, io stdio, path string, f func(imageStore) error) error {
+// noImages is the store of a machine that has none yet.
+type noImages struct{}
+
+func (noImages) List(context.Context, string) ([]image.Image, error) { return nil, nil }
+
+func (noImages) Export(_ context.Context, refs []string, _ io.Writer) error {
+	return fmt.Errorf("export: image %q: %w", refs[0], errdefs.ErrNotFound)
+}
+
+// readImages calls f with the store of the configuration at path. It makes none where
+// there is none.
+func readImages(ctx context.Context, io stdio, path string, f func(imageReader) error) error {
 	c, err := config.Load(path)
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(imageRoot(c)); errors.Is(err, fs.ErrNotExist) {
+		return f(noImages{})
+	}
+	return withImages(ctx, io, c, func(s imageStore) error { return f(s) })
+}
+
+// withImages calls f with the store of a configuration, which is made when it is missing.
+func withImages(ctx context.Context, io stdio, c config.Config, f func(imageStore) error) error {
 	if socket := adminSocket(c); dialSocket(ctx, socket) == nil {
 		return f(newAdminClient(socket))
 	}
@@ -55,7 +81,11 @@ func runImageImport(ctx context.Context, io stdio, args []string) error {
 	if err != nil {
 		return err
 	}
-	return withImages(ctx, io, *path, func(s imageStore) error {
+	c, err := config.Load(*path)
+	if err != nil {
+		return err
+	}
+	return withImages(ctx, io, c, func(s imageStore) error {
 		ids, err := importFrom(ctx, s, rest[0])
 		for _, id := range ids {
 			if _, perr := fmt.Fprintln(io.out, id); perr != nil && err == nil {
@@ -84,7 +114,7 @@ func runImageExport(ctx context.Context, io stdio, args []string) error {
 	if err != nil {
 		return err
 	}
-	return withImages(ctx, io, *path, func(s imageStore) error {
+	return readImages(ctx, io, *path, func(s imageReader) error {
 		if rest[0] == "-" {
 			return s.Export(ctx, rest[1:], io.out)
 		}
@@ -93,7 +123,7 @@ func runImageExport(ctx context.Context, io stdio, args []string) error {
 }
 
 // exportTo writes beside the file and renames, so that a cut-short export leaves none.
-func exportTo(ctx context.Context, s imageStore, name string, refs []string) (err error) {
+func exportTo(ctx context.Context, s imageReader, name string, refs []string) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return err
@@ -117,7 +147,7 @@ func runImageList(ctx context.Context, io stdio, args []string) error {
 	if _, err := parse(f, args, 0, 0); err != nil {
 		return err
 	}
-	return withImages(ctx, io, *path, func(s imageStore) error {
+	return readImages(ctx, io, *path, func(s imageReader) error {
 		all, err := s.List(ctx, "")
 		if err != nil {
 			return err

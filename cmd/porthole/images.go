@@ -13,16 +13,20 @@ import (
 	"github.com/porthole-run/porthole/sandbox"
 )
 
+func imageRoot(c config.Config) string { return filepath.Join(c.Root, "images") }
+
 // openStore opens the image store below the configuration's root.
 func openStore(c config.Config, log *slog.Logger, m *image.Metrics) (*image.Store, error) {
 	return image.Open(image.Config{
-		Root:              filepath.Join(c.Root, "images"),
+		Root:              imageRoot(c),
 		RegistryConfigDir: c.Images.RegistryConfigDir,
 		DockerConfigPath:  c.Images.DockerConfig,
 		Pinned:            c.Images.Pinned,
 		MaxDownloads:      int(c.Images.MaxDownloads),
 		MaxConversions:    int(c.Images.MaxConversions),
 		ProgressTimeout:   time.Duration(c.Images.StallTimeout),
+		MaxLayerSize:      int64(c.Images.MaxLayerSize),
+		DiscardBlobs:      c.Images.DiscardBlobs,
 		UserAgent:         "porthole/" + version,
 		Logger:            log,
 		Metrics:           m,

@@ -102,6 +102,29 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// TestImageCommands_WithoutStore: commands that read make nothing, errors name the file.
+func TestImageCommands_WithoutStore(t *testing.T) {
+	dir := t.TempDir()
+	conf, archive, root := filepath.Join(dir, "c.toml"), filepath.Join(dir, "a.tar"), filepath.Join(dir, "root")
+	text := fmt.Sprintf("root = %q\nstate = %q\n", root, filepath.Join(dir, "state"))
+	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.WriteFile(archive, []byte("no tar"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := invoke(t, "image", "list", "--config", conf); err != nil || strings.Count(out, "\n") != 1 {
+		t.Errorf("image list = %q, %v, want the head line alone", out, err)
+	}
+	if _, err := invoke(t, "image", "export", "--config", conf, filepath.Join(dir, "x.tar"), "busybox"); err == nil || !strings.Contains(err.Error(), "busybox") {
+		t.Errorf("image export = %v, want an error that names the image", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("files = %v, %v, want the two of the test", entries, err)
+	}
+	if _, err := invoke(t, "image", "import", "--config", conf, archive); err == nil || !strings.Contains(err.Error(), "import "+archive+": ") {
+		t.Errorf("image import = %v, want an error that names the file", err)
+	}
+}
+
 func TestConfigDefault_IsChecked(t *testing.T) {
 	text, err := invoke(t, "config", "default")
 	if err != nil || text != config.DefaultText() {

@@ -14,6 +14,7 @@ import (
 const (
 	minMemory  = 64 << 20
 	minScratch = 16 << 20
+	minLayer   = 16 << 20
 	maxVCPUs   = 64
 	maxUIDs    = 65536
 	noID       = 1<<32 - 1 // what Linux takes for "no user"
@@ -58,6 +59,9 @@ func (c *Config) check(d *document) {
 	d.between("images.max_downloads", c.Images.MaxDownloads, 1, 64)
 	d.between("images.max_conversions", c.Images.MaxConversions, 1, 64)
 	d.positive("images.stall_timeout", c.Images.StallTimeout)
+	if c.Images.MaxLayerSize < minLayer {
+		d.add("images.max_layer_size", "is %s, layers want %s", c.Images.MaxLayerSize, Size(minLayer))
+	}
 	d.absolute("network.conf_dir", c.Network.ConfDir)
 	if len(c.Network.PluginDirs) == 0 {
 		d.add("network.plugin_dirs", "is empty")

@@ -73,6 +73,8 @@ type Images struct {
 	MaxDownloads      int64    `toml:"max_downloads" json:"max_downloads"`
 	MaxConversions    int64    `toml:"max_conversions" json:"max_conversions"`
 	StallTimeout      Duration `toml:"stall_timeout" json:"stall_timeout"`
+	MaxLayerSize      Size     `toml:"max_layer_size" json:"max_layer_size"`
+	DiscardBlobs      bool     `toml:"discard_blobs" json:"discard_blobs"`
 }
 
 // Network is [network].

@@ -67,6 +67,10 @@ root = 7
 level = "loud"
 format = "xml"
 
+[images]
+discard_blobs = "no"
+max_layer_size = "1MiB"
+
 [metrics]
 address = "0.0.0.0:80"
 
@@ -99,18 +103,20 @@ plugin_dirs = ["bin", 3]
 		`line 3: root: must be a string in quotes`,
 		`line 6: log.level: slog: level string "loud": unknown name`,
 		`line 7: log.format: "xml" is not one of json, text`,
-		`line 10: metrics.address: 0.0.0.0 is not a loopback address`,
-		`line 12: vm.uid_count: is 1024, too many from uid 4294967290 on`,
-		`line 13: vm.accel: "xen" is not one of auto, kvm, tcg`,
-		`line 14: vm.memory: "lots" is not a size such as 512MiB`,
-		`line 15: vm.vcpus: must be a whole number`,
-		`line 17: vm.start_timeout: "soon" is not a duration such as 30s`,
-		`line 18: vm.flavour: is not a key that is known here; there are accel, bundle, driver, extra_cmdline, gid, max_memory, max_vcpus, memory, overhead, qemu, scratch, shm, start_timeout, uid_base, uid_count, vcpus`,
-		`line 20: handlers.Big: is not a name for a runtime handler: a-z, 0-9 and -, at most 63`,
-		`line 21: handlers.Big.scratch: is 1KiB, a file system needs 16MiB`,
-		`line 22: handlers.Big.mem: is not a key that is known here; there are max_memory, max_vcpus, memory, overhead, scratch, shm, vcpus`,
-		`line 25: network.plugin_dirs: entry 2 must be a string in quotes`,
-		`line 25: network.plugin_dirs: "bin" is not an absolute path`,
+		`line 10: images.discard_blobs: must be true or false`,
+		`line 11: images.max_layer_size: is 1MiB, layers want 16MiB`,
+		`line 14: metrics.address: 0.0.0.0 is not a loopback address`,
+		`line 16: vm.uid_count: is 1024, too many from uid 4294967290 on`,
+		`line 17: vm.accel: "xen" is not one of auto, kvm, tcg`,
+		`line 18: vm.memory: "lots" is not a size such as 512MiB`,
+		`line 19: vm.vcpus: must be a whole number`,
+		`line 21: vm.start_timeout: "soon" is not a duration such as 30s`,
+		`line 22: vm.flavour: is not a key that is known here; there are accel, bundle, driver, extra_cmdline, gid, max_memory, max_vcpus, memory, overhead, qemu, scratch, shm, start_timeout, uid_base, uid_count, vcpus`,
+		`line 24: handlers.Big: is not a name for a runtime handler: a-z, 0-9 and -, at most 63`,
+		`line 25: handlers.Big.scratch: is 1KiB, a file system needs 16MiB`,
+		`line 26: handlers.Big.mem: is not a key that is known here; there are max_memory, max_vcpus, memory, overhead, scratch, shm, vcpus`,
+		`line 29: network.plugin_dirs: entry 2 must be a string in quotes`,
+		`line 29: network.plugin_dirs: "bin" is not an absolute path`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -208,6 +208,12 @@ func (d *document) assign(path string, value any, dst reflect.Value) {
 			return
 		}
 		d.add(path, "must be a whole number")
+	case reflect.Bool:
+		if b, ok := value.(bool); ok {
+			dst.SetBool(b)
+			return
+		}
+		d.add(path, "must be true or false")
 	case reflect.Slice:
 		list, ok := value.([]any)
 		if !ok {
