@@ -13,54 +13,43 @@ import (
 // maxErrorText bounds an error's text: it may hold the tail of a guest's console.
 const maxErrorText = 32 << 10
 
-// codeOf maps an error to its gRPC code. This is the only place that does.
+// codeOf maps an error to its gRPC code. This is the only place that does. Where an
+// error holds several, the first that has a kind decides, as causes are written before
+// what came of them. What has no kind is our fault: Internal.
 func codeOf(err error) codes.Code {
 	if err == nil {
 		return codes.OK
 	}
-	// The caller's own end comes first: what was being done when it came does not matter.
-	if errors.Is(err, context.DeadlineExceeded) {
-		return codes.DeadlineExceeded
+	if code, ok := kindCodes[errdefs.Resolve(err)]; ok {
+		return code
 	}
-	if errors.Is(err, context.Canceled) {
-		return codes.Canceled
+	if errors.Is(err, errors.ErrUnsupported) {
+		return codes.Unimplemented
 	}
-	for _, k := range kindCodes {
-		if errors.Is(err, k.kind) {
-			return k.code
-		}
-	}
-	// Errors of errdefs may be of a kind by behaviour rather than by identity.
-	for _, k := range kindCodes {
-		if errors.Is(errdefs.Resolve(err), k.kind) {
-			return k.code
-		}
-	}
-	if s, ok := status.FromError(err); ok {
+	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
 		return s.Code()
 	}
-	return codes.Unknown
+	return codes.Internal
 }
 
-var kindCodes = []struct {
-	kind error
-	code codes.Code
-}{
-	{errdefs.ErrInvalidArgument, codes.InvalidArgument},
-	{errdefs.ErrNotFound, codes.NotFound},
-	{errdefs.ErrAlreadyExists, codes.AlreadyExists},
-	{errdefs.ErrPermissionDenied, codes.PermissionDenied},
-	{errdefs.ErrUnauthenticated, codes.Unauthenticated},
-	{errdefs.ErrResourceExhausted, codes.ResourceExhausted},
-	{errdefs.ErrFailedPrecondition, codes.FailedPrecondition},
-	{errdefs.ErrConflict, codes.FailedPrecondition},
-	{errdefs.ErrAborted, codes.Aborted},
-	{errdefs.ErrOutOfRange, codes.OutOfRange},
-	{errdefs.ErrNotImplemented, codes.Unimplemented},
-	{errors.ErrUnsupported, codes.Unimplemented},
-	{errdefs.ErrUnavailable, codes.Unavailable},
-	{errdefs.ErrDataLoss, codes.DataLoss},
-	{errdefs.ErrInternal, codes.Internal},
+// kindCodes has all that docs/cri.md lists.
+var kindCodes = map[error]codes.Code{
+	context.DeadlineExceeded:      codes.DeadlineExceeded,
+	context.Canceled:              codes.Canceled,
+	errdefs.ErrInvalidArgument:    codes.InvalidArgument,
+	errdefs.ErrNotFound:           codes.NotFound,
+	errdefs.ErrAlreadyExists:      codes.AlreadyExists,
+	errdefs.ErrPermissionDenied:   codes.PermissionDenied,
+	errdefs.ErrUnauthenticated:    codes.Unauthenticated,
+	errdefs.ErrResourceExhausted:  codes.ResourceExhausted,
+	errdefs.ErrFailedPrecondition: codes.FailedPrecondition,
+	errdefs.ErrConflict:           codes.FailedPrecondition,
+	errdefs.ErrAborted:            codes.Aborted,
+	errdefs.ErrOutOfRange:         codes.OutOfRange,
+	errdefs.ErrNotImplemented:     codes.Unimplemented,
+	errdefs.ErrUnavailable:        codes.Unavailable,
+	errdefs.ErrDataLoss:           codes.DataLoss,
+	errdefs.ErrInternal:           codes.Internal,
 }
 
 // toStatus turns an error into what goes over the wire: code and bounded, valid text.

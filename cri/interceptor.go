@@ -86,7 +86,7 @@ func levelOf(method string, code codes.Code) slog.Level {
 			return slog.LevelDebug
 		}
 		return slog.LevelWarn
-	case codes.Internal, codes.Unknown, codes.DataLoss:
+	case codes.Internal, codes.DataLoss:
 		return slog.LevelError
 	default:
 		return slog.LevelWarn

@@ -337,13 +337,16 @@ func TestCodeOf(t *testing.T) {
 		want codes.Code
 	}{
 		{nil, codes.OK},
-		{errors.New("x"), codes.Unknown},
+		{errors.New("x"), codes.Internal},
+		{fmt.Errorf("x: %w", errdefs.ErrUnknown), codes.Internal},
+		{status.Error(codes.Unknown, "x"), codes.Internal},
 		{fmt.Errorf("x: %w", errdefs.ErrNotFound), codes.NotFound},
 		{fmt.Errorf("x: %w", errdefs.ErrNotImplemented), codes.Unimplemented},
 		{fmt.Errorf("x: %w", errors.ErrUnsupported), codes.Unimplemented},
 		{fmt.Errorf("x: %w", context.DeadlineExceeded), codes.DeadlineExceeded},
-		{fmt.Errorf("x: %w: %w", errdefs.ErrUnavailable, context.Canceled), codes.Canceled},
+		{fmt.Errorf("x: %w: %w", context.Canceled, errdefs.ErrUnavailable), codes.Canceled},
 		{errors.Join(errdefs.ErrResourceExhausted, errors.New("undo")), codes.ResourceExhausted},
+		{errors.Join(errdefs.ErrUnavailable, context.DeadlineExceeded, errdefs.ErrInvalidArgument), codes.Unavailable},
 		{status.Error(codes.Aborted, "x"), codes.Aborted},
 	}
 	for _, tt := range tests {

@@ -54,7 +54,10 @@ func (m *Manager) attach(ctx context.Context, c *conf, rec *record) (_ Result, e
 	var undo undoStack
 	defer func() {
 		if err != nil {
-			err = errors.Join(append([]error{err}, undo.run(ctx)...)...)
+			if uerr := undo.run(ctx); uerr != nil {
+				// The kind is that of the cause.
+				err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
+			}
 		}
 	}()
 	if err := m.ns.create(path); err != nil {

@@ -93,8 +93,8 @@ func TestAttach_UndoFails(t *testing.T) {
 	h.failAt = 4                                 // the first DEL
 	m := newTestManager(t, h, twoPlugins)
 	_, err := m.Attach(t.Context(), testPod)
-	if !errors.Is(err, errInjected) || !strings.Contains(err.Error(), "no address") {
-		t.Errorf("Attach = %v, want both the cause and the failed undoing", err)
+	if errors.Is(err, errInjected) || err == nil || !strings.Contains(err.Error(), "no address") || !strings.Contains(err.Error(), errInjected.Error()) {
+		t.Errorf("Attach = %v, want the cause, and the text of the failed undoing", err)
 	}
 	if got, want := h.String(), "added br pod1\nadded ports pod1\n"; got != want {
 		t.Errorf("host = %q, want %q: the namespace must be gone", got, want)

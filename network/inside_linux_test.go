@@ -20,6 +20,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 // debianPlugins is where Debian's containernetworking-plugins puts them.
@@ -28,26 +30,12 @@ const debianPlugins = "/usr/lib/cni"
 // insideEnv is set in the process that has namespaces of its own.
 const insideEnv = "PORTHOLE_NETWORK_TEST_INSIDE"
 
-// need skips a test whose need is missing, or fails it where nothing may be skipped.
-func need(t *testing.T, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("PORTHOLE_TEST_STRICT") == "1" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
 // TestReal runs the tests below with real plugins, in network and mount namespaces that
 // are made for it, so that the host is not touched.
 func TestReal(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
-	_, err := os.Stat(filepath.Join(debianPlugins, "bridge"))
-	need(t, err == nil, "containernetworking-plugins")
-	_, err = exec.LookPath("iptables")
-	need(t, err == nil, "iptables")
+	testneed.Root(t)
+	testneed.File(t, filepath.Join(debianPlugins, "bridge"))
+	testneed.Program(t, "iptables")
 	args := []string{"-test.run=^TestInside", "-test.v"}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
@@ -66,9 +54,7 @@ func TestReal(t *testing.T) {
 // where host-local keeps its leases.
 func inside(t *testing.T) *Manager {
 	t.Helper()
-	if os.Getenv(insideEnv) == "" {
-		t.Skip("runs by TestReal")
-	}
+	testneed.Within(t, os.Getenv(insideEnv) != "", "TestReal")
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		t.Fatal(err)
 	}

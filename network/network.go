@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -147,14 +148,14 @@ type undoStack []func(context.Context) error
 func (u *undoStack) push(step func(context.Context) error) { *u = append(*u, step) }
 
 // run undoes the last first, also when ctx has ended.
-func (u undoStack) run(ctx context.Context) []error {
+func (u undoStack) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var errs []error
 	for i := len(u) - 1; i >= 0; i-- {
 		if err := u[i](ctx); err != nil {
-			errs = append(errs, fmt.Errorf("undo: %w", err))
+			errs = append(errs, err)
 		}
 	}
-	return errs
+	return errors.Join(errs...)
 }

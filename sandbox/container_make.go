@@ -57,7 +57,7 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 		// What is left must have an owner: keep the record, for RemoveContainer to finish.
 		m.endContainer(c, end{code: exitStartError, reason: reasonStartError,
 			message: "a failed creation could not be undone: " + uerr.Error()})
-		return "", errors.Join(err, uerr)
+		return "", notUndone(err, uerr)
 	}
 	m.dropContainer(c)
 	return "", err
@@ -211,7 +211,7 @@ func (m *Manager) StartContainer(ctx context.Context, id string) error {
 		})
 		uerr := u.run(ctx, m.cfg.Timeouts.Undo)
 		m.endContainer(c, end{code: exitStartError, reason: reasonStartError, message: err.Error()})
-		return errors.Join(err, uerr)
+		return notUndone(err, uerr)
 	}
 	now := m.cfg.Clock()
 	_, err = c.move(containerStarted, func() { c.startedAt = between(at, c.createdAt, now) })

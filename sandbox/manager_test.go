@@ -228,6 +228,37 @@ func TestRunPodRefuses(t *testing.T) {
 	})
 }
 
+// TestRunPodNetworkFailsBothWays: what CNI ADD left and DEL could not take back has an
+// owner, whose kind of error is ADD's.
+func TestRunPodNetworkFailsBothWays(t *testing.T) {
+	run(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
+		n.Fail("Attach", fmt.Errorf("no address is free: %w", errdefs.ErrResourceExhausted))
+		n.Fail("Detach", fmt.Errorf("plugin is away: %w", errdefs.ErrUnavailable))
+		_, err := m.RunPod(t.Context(), podConfig("p"))
+		if !errdefs.IsResourceExhausted(err) || errdefs.IsUnavailable(err) {
+			t.Errorf("RunPod = %v, want ResourceExhausted", err)
+		}
+		want := "run pod sandbox default/p: attach network: no address is free: resource exhausted" +
+			" (and it could not be undone: detach network: plugin is away: unavailable)"
+		if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		pods, err := m.Pods(t.Context(), sandbox.PodFilter{})
+		must(t, err)
+		if len(pods) != 1 || pods[0].State != sandbox.PodNotReady {
+			t.Fatalf("pods = %+v, want one that is not ready", pods)
+		}
+		if err := m.RemovePod(t.Context(), pods[0].ID); !errdefs.IsUnavailable(err) {
+			t.Errorf("RemovePod while DEL fails = %v, want Unavailable", err)
+		}
+		n.Fail("Detach", nil)
+		must(t, m.RemovePod(t.Context(), pods[0].ID))
+		if got := n.String(); got != "" {
+			t.Errorf("left:\n%s", got)
+		}
+	})
+}
+
 func TestCreateContainerRefuses(t *testing.T) {
 	run(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
 		pod := mustRun(t, m, podConfig("p"))

@@ -57,7 +57,7 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
 		// What is left must have an owner: keep the record, for RemovePod to finish.
 		_, merr := p.move(podBroken, func() { p.reason = "a failed start could not be undone: " + uerr.Error() })
 		m.savePod(p)
-		return "", errors.Join(err, uerr, merr)
+		return "", notUndone(err, errors.Join(uerr, merr))
 	}
 	m.dropPod(p)
 	return "", err

@@ -21,6 +21,15 @@ func (u *undo) push(name string, run func(context.Context) error) {
 	u.steps = append(u.steps, undoStep{name, run})
 }
 
+// notUndone adds to the error of an operation what kept it from being undone. The kind
+// stays the error's own: that of the undoing says nothing about what was asked for.
+func notUndone(err, undoing error) error {
+	if undoing == nil {
+		return err
+	}
+	return fmt.Errorf("%w (and it could not be undone: %v)", err, undoing)
+}
+
 // run takes everything back, last done first, whether or not ctx has ended, within
 // limit for each step. A step that fails does not keep the others from running; their
 // errors are joined.

@@ -16,6 +16,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 // network is a pod's namespace with one end of a veth pair, and the other end outside.
@@ -28,12 +30,8 @@ type network struct {
 // namespace of its own so that taps never touch the machine's.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	if os.Getuid() != 0 {
-		need(t, "root")
-	}
-	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		need(t, "/dev/net/tun")
-	}
+	testneed.Root(t)
+	testneed.File(t, "/dev/net/tun")
 	name := fmt.Sprintf("tapnet-%d-%s", os.Getpid(), strings.ToLower(filepath.Base(t.Name())))
 	runtime.LockOSThread() // never unlocked: the thread is in another namespace from here on
 	_ = namespaceOf(t, name+"-home")
@@ -89,14 +87,6 @@ func handle(t *testing.T, ns netns.NsHandle) *netlink.Handle {
 	}
 	t.Cleanup(h.Close)
 	return h
-}
-
-func need(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("PORTHOLE_TEST_STRICT") == "1" {
-		t.Fatalf("this test needs %s", what)
-	}
-	t.Skipf("this test needs %s", what)
 }
 
 func newTap(t *testing.T) *Tap {
