@@ -54,7 +54,7 @@ func (e *RegistryError) Unwrap() []error {
 }
 
 // errStalled is the cause of a request that was ended for lack of progress.
-var errStalled = errors.New("no byte came within the progress timeout")
+var errStalled = errors.New("no byte came within the progress timeout (images.stall_timeout)")
 
 // registryError gives an error of a pull its kind. It prints nothing of the original
 // that may hold credentials: redirects to blob storage carry them in their query.
