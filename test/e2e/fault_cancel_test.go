@@ -124,9 +124,9 @@ func TestCallersGiveUp(t *testing.T) {
 }
 
 // TestManyAtOnce runs pods side by side from pull to removal: PORTHOLE_TEST_PODS of
-// them, or 4.
+// them, or 3.
 func TestManyAtOnce(t *testing.T) {
-	atOnce := 4
+	atOnce := 3
 	if n, err := strconv.Atoi(os.Getenv("PORTHOLE_TEST_PODS")); err == nil {
 		atOnce = n
 	}

@@ -48,7 +48,7 @@ func TestGuestHangs(t *testing.T) {
 	freeze(t, vmPIDs(t, s))
 
 	err := within(t, "ExecSync", 15*time.Second, func(ctx context.Context) error {
-		_, err := s.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: k.id, Cmd: []string{"true"}, Timeout: 2})
+		_, err := s.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: k.id, Cmd: []string{"true"}, Timeout: 1})
 		return err
 	})
 	if status.Code(err) != codes.DeadlineExceeded {

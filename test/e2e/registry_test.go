@@ -19,9 +19,9 @@ import (
 type fixtureRegistry struct {
 	*registry.Registry
 	host string
-	// References of images; the last four cannot be pulled.
-	sample, stopsignal, layered, big   string
-	wrongDigest, notTar, climbing, cut string
+	// References of images; the last five cannot be pulled.
+	sample, stopsignal, layered, big             string
+	wrongDigest, notTar, climbing, cut, stalling string
 
 	layeredBlobs []v1.Hash
 }
@@ -72,6 +72,7 @@ func (r *fixtureRegistry) fill(ctx context.Context, cache string) error {
 		{&r.notTar, "not-tar", raw(sample, bytes.Repeat([]byte("this is no tar "), 100))},
 		{&r.climbing, "climbing", raw(sample, tarOf("../../climbed", "out"))},
 		{&r.cut, "cut", files(sample, map[string]debimage.File{"noise": {Content: string(noise[:1<<20])}})},
+		{&r.stalling, "stalling", files(sample, map[string]debimage.File{"noise": {Content: string(noise[:1<<20])}})},
 	} {
 		img, err := i.img()
 		if err != nil {
@@ -84,6 +85,7 @@ func (r *fixtureRegistry) fill(ctx context.Context, cache string) error {
 	}
 	r.Inject(registry.Fault{Path: "e2e/wrong-digest/blobs/", Corrupt: true})
 	r.Inject(registry.Fault{Path: "e2e/cut/blobs/", CutAfter: 1000, NoRange: true})
+	r.Inject(registry.Fault{Path: "e2e/stalling/blobs/", Stall: true})
 	return nil
 }
 

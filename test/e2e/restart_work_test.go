@@ -105,7 +105,7 @@ func TestDaemonKilledAtWork(t *testing.T) {
 			s.Images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: env.registry.big}})
 		}}
 		config := podNamed("pod")
-		for i := range 6 {
+		for i := range 4 {
 			calls = append(calls, func(ctx context.Context) {
 				r, err := s.CreateContainer(ctx, &cri.CreateContainerRequest{
 					PodSandboxId: id, SandboxConfig: config, Config: sh(fmt.Sprintf("container-%d", i), "exec sleep 600"),

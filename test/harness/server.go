@@ -25,6 +25,7 @@ type Config struct {
 	Accel   string // "": auto
 	CNIConf []byte // the CNI conf list; its IPAM state goes below Dir
 	VM      string // further TOML in [vm]
+	Images  string // further TOML in [images]
 	Extra   string // further TOML at the end
 }
 
@@ -93,13 +94,14 @@ plugin_dirs = ["/usr/lib/cni"]
 
 [images]
 registry_config_dir = %q
+%s
 
 [vm]
 bundle = %q
 accel = %q
 %s
 %s
-`, s.Root, s.State, s.Socket, cni, certs, c.Guest, c.Accel, c.VM, c.Extra)
+`, s.Root, s.State, s.Socket, cni, certs, c.Images, c.Guest, c.Accel, c.VM, c.Extra)
 	return s, os.WriteFile(s.ConfigPath, []byte(text), 0o644)
 }
 
