@@ -49,7 +49,9 @@ func measure(ctx context.Context, o options, u *undo) (*report, error) {
 		return nil, err
 	}
 	for _, stage := range []func(context.Context) error{b.cycles, b.pulls, b.memory} {
-		if err := stage(ctx); err != nil {
+		if err := stage(ctx); ctx.Err() != nil {
+			return nil, errors.New("interrupted: what the run made is taken down")
+		} else if err != nil {
 			return nil, fmt.Errorf("%w\nPorthole's log ends with\n%s", err, b.server.LogTail())
 		}
 	}
