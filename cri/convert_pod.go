@@ -175,21 +175,12 @@ func namespaces(field string, o *runtimeapi.NamespaceOption) (sandbox.Namespaces
 			return none, invalid(field+"."+m.name, "%d is not a namespace mode", m.in)
 		}
 		*m.out = mode
-		if m.name == "pid" {
-			continue
-		}
-		switch mode {
-		case sandbox.NamespaceNode:
-			return none, unbuilt(field+"."+m.name, "NODE: a pod in its own VM cannot share the host's "+m.name+" namespace")
-		case sandbox.NamespaceContainer, sandbox.NamespaceTarget:
+		if m.name != "pid" && (mode == sandbox.NamespaceContainer || mode == sandbox.NamespaceTarget) {
 			return none, invalid(field+"."+m.name, "%s: only POD and NODE are modes of it", m.in)
 		}
 	}
-	switch out.PID {
-	case sandbox.NamespaceNode:
-		return none, unbuilt(field+".pid", "NODE: a pod in its own VM cannot share the host's pid namespace")
-	case sandbox.NamespaceTarget:
-		return none, unbuilt(field+".pid", "TARGET: joining another container's pid namespace is not built yet")
+	if err := out.Validate(field); err != nil {
+		return none, err
 	}
 	if o.GetTargetId() != "" {
 		return none, invalid(field+".target_id", "is set but pid is not TARGET")

@@ -13,30 +13,7 @@ import (
 // resources checks and converts cgroup limits. Nil is no limits.
 func resources(field string, r *runtimeapi.LinuxContainerResources) (sandbox.Resources, error) {
 	none := sandbox.Resources{}
-	for _, f := range []struct {
-		name       string
-		value      int64
-		least, top int64
-	}{
-		{"cpu_period", r.GetCpuPeriod(), 0, 1_000_000},
-		{"cpu_quota", r.GetCpuQuota(), -1, math.MaxInt64},
-		{"cpu_shares", r.GetCpuShares(), 0, 262144},
-		{"memory_limit_in_bytes", r.GetMemoryLimitInBytes(), 0, math.MaxInt64},
-		{"memory_swap_limit_in_bytes", r.GetMemorySwapLimitInBytes(), -1, math.MaxInt64},
-		{"oom_score_adj", r.GetOomScoreAdj(), -1000, 1000},
-	} {
-		if f.value < f.least || f.value > f.top {
-			return none, invalid(field+"."+f.name, "%d is not between %d and %d", f.value, f.least, f.top)
-		}
-	}
-	if p := r.GetCpuPeriod(); p != 0 && p < 1000 {
-		return none, invalid(field+".cpu_period", "%d is below 1000 µs, the least that Linux takes", p)
-	}
-	if err := firstError(
-		checkList(field+".cpuset_cpus", []string{r.GetCpusetCpus()}, 1),
-		checkList(field+".cpuset_mems", []string{r.GetCpusetMems()}, 1),
-		checkMap(field+".unified", r.GetUnified()),
-	); err != nil {
+	if err := checkMap(field+".unified", r.GetUnified()); err != nil {
 		return none, err
 	}
 	if len(r.GetHugepageLimits()) > maxListItems {
@@ -49,12 +26,13 @@ func resources(field string, r *runtimeapi.LinuxContainerResources) (sandbox.Res
 		}
 		pages = append(pages, sandbox.HugepageLimit{PageSize: h.GetPageSize(), Limit: h.GetLimit()})
 	}
-	return sandbox.Resources{
+	out := sandbox.Resources{
 		CPUPeriod: r.GetCpuPeriod(), CPUQuota: r.GetCpuQuota(), CPUShares: r.GetCpuShares(),
 		MemoryLimit: r.GetMemoryLimitInBytes(), MemorySwapLimit: r.GetMemorySwapLimitInBytes(),
 		OOMScoreAdj: r.GetOomScoreAdj(), CpusetCPUs: r.GetCpusetCpus(), CpusetMems: r.GetCpusetMems(),
 		HugepageLimits: pages, Unified: r.GetUnified(),
-	}, nil
+	}
+	return out, out.Validate(field)
 }
 
 // linuxResources is the way back, for status.

@@ -129,6 +129,9 @@ func TestContainerConfig_Refused(t *testing.T) {
 		{"apparmor", `{"linux":{"securityContext":{"apparmor":{"profileType":"Localhost","localhostRef":"p"}}}}`, "apparmor", errdefs.ErrNotImplemented},
 		{"legacy_seccomp", `{"linux":{"securityContext":{"seccompProfilePath":"p"}}}`, "seccomp_profile_path", errdefs.ErrNotImplemented},
 		{"quota", `{"linux":{"resources":{"cpuQuota":"-2"}}}`, "cpu_quota", errdefs.ErrInvalidArgument},
+		{"memory_tiny", `{"linux":{"resources":{"memoryLimitInBytes":"100"}}}`, "config.linux.resources.memory_limit_in_bytes", errdefs.ErrInvalidArgument},
+		{"cpuset", `{"linux":{"resources":{"cpusetCpus":"x"}}}`, "config.linux.resources.cpuset_cpus", errdefs.ErrInvalidArgument},
+		{"unified", `{"linux":{"resources":{"unified":{"nope.max":"1"}}}}`, "config.linux.resources.unified", errdefs.ErrInvalidArgument},
 		{"page_size", `{"linux":{"resources":{"hugepageLimits":[{"pageSize":"big"}]}}}`, "page_size", errdefs.ErrInvalidArgument},
 		{"pid_target", `{"linux":{"securityContext":{"namespaceOptions":{"pid":"TARGET","targetId":"c"}}}}`, "namespace_options.pid", errdefs.ErrNotImplemented},
 	}

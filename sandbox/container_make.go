@@ -22,7 +22,7 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 	if err != nil {
 		return "", err
 	}
-	logPath, err := checkContainer(p.config, cc)
+	logPath, err := p.checkContainer(cc)
 	if err != nil {
 		return "", err
 	}
@@ -72,29 +72,28 @@ func causeOf(ctx context.Context, err error) error {
 }
 
 // checkContainer refuses what cannot be, and says where the log goes.
-func checkContainer(pc PodConfig, cc ContainerConfig) (logPath string, err error) {
+func (p *pod) checkContainer(cc ContainerConfig) (logPath string, err error) {
 	if cc.Name == "" {
 		return "", fmt.Errorf("metadata.name: is empty: %w", errdefs.ErrInvalidArgument)
 	}
-	if err := errors.Join(cc.Namespaces.validate(), cc.Resources.Validate("resources")); err != nil {
+	if err := errors.Join(cc.Namespaces.Validate("namespace_options"), cc.Resources.Validate("resources")); err != nil {
 		return "", err
 	}
-	if cc.Namespaces.PID == NamespaceTarget {
-		return "", fmt.Errorf("namespaces.pid: joining the processes of one other container is not supported yet: %w",
-			errdefs.ErrNotImplemented)
+	if err := cc.Resources.fits("resources", p.vcpus); err != nil {
+		return "", err
 	}
 	if cc.StopSignal != "" {
 		if _, err := parseSignal(cc.StopSignal); err != nil {
 			return "", fmt.Errorf("stopSignal: %w", err)
 		}
 	}
-	if cc.LogPath == "" || pc.LogDirectory == "" {
+	if cc.LogPath == "" || p.config.LogDirectory == "" {
 		return "", nil
 	}
 	if !filepath.IsLocal(cc.LogPath) {
 		return "", fmt.Errorf("logPath: %q leads out of the pod's log directory: %w", cc.LogPath, errdefs.ErrInvalidArgument)
 	}
-	return filepath.Join(pc.LogDirectory, cc.LogPath), nil
+	return filepath.Join(p.config.LogDirectory, cc.LogPath), nil
 }
 
 // makeContainer does the steps of CreateContainer, and puts what takes them back on u.

@@ -168,6 +168,63 @@ func TestResolvConf(t *testing.T) {
 	}
 }
 
+func TestResourcesValidate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		r     Resources
+		field string // empty: it is fine
+	}{
+		"none":           {Resources{}, ""},
+		"all":            {Resources{CPUPeriod: 1000, CPUQuota: -1, CPUShares: 2, MemoryLimit: minMemoryLimit, MemorySwapLimit: -1, CpusetCPUs: "0-2,7", CpusetMems: "0"}, ""},
+		"unified":        {Resources{Unified: map[string]string{"hugetlb.2MB.max": "0", "cpu.weight.nice": "1", "memory.high": "max", "io.max": "8:0 rbps=1"}}, ""},
+		"memory":         {Resources{MemoryLimit: 100}, "memory_limit_in_bytes"},
+		"memory-huge":    {Resources{MemoryLimit: 99_999_999_999_999}, "memory_limit_in_bytes"},
+		"swap":           {Resources{MemoryLimit: 8 * mib, MemorySwapLimit: 4 * mib}, "memory_swap_limit_in_bytes"},
+		"period":         {Resources{CPUPeriod: 10}, "cpu_period"},
+		"quota":          {Resources{CPUQuota: 10}, "cpu_quota"},
+		"shares":         {Resources{CPUShares: -1}, "cpu_shares"},
+		"oom":            {Resources{OOMScoreAdj: 1001}, "oom_score_adj"},
+		"cpuset":         {Resources{CpusetCPUs: "3-1"}, "cpuset_cpus"},
+		"cpuset-huge":    {Resources{CpusetCPUs: "65535"}, "cpuset_cpus"},
+		"cpuset-words":   {Resources{CpusetCPUs: "0,all"}, "cpuset_cpus"},
+		"mems":           {Resources{CpusetMems: "1"}, "cpuset_mems"},
+		"page":           {Resources{HugepageLimits: []HugepageLimit{{}}}, "hugepage_limits[0].page_size"},
+		"unified-none":   {Resources{Unified: map[string]string{"nope.max": "1"}}, "unified"},
+		"unified-cgroup": {Resources{Unified: map[string]string{"cgroup.procs": "1"}}, "unified"},
+		"unified-path":   {Resources{Unified: map[string]string{"../memory.max": "1"}}, "unified"},
+		"unified-empty":  {Resources{Unified: map[string]string{"memory.max": ""}}, "unified"},
+		"unified-lines":  {Resources{Unified: map[string]string{"memory.max": "1\n2"}}, "unified"},
+	} {
+		err := tt.r.Validate("resources")
+		if tt.field == "" && err != nil ||
+			tt.field != "" && (!errdefs.IsInvalidArgument(err) || !strings.HasPrefix(err.Error(), "resources."+tt.field+": ")) {
+			t.Errorf("%s: Validate = %v, want it to refuse %q", name, err, tt.field)
+		}
+	}
+}
+
+func TestResourcesFit(t *testing.T) {
+	for list, vcpus := range map[string]int{"": 1, "0": 1, "0-1,3": 4, "99": 0} {
+		if err := (Resources{CpusetCPUs: list}).fits("r", vcpus); err != nil {
+			t.Errorf("%q with %d vCPUs: %v", list, vcpus, err)
+		}
+	}
+	err := Resources{CpusetCPUs: "0,2"}.fits("r", 2)
+	if !errdefs.IsInvalidArgument(err) || !strings.HasPrefix(err.Error(), `r.cpuset_cpus: "0,2"`) {
+		t.Errorf("fits = %v, want InvalidArgument", err)
+	}
+}
+
+func FuzzLastOf(f *testing.F) {
+	for _, s := range []string{"", "0", "0-2,7", "1-", "-1", ",", "9-1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if n, err := lastOf(s); err == nil && (n < -1 || n > maxCPU) {
+			t.Errorf("lastOf(%q) = %d", s, n)
+		}
+	})
+}
+
 func TestHandlerSize(t *testing.T) {
 	h := Handler{VCPUs: 1, MemoryMiB: 256, MaxVCPUs: 4, MaxMemoryMiB: 2048, ScratchBytes: mib}
 	for name, tt := range map[string]struct {

@@ -14,6 +14,7 @@ type pod struct {
 	config    PodConfig // immutable
 	createdAt time.Time // immutable
 	store     *store    // immutable
+	vcpus     int       // immutable; of its VM, 0 when an older build did not record it
 
 	// gate orders operations: CreateContainer and StartContainer share it, StopPod and
 	// RemovePod want it alone.
@@ -86,6 +87,7 @@ func (p *pod) save() error {
 		CreatedAt: p.createdAt,
 		Network:   p.network,
 		Reason:    p.reason,
+		VCPUs:     p.vcpus,
 	}
 	p.mu.Unlock()
 	return p.store.savePod(r)

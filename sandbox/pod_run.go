@@ -26,9 +26,12 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := c.Resources.fits("resources", vcpus); err != nil {
+		return "", err
+	}
 	p := &pod{
 		id: newID(), config: c, createdAt: m.cfg.Clock(), store: m.store,
-		gate: newGate(), state: podMaking,
+		gate: newGate(), state: podMaking, vcpus: vcpus,
 	}
 	if err := m.addPod(p); err != nil {
 		return "", err
@@ -90,22 +93,7 @@ func (m *Manager) checkPod(c PodConfig) (Handler, error) {
 	if c.Hostname != "" && !plainWord(c.Hostname) {
 		return Handler{}, fmt.Errorf("hostname: %q is not one word: %w", c.Hostname, errdefs.ErrInvalidArgument)
 	}
-	return h, errors.Join(c.Namespaces.validate(), c.Resources.Validate("resources"), c.DNS.validate())
-}
-
-// validate refuses the namespaces of the node: a pod in a VM would get the VM's, which
-// is not what was asked for.
-func (n Namespaces) validate() error {
-	for _, f := range []struct {
-		name string
-		mode NamespaceMode
-	}{{"hostNetwork", n.Network}, {"hostPID", n.PID}, {"hostIPC", n.IPC}} {
-		if f.mode == NamespaceNode {
-			return fmt.Errorf("%s: a pod that runs in a VM cannot join the node's namespaces; run it with another runtime class: %w",
-				f.name, errdefs.ErrFailedPrecondition)
-		}
-	}
-	return nil
+	return h, errors.Join(c.Namespaces.Validate("namespace_options"), c.Resources.Validate("resources"), c.DNS.validate())
 }
 
 // makePod does the steps of RunPod, and puts what takes them back on u.

@@ -39,6 +39,7 @@ type podRecord struct {
 	CreatedAt time.Time      `json:"createdAt"`
 	Network   *NetworkResult `json:"network,omitempty"`
 	Reason    string         `json:"reason,omitempty"`
+	VCPUs     int            `json:"vcpus,omitempty"`
 }
 
 // containerRecord is what is kept of a container in <root>/<pod id>/<id>.container.json.

@@ -82,7 +82,7 @@ func (m *Manager) adopt(s stored) error {
 	state, _ := stateNamed(podStateNames, r.State)
 	p := &pod{
 		id: r.ID, config: r.Config, createdAt: r.CreatedAt, store: m.store,
-		gate: newGate(), state: state, network: r.Network, reason: r.Reason,
+		gate: newGate(), state: state, network: r.Network, reason: r.Reason, vcpus: r.VCPUs,
 	}
 	if err := m.addPod(p); err != nil {
 		return err

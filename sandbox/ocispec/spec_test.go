@@ -231,9 +231,9 @@ func TestRefuses(t *testing.T) {
 		"security.dropCapabilities[0]": func(c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) {
 			c.Security.DropCapabilities = []string{"CAP_"}
 		},
-		"security.maskedPaths[0]": func(c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) { c.Security.MaskedPaths = []string{"proc"} },
-		"resources.memoryLimit":   func(c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) { c.Resources.MemoryLimit = -1 },
-		"security.seccomp.type":   func(c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) { c.Security.Seccomp.Type = "magic" },
+		"security.maskedPaths[0]":         func(c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) { c.Security.MaskedPaths = []string{"proc"} },
+		"resources.memory_limit_in_bytes": func(c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) { c.Resources.MemoryLimit = -1 },
+		"security.seccomp.type":           func(c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) { c.Security.Seccomp.Type = "magic" },
 		"security.seccomp.localhostPath": func(c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) {
 			c.Security.Seccomp = sandbox.SeccompProfile{Type: sandbox.SeccompLocalhost, LocalhostPath: filepath.Join(dir, "no.json")}
 		},
