@@ -17,6 +17,13 @@ var missing = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile("executable file [`'\"](.*)[`'\"] not found")
 })
 
+// limit is what crun says of a limit that the kernel does not take: the cgroup file, that
+// nothing has such a file, or that what was to start had no memory to do so.
+var limit = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("^(write|write to|write file|opening file) `(/sys/fs/cgroup/[^`]*/)?(cpu|cpuset|hugetlb|io|memory|pids)\\.[^`/]*`" +
+		"|^the requested cgroup controller `[^`]*` is not available|the memory limit could be too low")
+})
+
 // logError makes an error of a failed call from its log, JSON lines of which the last
 // error counts, and of what command (the first argument of the process, or "") it ran.
 func logError(call, command string, code uint32, log []byte) error {
@@ -27,14 +34,15 @@ func logError(call, command string, code uint32, log []byte) error {
 			msg = l.Msg
 		}
 	}
-	kind := errdefs.ErrInternal
 	switch {
 	case msg == "":
 		msg = fmt.Sprintf("exited with %d", code)
+	case limit().MatchString(msg):
+		return fmt.Errorf("resources: crun %s: %s: %w", call, msg, errdefs.ErrInvalidArgument)
 	case missing().MatchString(msg):
 		return fmt.Errorf("executable file %q not found: %w", missing().FindStringSubmatch(msg)[1], errdefs.ErrInvalidArgument)
 	case bytes.HasPrefix([]byte(msg), []byte("open executable")) && command != "":
 		return fmt.Errorf("executable file %q not found or not executable: %s: %w", command, msg, errdefs.ErrInvalidArgument)
 	}
-	return fmt.Errorf("crun %s: %s: %w", call, msg, kind)
+	return fmt.Errorf("crun %s: %s: %w", call, msg, errdefs.ErrInternal)
 }
