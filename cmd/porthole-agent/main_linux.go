@@ -88,13 +88,18 @@ func run(ctx context.Context, platform boot.Platform) error {
 			return err
 		}
 	}
+	runtime, runtimePath, err := crun.Seal("/bin/crun")
+	if err != nil {
+		return err
+	}
+	defer runtime.Close() // its path lives as long as it is open
 	a := agent.New(agent.Config{
 		Dir:        "/run/g",
 		Version:    version,
 		Disks:      &disk.Disks{Mkfs: "/sbin/mke2fs", Reaper: reaper},
 		Namespaces: &podns.Namespaces{Pause: "/bin/pause", Reaper: reaper},
 		Cgroups:    cgroup.New("/sys/fs/cgroup"),
-		Runtime:    &crun.Runtime{Path: "/bin/crun", Root: "/run/crun", Reaper: reaper},
+		Runtime:    &crun.Runtime{Path: runtimePath, Root: "/run/crun", Reaper: reaper},
 		SetClock: func(t time.Time) error {
 			ts := unix.NsecToTimespec(t.UnixNano())
 			if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
