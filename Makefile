@@ -53,13 +53,14 @@ install: build guest ## install porthole, guest, systemd unit and missing config
 	@scripts/install.sh $(BIN) $(OUT)/guest-$(KERNEL)
 
 .PHONY: lint
-lint: ## formatting, vet for Linux and Windows, staticcheck, the rules of test/policy
+lint: ## formatting, vet for Linux and Windows, staticcheck, generated code, the rules of test/policy
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
 	@go vet ./...
 	@cd test/e2e && go vet ./...
 	@GOOS=windows go build ./... && GOOS=windows go vet ./...
 	@$(STATICCHECK) ./...
 	@go mod tidy -diff
+	@scripts/generate.sh --check
 	@go test -count=1 ./test/policy
 
 .PHONY: unit

@@ -18,7 +18,7 @@ packages=(
   curl                                               # the demo's page
 )
 if [ "$want" = test ]; then
-  packages+=(busybox-static zstd attr procps)
+  packages+=(busybox-static zstd attr procps protobuf-compiler)
 fi
 if [ "$want" = bench ]; then
   packages+=(containerd runc)
