@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -17,18 +16,6 @@ import (
 	"github.com/porthole-run/porthole/test/registry"
 	"github.com/porthole-run/porthole/test/registry/debimage"
 )
-
-// need skips a test that this machine cannot run, and fails it where every test must.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("PORTHOLE_TEST_STRICT") == "1" {
-		t.Fatalf("this machine lacks %s", what)
-	}
-	t.Skipf("this machine lacks %s", what)
-}
 
 func startRegistry(t testing.TB) *registry.Registry {
 	t.Helper()

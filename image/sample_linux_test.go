@@ -12,17 +12,15 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/image/layer"
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/test/registry/debimage"
 )
 
 // TestSampleStacks pulls the sample image and stacks its layers with overlayfs, as
 // the guest does.
 func TestSampleStacks(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
-	for _, tool := range []string{"apt-get", "dpkg-deb", "mount"} {
-		_, err := exec.LookPath(tool)
-		need(t, err == nil, tool)
-	}
+	testneed.Root(t)
+	testneed.Program(t, "apt-get", "dpkg-deb", "mount")
 	img, err := debimage.Layered(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +33,7 @@ func TestSampleStacks(t *testing.T) {
 	mount := func(dir string, args ...string) {
 		t.Helper()
 		if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {
-			need(t, false, "mounts: "+string(out))
+			testneed.Skip(t, "mounts: %s", out)
 		}
 		t.Cleanup(func() { exec.Command("umount", dir).Run() })
 	}
@@ -64,10 +62,10 @@ func TestSampleStacks(t *testing.T) {
 
 // TestPullFullDisk pulls onto a disk that is too small.
 func TestPullFullDisk(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
+	testneed.Root(t)
 	root := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", root).CombinedOutput(); err != nil {
-		need(t, false, "tmpfs mounts: "+string(out))
+		testneed.Skip(t, "tmpfs mounts: %s", out)
 	}
 	defer exec.Command("umount", root).Run()
 	s := openStore(t, root, nil)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/image"
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/streaming"
 )
@@ -136,7 +137,7 @@ func TestListenSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d", "s.sock")
 	l, err := listenSocket(t.Context(), path, os.Getgid(), 0o660)
 	if errors.Is(err, os.ErrPermission) {
-		t.Skip("only root gives a socket to root")
+		testneed.Skip(t, "root, who may give a socket away: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)

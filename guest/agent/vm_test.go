@@ -29,6 +29,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/guest/image/cpio"
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 // bundleVar names the folder of a guest bundle, whose /init is replaced by the agent
@@ -38,25 +39,14 @@ const bundleVar = "PORTHOLE_GUEST"
 // need returns what a test in a real VM needs, or skips. A strict run does not skip.
 func need(t *testing.T) (bundle, busybox string) {
 	t.Helper()
-	missing := func(what string) {
-		t.Helper()
-		if os.Getenv("PORTHOLE_TEST_STRICT") == "1" {
-			t.Fatalf("needs %s", what)
-		}
-		t.Skipf("needs %s", what)
-	}
 	bundle = os.Getenv(bundleVar)
 	if _, err := os.Stat(filepath.Join(bundle, "initrd")); bundle == "" || err != nil {
-		missing("a guest bundle: set " + bundleVar)
+		testneed.Skip(t, "a guest bundle: set %s", bundleVar)
 	}
-	for _, prog := range []string{"qemu-system-x86_64", "mke2fs"} {
-		if _, err := exec.LookPath(prog); err != nil {
-			missing(prog)
-		}
-	}
+	testneed.Program(t, "qemu-system-x86_64", "mke2fs", "busybox")
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		missing("busybox")
+		t.Fatal(err)
 	}
 	return bundle, busybox
 }

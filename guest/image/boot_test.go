@@ -13,28 +13,19 @@ import (
 	"github.com/porthole-run/porthole/guest/image"
 	"github.com/porthole-run/porthole/guest/image/cpio"
 	"github.com/porthole-run/porthole/guest/image/kernelimage"
+	"github.com/porthole-run/porthole/internal/testneed"
 )
-
-// need skips the test because something is missing, or fails it where all
-// has to be there.
-func need(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("PORTHOLE_TEST_STRICT") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
 
 // openBundle opens the bundle that PORTHOLE_GUEST names.
 func openBundle(t *testing.T) *image.Bundle {
 	t.Helper()
 	dir := os.Getenv("PORTHOLE_GUEST")
 	if dir == "" {
-		need(t, "PORTHOLE_GUEST does not name a guest bundle: make guest")
+		testneed.Skip(t, "a guest bundle: make guest, and PORTHOLE_GUEST set to its folder")
 	}
 	b, err := image.Open(dir)
 	if err != nil {
-		need(t, "%v", err)
+		testneed.Skip(t, "the guest bundle: %v", err)
 	}
 	return b
 }
@@ -70,7 +61,7 @@ func TestBundle_Boots(t *testing.T) {
 	b := openBundle(t)
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
-		need(t, "%v: apt-get install qemu-system-x86", err)
+		testneed.Skip(t, "QEMU: %v: apt-get install qemu-system-x86", err)
 	}
 	initrd := overlaidInitrd(t, b)
 

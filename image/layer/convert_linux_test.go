@@ -11,6 +11,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 // acl is a POSIX ACL as the xattr calls have it: tag, permissions, id.
@@ -174,8 +176,8 @@ a -rw-r--r-- 0:0 "1"
 
 // TestConvertEqualsTar compares a tree that tar made with the same tree unpacked.
 func TestConvertEqualsTar(t *testing.T) {
-	needTool(t, "tar")
-	need(t, os.Geteuid() == 0, "root")
+	testneed.Program(t, "tar")
+	testneed.Root(t)
 	src := t.TempDir()
 	script := `set -e
 mkdir -p d/e/f "odd name" && chmod 1777 d && chmod 2750 d/e
@@ -217,10 +219,10 @@ for i in $(seq 500); do echo $i >d/e/f/$i; done
 }
 
 func TestConvertFullDisk(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
+	testneed.Root(t)
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", dir).CombinedOutput(); err != nil {
-		need(t, false, "tmpfs mounts: "+string(out))
+		testneed.Skip(t, "tmpfs mounts: %s", out)
 	}
 	defer exec.Command("umount", dir).Run()
 	f, err := os.Create(filepath.Join(dir, "layer.vhd"))

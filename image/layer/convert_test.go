@@ -266,9 +266,6 @@ func bigTar(files, size int) Source {
 
 // TestConvertMemory converts 400 MB in 20,000 files and looks at the heap meanwhile.
 func TestConvertMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes 400 MB")
-	}
 	f, _ := os.Create(filepath.Join(t.TempDir(), "l.vhd"))
 	defer f.Close()
 	var peak, count uint64

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 var stamp = time.Unix(1_600_000_000, 0)
@@ -104,7 +106,7 @@ func convertError(t *testing.T, b []byte) error {
 // check runs e2fsck on the file system.
 func check(t testing.TB, vhd string) {
 	t.Helper()
-	needTool(t, "e2fsck")
+	testneed.Program(t, "e2fsck")
 	if out, err := exec.Command("e2fsck", "-fn", vhd).CombinedOutput(); err != nil {
 		t.Fatalf("e2fsck: %v\n%s", err, out)
 	}

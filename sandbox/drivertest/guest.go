@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/porthole-run/porthole/guest/image/cpio"
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 // Bundle names the kernel and the initrd of the guest bundle in $PORTHOLE_GUEST, which
@@ -19,12 +20,12 @@ func Bundle(t testing.TB) (kernel, initrd string) {
 	t.Helper()
 	dir := os.Getenv("PORTHOLE_GUEST")
 	if dir == "" {
-		Skip(t, "a guest bundle: make guest, and PORTHOLE_GUEST set to its folder")
+		testneed.Skip(t, "a guest bundle: make guest, and PORTHOLE_GUEST set to its folder")
 	}
 	kernel, initrd = filepath.Join(dir, "vmlinux"), filepath.Join(dir, "initrd")
 	for _, f := range []string{kernel, initrd} {
 		if _, err := os.Stat(f); err != nil {
-			Skip(t, "the guest bundle: "+err.Error())
+			testneed.Skip(t, "the guest bundle: %v", err)
 		}
 	}
 	return kernel, initrd

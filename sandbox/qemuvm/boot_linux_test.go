@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/drivertest"
 	"github.com/porthole-run/porthole/sandbox/drivertest/wire"
@@ -34,14 +35,8 @@ type rig struct {
 // newRig skips the test when real VMs cannot run here.
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	if os.Getuid() != 0 {
-		drivertest.Skip(t, "root")
-	}
-	for _, f := range []string{DefaultBinary, "/dev/net/tun"} {
-		if _, err := os.Stat(f); err != nil {
-			drivertest.Skip(t, f)
-		}
-	}
+	testneed.Root(t)
+	testneed.File(t, DefaultBinary, "/dev/net/tun")
 	r := &rig{dir: t.TempDir(), locks: t.TempDir()}
 	r.kernel, r.initrd = drivertest.Guest(t, r.dir)
 	return r

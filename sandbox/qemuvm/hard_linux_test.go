@@ -14,6 +14,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/network/tapnet"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/drivertest/wire"
@@ -178,9 +179,7 @@ func TestStop_PodNamespaceDeleted(t *testing.T) {
 // TestBoot_UnderLoad boots 50 guests while six busy loops run: without tsc_early_khz
 // none would come up under emulation.
 func TestBoot_UnderLoad(t *testing.T) {
-	if os.Getenv("PORTHOLE_LONG") != "1" {
-		t.Skip("takes minutes: PORTHOLE_LONG=1 runs it")
-	}
+	testneed.Long(t)
 	r := newRig(t)
 	for range 6 {
 		loop := exec.Command("/bin/sh", "-c", "while :; do :; done")

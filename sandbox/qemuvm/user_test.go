@@ -8,14 +8,14 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/porthole-run/porthole/sandbox/drivertest"
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 func TestUIDs_Take(t *testing.T) {
 	u := UIDs{Base: 70000, Count: 2, Locks: filepath.Join(t.TempDir(), "uids")}
 	first, err := u.take()
 	if errors.Is(err, errors.ErrUnsupported) {
-		drivertest.Skip(t, "Linux")
+		testneed.Skip(t, "Linux: %v", err)
 	}
 	if err != nil || first.uid != 70000 {
 		t.Fatalf("take() = %d, %v, want 70000", first.uid, err)

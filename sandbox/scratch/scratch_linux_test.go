@@ -15,21 +15,11 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
 const size = 256 << 20
-
-// need skips a test that cannot run here, or fails it where all must run.
-func need(t *testing.T, tool string) {
-	t.Helper()
-	if _, err := exec.LookPath(tool); err != nil {
-		if os.Getenv("PORTHOLE_TEST_STRICT") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-}
 
 func newDisks(t *testing.T, c Config) *Disks {
 	t.Helper()
@@ -55,8 +45,7 @@ func blocks(t *testing.T, path string) int64 {
 }
 
 func TestCreate(t *testing.T) {
-	need(t, "mkfs.ext4")
-	need(t, "dumpe2fs")
+	testneed.Program(t, "mkfs.ext4", "dumpe2fs")
 	d := newDisks(t, Config{})
 	dir := t.TempDir()
 	var wg sync.WaitGroup

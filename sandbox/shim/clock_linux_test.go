@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/drivertest"
 )
@@ -16,9 +17,7 @@ import (
 // TestQEMU_Clock compares a real guest's clock with the host's. With PORTHOLE_LONG=1 it
 // goes on for two minutes in which four busy loops run, and nothing sets the clock.
 func TestQEMU_Clock(t *testing.T) {
-	if os.Getuid() != 0 {
-		drivertest.Skip(t, "root")
-	}
+	testneed.Root(t)
 	kernel, initrd := drivertest.Bundle(t)
 	driver, err := qemuDriver(t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -18,6 +18,8 @@ import (
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/drivertest"
 	"github.com/porthole-run/porthole/sandbox/qemuvm"
@@ -38,14 +40,8 @@ func init() {
 // launchVM launches a shim with a real VM, or skips the test where that cannot run.
 func launchVM(t *testing.T) (context.Context, *Launcher, *Client) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		drivertest.Skip(t, "root")
-	}
-	for _, f := range []string{qemuvm.DefaultBinary, "/dev/net/tun", "/bin/busybox", "/sbin/mkfs.ext4"} {
-		if _, err := os.Stat(f); err != nil {
-			drivertest.Skip(t, f)
-		}
-	}
+	testneed.Root(t)
+	testneed.File(t, qemuvm.DefaultBinary, "/dev/net/tun", "/bin/busybox", "/sbin/mkfs.ext4")
 	kernel, initrd := drivertest.Bundle(t)
 	l := newTestLauncher(t, testSettings{QEMU: t.TempDir()})
 	l.config.Kernel, l.config.Initrd, l.config.StartTimeout = kernel, initrd, time.Minute
@@ -242,7 +238,8 @@ func lineOf(path, word string) string {
 // busyboxLayer makes a layer disk that holds busybox: an ext4 image and a VHD's footer.
 func busyboxLayer(t *testing.T, dir string) string {
 	t.Helper()
-	root, path := filepath.Join(dir, "root"), filepath.Join(dir, "layer.vhd")
+	disk, path := filepath.Join(dir, "disk"), filepath.Join(dir, "layer.vhd")
+	root := filepath.Join(disk, api.LayerRoot)
 	for _, d := range []string{"bin", "proc", "dev", "sys", "etc", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			t.Fatal(err)
@@ -260,7 +257,7 @@ func busyboxLayer(t *testing.T, dir string) string {
 			t.Fatal(err)
 		}
 	}
-	if out, err := exec.Command("/sbin/mkfs.ext4", "-q", "-d", root, path, "16M").CombinedOutput(); err != nil {
+	if out, err := exec.Command("/sbin/mkfs.ext4", "-q", "-d", disk, path, "16M").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 // within checks that a call ends in time; its error is returned.
@@ -72,9 +74,7 @@ func TestGuestHangs(t *testing.T) {
 
 // TestShimHangs stops a shim: a new daemon serves all the same, and the pod can be removed.
 func TestShimHangs(t *testing.T) {
-	if os.Getenv("PORTHOLE_LONG") == "" {
-		t.Skip("takes a minute: set PORTHOLE_LONG=1, as make test-long does")
-	}
+	testneed.Long(t)
 	s := ownServer(t, serverConfig{})
 	p := runPod(t, s)
 	if err := s.Kill(); err != nil {

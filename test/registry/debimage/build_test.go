@@ -4,13 +4,13 @@ import (
 	"archive/tar"
 	"errors"
 	"io"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 func TestFileLayerIsDeterministic(t *testing.T) {
@@ -42,14 +42,7 @@ func TestFetchPackageRefusesNames(t *testing.T) {
 
 // TestSample builds the sample twice and looks into it.
 func TestSample(t *testing.T) {
-	for _, tool := range []string{"apt-get", "dpkg-deb"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("PORTHOLE_TEST_STRICT") == "1" {
-				t.Fatalf("this machine lacks %s", tool)
-			}
-			t.Skipf("this machine lacks %s", tool)
-		}
-	}
+	testneed.Program(t, "apt-get", "dpkg-deb")
 	cache := t.TempDir()
 	first, err := Layered(t.Context(), cache)
 	if err != nil {
