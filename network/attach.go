@@ -126,7 +126,7 @@ func (m *Manager) Detach(ctx context.Context, podID string) error {
 		return fmt.Errorf("detach pod %s: %w", podID, err)
 	}
 	if rec != nil {
-		if err := m.del(ctx, rec); err != nil {
+		if err := m.free(ctx, rec); err != nil {
 			return fmt.Errorf("detach pod %s: %w", podID, err)
 		}
 	}
@@ -134,6 +134,33 @@ func (m *Manager) Detach(ctx context.Context, podID string) error {
 		return fmt.Errorf("detach pod %s: %w", podID, err)
 	}
 	return nil
+}
+
+// free is del, but lets go of a pod whose ADD never succeeded when DEL does not either: a
+// configuration that plugins refuse would keep the pod from being removed for ever. It
+// asks twice, as plugins stumble over what an ADD that was cut short did not make, and
+// have freed the rest by then.
+func (m *Manager) free(ctx context.Context, rec *record) error {
+	err := m.del(ctx, rec)
+	if err == nil || ctx.Err() != nil || m.wasAdded(rec) {
+		return err
+	}
+	if err = m.del(ctx, rec); err == nil || ctx.Err() != nil {
+		return err
+	}
+	m.logger.WarnContext(ctx, "plugins do not undo an attachment that failed; what they left has to be freed by hand",
+		"pod_id", rec.ID, "error", err)
+	return m.removeRecord(rec.ID)
+}
+
+// wasAdded tells whether ADD succeeded: libcni keeps its result then. When in doubt it did.
+func (m *Manager) wasAdded(rec *record) bool {
+	list, err := libcni.NetworkConfFromBytes(rec.Conf)
+	if err != nil {
+		return true
+	}
+	cached, err := m.cni.GetNetworkListCachedResult(list, rec.runtimeConf(""))
+	return err != nil || cached != nil
 }
 
 // del runs the plugins' DEL and, if that succeeds, removes the record.

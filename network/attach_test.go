@@ -321,3 +321,28 @@ func TestAttach_GivenUp(t *testing.T) {
 		t.Errorf("left: %s", got)
 	}
 }
+
+// TestDetach_PluginsRefuse checks that plugins which refuse their configuration do not
+// keep a pod that they never took, and do keep one that they did.
+func TestDetach_PluginsRefuse(t *testing.T) {
+	h := newFakeHost()
+	m := newTestManager(t, h, twoPlugins)
+	h.refuse = true
+	if _, err := m.Attach(t.Context(), testPod); !errors.Is(err, errInjected) {
+		t.Errorf("Attach = %v, want the plugin's error", err)
+	}
+	if err := m.Detach(t.Context(), testPod.ID); err != nil {
+		t.Errorf("Detach of a pod that was never attached: %v", err)
+	}
+	if got := h.String() + strings.Join(files(t, m.config), "\n"); got != "" {
+		t.Errorf("left: %s", got)
+	}
+	h.refuse = false
+	if _, err := m.Attach(t.Context(), testPod); err != nil {
+		t.Fatal(err)
+	}
+	h.refuse = true
+	if err := m.Detach(t.Context(), testPod.ID); !errors.Is(err, errInjected) {
+		t.Errorf("Detach = %v, want the plugin's error: what it gave is not free", err)
+	}
+}

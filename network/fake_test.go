@@ -24,6 +24,7 @@ type fakeHost struct {
 	version.PluginDecoder
 	result string // what ADD of the first plugin returns; "" for a good one
 	onAdd  func() // runs in each ADD; may be nil
+	refuse bool   // ADD and DEL fail, as with a configuration that makes no sense
 
 	mu     sync.Mutex
 	step   int // counts the calls that can fail
@@ -110,6 +111,9 @@ func (h *fakeHost) ExecPlugin(ctx context.Context, path string, stdin []byte, en
 	plugin, command := filepath.Base(path), env["CNI_COMMAND"]
 	h.calls = append(h.calls, fmt.Sprintf("%s %s netns=%s args=%s conf=%s", command, plugin, filepath.Base(env["CNI_NETNS"]), env["CNI_ARGS"], stdin))
 	key := plugin + " " + env["CNI_CONTAINERID"]
+	if h.refuse && (command == "ADD" || command == "DEL") {
+		return nil, errInjected
+	}
 	switch command {
 	case "VERSION":
 		return []byte(`{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}`), nil
