@@ -155,20 +155,20 @@ func (c *Client) Close() error {
 // CreatePod makes a pod. AlreadyExists when it is there.
 func (c *Client) CreatePod(ctx context.Context, p Pod) error {
 	_, err := call(ctx, c.api.CreatePod, podRequest(p))
-	return wrap("create pod in guest", err)
+	return inGuest(err)
 }
 
 // RemovePod ends what runs of a pod and undoes CreatePod. Gone is not an error.
 func (c *Client) RemovePod(ctx context.Context, podID string) error {
 	_, err := call(ctx, c.api.RemovePod, &api.RemovePodRequest{PodId: podID})
-	return wrap("remove pod in guest", err)
+	return inGuest(err)
 }
 
 // CreateContainer makes a container that does not run yet. On error the guest keeps nothing of it.
 func (c *Client) CreateContainer(ctx context.Context, r Container) (Created, error) {
 	resp, err := call(ctx, c.api.CreateContainer, containerRequest(r))
 	if err != nil {
-		return Created{}, wrap("create container in guest", err)
+		return Created{}, inGuest(err)
 	}
 	pid, err := checkPID(resp.GetPid())
 	if err != nil {
@@ -185,7 +185,7 @@ func (c *Client) CreateContainer(ctx context.Context, r Container) (Created, err
 func (c *Client) StartContainer(ctx context.Context, containerID string) (time.Time, error) {
 	resp, err := call(ctx, c.api.StartContainer, &api.StartContainerRequest{ContainerId: containerID})
 	if err != nil {
-		return time.Time{}, wrap("start container in guest", err)
+		return time.Time{}, inGuest(err)
 	}
 	return time.Unix(0, resp.GetStartedUnixNanos()), nil
 }
@@ -196,7 +196,7 @@ func (c *Client) Exec(ctx context.Context, containerID, execID string, args []st
 		ContainerId: containerID, ExecId: execID, Args: args, Stdio: stdioRequest(s),
 	})
 	if err != nil {
-		return 0, wrap("exec in guest", err)
+		return 0, inGuest(err)
 	}
 	return checkPID(resp.GetPid())
 }
@@ -205,7 +205,7 @@ func (c *Client) Exec(ctx context.Context, containerID, execID string, args []st
 func (c *Client) Wait(ctx context.Context, containerID, execID string) (Exit, error) {
 	resp, err := call(ctx, c.api.Wait, &api.WaitRequest{ContainerId: containerID, ExecId: execID})
 	if err != nil {
-		return Exit{}, wrap("wait in guest", err)
+		return Exit{}, inGuest(err)
 	}
 	return checkExit(resp.GetExit())
 }
@@ -216,7 +216,7 @@ func (c *Client) Signal(ctx context.Context, containerID, execID string, signal 
 	_, err := call(ctx, c.api.Signal, &api.SignalRequest{
 		ContainerId: containerID, ExecId: execID, Signal: uint32(signal), All: all,
 	})
-	return wrap("signal in guest", err)
+	return inGuest(err)
 }
 
 // ResizeTTY sets the window size of a process that has a terminal.
@@ -224,13 +224,13 @@ func (c *Client) ResizeTTY(ctx context.Context, containerID, execID string, widt
 	_, err := call(ctx, c.api.ResizeTTY, &api.ResizeTTYRequest{
 		ContainerId: containerID, ExecId: execID, Width: uint32(width), Height: uint32(height),
 	})
-	return wrap("resize terminal in guest", err)
+	return inGuest(err)
 }
 
 // RemoveExec forgets an exec process and kills it first when it still runs.
 func (c *Client) RemoveExec(ctx context.Context, containerID, execID string) error {
 	_, err := call(ctx, c.api.RemoveExec, &api.RemoveExecRequest{ContainerId: containerID, ExecId: execID})
-	return wrap("remove exec in guest", err)
+	return inGuest(err)
 }
 
 // RemoveContainer kills a container if it runs and frees what it held in the guest. It
@@ -238,7 +238,7 @@ func (c *Client) RemoveExec(ctx context.Context, containerID, execID string) err
 func (c *Client) RemoveContainer(ctx context.Context, containerID string) (unusedLayers []string, err error) {
 	resp, err := call(ctx, c.api.RemoveContainer, &api.RemoveContainerRequest{ContainerId: containerID})
 	if err != nil {
-		return nil, wrap("remove container in guest", err)
+		return nil, inGuest(err)
 	}
 	return checkLayers(resp.GetUnusedLayers())
 }
@@ -246,7 +246,7 @@ func (c *Client) RemoveContainer(ctx context.Context, containerID string) (unuse
 // UpdateContainer changes limits; resources is an OCI LinuxResources as JSON.
 func (c *Client) UpdateContainer(ctx context.Context, containerID string, resources []byte) error {
 	_, err := call(ctx, c.api.UpdateContainer, &api.UpdateContainerRequest{ContainerId: containerID, Resources: resources})
-	return wrap("update container in guest", err)
+	return inGuest(err)
 }
 
 // Events calls f for every exit and OOM kill after the one numbered afterSeq, oldest
@@ -255,12 +255,12 @@ func (c *Client) UpdateContainer(ctx context.Context, containerID string, resour
 func (c *Client) Events(ctx context.Context, afterSeq uint64, f func(Event) error) error {
 	stream, err := c.api.Events(ctx, &api.EventsRequest{AfterSeq: afterSeq})
 	if err != nil {
-		return wrap("watch events of guest", fromWire(err))
+		return inGuest(fromWire(err))
 	}
 	for last := afterSeq; ; {
 		raw, err := stream.Recv()
 		if err != nil {
-			return wrap("watch events of guest", fromWire(err))
+			return inGuest(fromWire(err))
 		}
 		e, err := checkEvent(raw, last)
 		if err != nil {
@@ -273,9 +273,10 @@ func (c *Client) Events(ctx context.Context, afterSeq uint64, f func(Event) erro
 	}
 }
 
-func wrap(doing string, err error) error {
+// inGuest says where an error comes from; what was asked for is the caller's to say.
+func inGuest(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return fmt.Errorf("guest: %w", err)
 }

@@ -26,13 +26,13 @@ const (
 func (c *Client) SetClock(ctx context.Context) error {
 	offset, doubt, err := c.ClockOffset(ctx)
 	if err != nil {
-		return wrap("read clock", err)
+		return inGuest(err)
 	}
 	if offset.Abs() <= max(doubt, clockTolerance) {
 		return nil
 	}
 	_, err = call(ctx, c.api.SetClock, &api.SetClockRequest{StepNanos: -int64(offset)})
-	return wrap("set clock", err)
+	return inGuest(err)
 }
 
 // ClockOffset says how far the guest's clock is ahead of the host's, and by how much that

@@ -44,7 +44,7 @@ func (s *Store) Prepare(ctx context.Context, ref, holder string) (RootFS, error)
 	}
 	r, unpin, err := s.hold(ctx, ref, holder)
 	if err != nil {
-		return RootFS{}, fmt.Errorf("prepare image: %w", err)
+		return RootFS{}, err
 	}
 	defer unpin()
 	out := RootFS{ImageID: r.ID.String(), Config: r.Run}

@@ -208,5 +208,5 @@ func (s *Store) find(ref string) (*record, error) {
 	case perr != nil && !isID:
 		return nil, perr
 	}
-	return nil, fmt.Errorf("image %q is not on this node: %w", clip(ref), errdefs.ErrNotFound)
+	return nil, fmt.Errorf("image %q is not on this node, pull it first: %w", clip(ref), errdefs.ErrNotFound)
 }

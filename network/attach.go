@@ -18,20 +18,20 @@ import (
 // that its own DEL stumbles over; then they are killed.
 func (m *Manager) Attach(ctx context.Context, p Pod) (_ Result, err error) {
 	if err := p.validate(); err != nil {
-		return Result{}, fmt.Errorf("attach pod: %w", err)
+		return Result{}, err
 	}
 	caps, err := p.capabilities()
 	if err != nil {
-		return Result{}, fmt.Errorf("attach pod %s: %w", p.ID, err)
+		return Result{}, err
 	}
 	unlock, err := m.locks.lock(ctx, p.ID)
 	if err != nil {
-		return Result{}, fmt.Errorf("attach pod %s: %w", p.ID, err)
+		return Result{}, err
 	}
 	defer unlock()
 	c, err := m.usableConf()
 	if err != nil {
-		return Result{}, fmt.Errorf("attach pod %s: %w", p.ID, err)
+		return Result{}, err
 	}
 	if _, ok := caps["portMappings"]; ok && !c.can("portMappings") {
 		m.logger.WarnContext(ctx, "no network plugin maps host ports", "pod_id", p.ID, "conf_file", c.file)
@@ -39,7 +39,7 @@ func (m *Manager) Attach(ctx context.Context, p Pod) (_ Result, err error) {
 	rec := &record{ID: p.ID, ConfFile: c.file, Conf: c.list.Bytes, Args: p.args(), Capabilities: caps}
 	r, err := m.attach(ctx, c, rec)
 	if err != nil {
-		return Result{}, fmt.Errorf("attach pod %s to network %s of %s: %w", p.ID, c.list.Name, c.file, err)
+		return Result{}, fmt.Errorf("network %s of %s: %w", c.list.Name, c.file, err)
 	}
 	return r, nil
 }
@@ -114,26 +114,23 @@ func (m *Manager) usableConf() (*conf, error) {
 // error. After an error it can be called again.
 func (m *Manager) Detach(ctx context.Context, podID string) error {
 	if err := validateID(podID); err != nil {
-		return fmt.Errorf("detach pod: %w", err)
+		return err
 	}
 	unlock, err := m.locks.lock(ctx, podID)
 	if err != nil {
-		return fmt.Errorf("detach pod %s: %w", podID, err)
+		return err
 	}
 	defer unlock()
 	rec, err := m.readRecord(podID)
 	if err != nil {
-		return fmt.Errorf("detach pod %s: %w", podID, err)
+		return err
 	}
 	if rec != nil {
 		if err := m.free(ctx, rec); err != nil {
-			return fmt.Errorf("detach pod %s: %w", podID, err)
+			return err
 		}
 	}
-	if err := m.ns.remove(m.nsPath(podID)); err != nil {
-		return fmt.Errorf("detach pod %s: %w", podID, err)
-	}
-	return nil
+	return m.ns.remove(m.nsPath(podID))
 }
 
 // free is del, but lets go of a pod whose ADD never succeeded when DEL does not either: a
@@ -195,7 +192,7 @@ func (m *Manager) Prune(ctx context.Context, keep []string) ([]string, error) {
 			continue
 		}
 		if err := m.Detach(ctx, id); err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("detach pod %s: %w", id, err))
 			continue
 		}
 		gone = append(gone, id)

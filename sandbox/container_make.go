@@ -105,7 +105,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	defer cancel()
 	root, err := m.cfg.Images.Prepare(stepCtx, c.config.Image, c.id)
 	if err != nil {
-		return fmt.Errorf("prepare image %s: %w", c.config.Image, err)
+		return err
 	}
 	u.push("release image", func(ctx context.Context) error { return m.cfg.Images.Release(ctx, c.id) })
 	spec, user, err := m.cfg.Specs.Spec(stepCtx, c.pod.config, c.config, root.Config)

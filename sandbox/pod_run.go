@@ -233,7 +233,7 @@ func (m *Manager) losePod(p *pod, shim Shim) {
 // lossOf says why a VM ended that nobody ended.
 func lossOf(shim Shim) string {
 	if err := shim.Err(); err != nil {
-		return "the VM ended: " + err.Error()
+		return err.Error() // "the VM ended: qemu ended: signal: killed", or what became of the shim
 	}
 	return "the VM ended"
 }

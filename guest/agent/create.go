@@ -63,7 +63,7 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 	id, err := c.makeContainer(ctx, ct, r)
 	if err != nil {
 		c.forget(ct)
-		return nil, fmt.Errorf("create container %q: %w", ct.id, err)
+		return nil, err
 	}
 	ct.made = true
 	return &api.CreateContainerResponse{

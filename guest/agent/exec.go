@@ -44,7 +44,7 @@ func (c *control) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecRespon
 	defer ct.execsMu.Unlock()
 	if err != nil {
 		delete(ct.execs, r.ExecId)
-		return nil, fmt.Errorf("exec in container %q: %w", ct.id, err)
+		return nil, err
 	}
 	ct.execs[r.ExecId] = p
 	return &api.ExecResponse{Pid: uint32(p.proc.PID())}, nil

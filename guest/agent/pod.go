@@ -66,7 +66,7 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 		c.mu.Lock()
 		delete(c.pods, p.id)
 		c.mu.Unlock()
-		return nil, fmt.Errorf("create pod %q: %w", p.id, err)
+		return nil, err
 	}
 	return &api.CreatePodResponse{}, nil
 }
@@ -158,7 +158,7 @@ func (c *control) RemovePod(ctx context.Context, r *api.RemovePodRequest) (*api.
 	p.ready.Lock()
 	defer p.ready.Unlock()
 	if err := c.takeDown(ctx, p); err != nil {
-		return nil, fmt.Errorf("remove pod %q: %w", p.id, err)
+		return nil, err
 	}
 	c.mu.Lock()
 	if c.pods[p.id] == p {

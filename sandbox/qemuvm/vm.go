@@ -258,7 +258,7 @@ func (v *VM) verdict() error {
 	case panicked != "":
 		why = "guest panicked: " + panicked
 	case v.cause != nil:
-		return fmt.Errorf("vm ended: %w: %w\n%s", errdefs.ErrUnavailable, v.cause, consoleTail(out))
+		why = v.cause.Error()
 	case v.shutdown != "":
 		why = "guest ended the vm: " + v.shutdown
 	default:
@@ -267,7 +267,7 @@ func (v *VM) verdict() error {
 			why += ": " + words
 		}
 	}
-	return fmt.Errorf("vm ended: %w: %s\n%s", errdefs.ErrUnavailable, why, consoleTail(out))
+	return fmt.Errorf("the VM ended: %s: %w\n%s", why, errdefs.ErrUnavailable, consoleTail(out))
 }
 
 var errNotDisk = errors.New("neither a regular file nor a block device")

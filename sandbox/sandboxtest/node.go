@@ -270,7 +270,7 @@ func (i Images) Prepare(ctx context.Context, ref, containerID string) (sandbox.R
 	defer i.mu.Unlock()
 	r, ok := i.images[strings.TrimPrefix(ref, "sha256:")]
 	if !ok {
-		return sandbox.RootFS{}, fmt.Errorf("image %q: %w", ref, errdefs.ErrNotFound)
+		return sandbox.RootFS{}, fmt.Errorf("image %q is not on this node, pull it first: %w", ref, errdefs.ErrNotFound)
 	}
 	if !slices.Contains(i.holds[r.ImageID], containerID) {
 		i.holds[r.ImageID] = append(i.holds[r.ImageID], containerID)

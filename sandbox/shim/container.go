@@ -2,7 +2,6 @@ package shim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -43,15 +42,7 @@ type container struct {
 }
 
 // CreateContainer implements sandbox.Shim's.
-func (s *Server) CreateContainer(ctx context.Context, r sandbox.ContainerSetup) (sandbox.ContainerCreated, error) {
-	created, err := s.createContainer(ctx, r)
-	if err != nil {
-		return created, fmt.Errorf("create container %s: %w", r.ContainerID, err)
-	}
-	return created, nil
-}
-
-func (s *Server) createContainer(ctx context.Context, r sandbox.ContainerSetup) (none sandbox.ContainerCreated, err error) {
+func (s *Server) CreateContainer(ctx context.Context, r sandbox.ContainerSetup) (none sandbox.ContainerCreated, err error) {
 	if err := checkID("container", r.ContainerID); err != nil {
 		return none, err
 	}
@@ -81,7 +72,7 @@ func (s *Server) createContainer(ctx context.Context, r sandbox.ContainerSetup) 
 	defer cancel()
 	if uerr := s.teardownContainer(uctx, c); uerr != nil {
 		// It stays known, so that RemoveContainer can finish what is left.
-		err = errors.Join(err, fmt.Errorf("undo: %w", uerr))
+		err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
 	}
 	return none, err
 }
@@ -98,7 +89,7 @@ func (s *Server) register(ctx context.Context, p *pod, c *container) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.containers[c.id] != nil {
-		return errdefs.ErrAlreadyExists
+		return fmt.Errorf("container %s: %w", c.id, errdefs.ErrAlreadyExists)
 	}
 	s.containers[c.id] = c
 	return nil
@@ -219,7 +210,7 @@ func (s *Server) StartContainer(ctx context.Context, id string) (time.Time, erro
 	defer unlock()
 	at, err := s.guest.StartContainer(ctx, id)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("start container %s: %w", id, err)
+		return time.Time{}, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -299,10 +290,7 @@ func (s *Server) RemoveContainer(ctx context.Context, id string) error {
 		return err
 	}
 	defer unlock()
-	if err := s.teardownContainer(ctx, c); err != nil {
-		return fmt.Errorf("remove container %s: %w", id, err)
-	}
-	return nil
+	return s.teardownContainer(ctx, c)
 }
 
 // teardownContainer takes back what the container holds, and forgets what it has taken

@@ -211,7 +211,7 @@ func (v *fakeVM) DetachNIC(_ context.Context, name string) error {
 
 // crash ends the VM as a panic of its kernel would.
 func (v *fakeVM) crash(text string) {
-	v.end(fmt.Errorf("vm ended; console: %s: %w", text, errdefs.ErrUnavailable))
+	v.end(fmt.Errorf("the VM ended: %s: %w", text, errdefs.ErrUnavailable))
 }
 
 func (v *fakeVM) end(err error) {

@@ -72,7 +72,7 @@ func (l *Launcher) folder(id string) (folder, error) {
 func (l *Launcher) Launch(ctx context.Context, c sandbox.ShimConfig) (sandbox.Shim, error) {
 	client, err := l.launch(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("launch shim %s: %w", c.ID, err)
+		return nil, err
 	}
 	return client, nil
 }
@@ -86,7 +86,7 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 		return nil, err
 	}
 	if !l.reserve(c.ID) {
-		return nil, errdefs.ErrAlreadyExists
+		return nil, fmt.Errorf("shim %s is being launched: %w", c.ID, errdefs.ErrAlreadyExists)
 	}
 	defer l.unreserve(c.ID)
 	if err := f.makeFresh(ctx); err != nil {
@@ -100,7 +100,7 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 		uctx, cancel := undoContext(ctx)
 		defer cancel()
 		if uerr := p.discard(uctx, f); uerr != nil {
-			err = fmt.Errorf("%w (undo: %w)", err, uerr)
+			err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
 		}
 	}()
 	if err := writeJSON(f.config(), config{

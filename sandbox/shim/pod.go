@@ -2,7 +2,6 @@ package shim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -39,7 +38,7 @@ func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
 	s.mu.Lock()
 	if s.pods[p.id] != nil {
 		s.mu.Unlock()
-		return fmt.Errorf("set up pod %s: %w", p.id, errdefs.ErrAlreadyExists)
+		return fmt.Errorf("pod %s: %w", p.id, errdefs.ErrAlreadyExists)
 	}
 	s.pods[p.id] = p
 	s.mu.Unlock()
@@ -53,9 +52,9 @@ func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
 	defer cancel()
 	if uerr := s.teardownPod(uctx, p); uerr != nil {
 		// It stays known, so that RemovePod can finish what is left.
-		err = errors.Join(err, fmt.Errorf("undo: %w", uerr))
+		err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
 	}
-	return fmt.Errorf("set up pod %s: %w", p.id, err)
+	return err
 }
 
 func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error {

@@ -165,7 +165,7 @@ func (s *Server) Serve(ctx context.Context, control, streams net.Listener) error
 	case <-ctx.Done():
 	case <-s.ending:
 	case <-s.vm.Done():
-		reason = fmt.Errorf("VM has ended: %w", errUnavailable(s.vm.Err()))
+		reason = vmEnded(s.vm.Err())
 	case <-s.guest.Done():
 		reason = s.lostAgent(ctx)
 	case err := <-fail:
@@ -178,13 +178,22 @@ func (s *Server) Serve(ctx context.Context, control, streams net.Listener) error
 	return reason
 }
 
+// vmEnded is the error of calls on a VM that has ended; cause, which may be nil, says
+// of itself that it did.
+func vmEnded(cause error) error {
+	if cause == nil {
+		return fmt.Errorf("the VM has ended: %w", errdefs.ErrUnavailable)
+	}
+	return errUnavailable(cause)
+}
+
 // lostAgent tells why the connection to the agent ended: most often since the VM does.
 func (s *Server) lostAgent(ctx context.Context) error {
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	select {
 	case <-s.vm.Done():
-		return fmt.Errorf("VM has ended: %w", errUnavailable(s.vm.Err()))
+		return vmEnded(s.vm.Err())
 	case <-timer.C:
 	case <-ctx.Done():
 	}

@@ -428,22 +428,19 @@ func TestAttach_ClientThatNeverReads(t *testing.T) {
 	ctx := testContext(t)
 	r.pod(t)
 	c := containerSetup("c1", "spew", "8388608")
-	c.LogPath = filepath.Join(string(r.dir), "c.log")
+	c.Stdin, c.LogPath = true, filepath.Join(string(r.dir), "c.log")
 	if _, err := r.CreateContainer(ctx, c); err != nil {
 		t.Fatal(err)
 	}
 	s := stuck{make(chan struct{})}
 	done := make(chan error, 1)
-	go func() { done <- r.Attach(ctx, "c1", sandbox.Streams{Stdout: s}) }()
-	for attached := false; !attached; time.Sleep(time.Millisecond) {
-		sc, _ := r.server.container("c1")
-		sc.stdout.mu.Lock()
-		attached = len(sc.stdout.taps) == 1
-		sc.stdout.mu.Unlock()
-	}
 	if _, err := r.StartContainer(ctx, "c1"); err != nil {
 		t.Fatal(err)
 	}
+	// What is typed reaches the container once the output is attached.
+	go func() {
+		done <- r.Attach(ctx, "c1", sandbox.Streams{Stdin: strings.NewReader("!"), Stdout: s})
+	}()
 	begin := time.Now()
 	if exit, err := r.Wait(ctx, "c1"); err != nil || exit.Code != 0 {
 		t.Errorf("Wait = %+v, %v", exit, err)

@@ -33,11 +33,11 @@ var kinds = []struct {
 	{context.DeadlineExceeded, codes.DeadlineExceeded},
 }
 
-// toStatus gives an error the code of its kind.
+// toStatus gives an error the code of its kind: the first, where it holds several.
 func toStatus(err error) error {
-	code := codes.Unknown
+	code, kind := codes.Unknown, errdefs.Resolve(err)
 	for _, k := range kinds {
-		if errors.Is(err, k.kind) {
+		if k.kind == kind {
 			code = k.code
 			break
 		}
