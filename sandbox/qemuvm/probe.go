@@ -2,12 +2,9 @@ package qemuvm
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/internal/atomicfile"
+	"github.com/porthole-run/porthole/internal/filesum"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
 )
@@ -222,7 +220,7 @@ func hostFacts(ctx context.Context, c ProbeConfig) (facts, error) {
 	if err != nil {
 		return facts{}, err
 	}
-	digest, err := digestOf(c.Kernel)
+	digest, err := filesum.SHA256(c.Kernel)
 	if err != nil {
 		return facts{}, fmt.Errorf("digest kernel: %w", err)
 	}
@@ -241,19 +239,6 @@ func qemuVersion(ctx context.Context, binary string) (string, error) {
 		return "", fmt.Errorf("ask %s for its version: %w", binary, err)
 	}
 	return tame.Line(firstLine(out), 120), nil
-}
-
-func digestOf(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func firstLine(s string) string {

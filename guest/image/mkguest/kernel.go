@@ -10,6 +10,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest/image"
 	"github.com/porthole-run/porthole/guest/image/kernelimage"
+	"github.com/porthole-run/porthole/internal/filesum"
 )
 
 // kernel is a kernel that is ready to go into a bundle.
@@ -131,7 +132,7 @@ func readKernel(dir string, pkg fetched) (*kernel, error) {
 		return nil, fmt.Errorf("package %s: %w", pkg, err)
 	}
 	k := &kernel{vmlinux: debianPart("kernel", "", vmlinux, pkg)}
-	if k.config, err = digestOfFile(filepath.Join(dir, "config")); err != nil {
+	if k.config, err = filesum.SHA256(filepath.Join(dir, "config")); err != nil {
 		return nil, err
 	}
 	release, err := os.ReadFile(filepath.Join(dir, "release"))

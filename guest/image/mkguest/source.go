@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/internal/filesum"
 )
 
 // The packages that may go into a guest.
@@ -146,7 +148,7 @@ func (s *source) cached(p Pin) (string, error) {
 }
 
 func checkDigest(file string, p Pin) error {
-	digest, err := digestOfFile(file)
+	digest, err := filesum.SHA256(file)
 	if err != nil {
 		return err
 	}

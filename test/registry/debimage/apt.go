@@ -3,8 +3,6 @@ package debimage
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/porthole-run/porthole/internal/filesum"
 )
 
 // fetchPackage returns the path of a package in the cache. apt checks what it
@@ -44,32 +44,19 @@ func fetchPackage(ctx context.Context, cacheDir, name string) (string, error) {
 		return "", fmt.Errorf("apt-get gives no SHA-256 of %s", name)
 	}
 	path := filepath.Join(cacheDir, filepath.Base(fields[len(fields)-3]))
-	if sum, err := fileSum(path); err == nil && sum == want {
+	if sum, err := filesum.SHA256(path); err == nil && sum == want {
 		return path, nil
 	}
 	if _, err := run(ctx, cacheDir, "apt-get", "download", name); err != nil {
 		return "", err
 	}
-	switch sum, err := fileSum(path); {
+	switch sum, err := filesum.SHA256(path); {
 	case err != nil:
 		return "", err
 	case sum != want:
 		return "", fmt.Errorf("%s has SHA-256 %s, Debian says %s", path, sum, want)
 	}
 	return path, nil
-}
-
-func fileSum(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // packageTar streams the files of a package. The caller closes the stream, then calls
