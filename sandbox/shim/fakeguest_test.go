@@ -142,9 +142,7 @@ func (p *fakeProcess) work() int {
 		n, _ := strconv.Atoi(p.args[1])
 		return n
 	case "spew":
-		if p.in != nil { // at the first byte
-			p.in.Read(make([]byte, 1))
-		}
+		p.in.Read(make([]byte, 1)) // with a stdin it waits to be told
 		n, _ := strconv.Atoi(p.args[1])
 		line := []byte(strings.Repeat("x", 99) + "\n")
 		for ; n > 0; n -= len(line) {
