@@ -49,7 +49,21 @@ func run(ctx context.Context, io stdio, args []string) error {
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" {
 		return runHelp(ctx, io, nil)
 	}
+	if subs := subCommands(args[0]); len(subs) > 0 {
+		return usagef("%s: say what to do: %s; see `porthole help`", args[0], strings.Join(subs, ", "))
+	}
 	return usagef("%q is not a command; see `porthole help`", strings.Join(args[:min(2, len(args))], " "))
+}
+
+// subCommands are the second words of the commands that begin with a word.
+func subCommands(word string) []string {
+	var out []string
+	for _, c := range commands() {
+		if first, second, ok := strings.Cut(c.name, " "); ok && first == word {
+			out = append(out, second)
+		}
+	}
+	return out
 }
 
 func runHelp(_ context.Context, io stdio, _ []string) error {
@@ -64,34 +78,48 @@ func runHelp(_ context.Context, io stdio, _ []string) error {
 Without --config the file is %s, and built-in defaults when that is absent.
 
 Exit codes:
-  %d  done
-  %d  what was asked for failed; doctor: something needed is missing
-  %d  unknown command, flag or argument
-  %d  the configuration is not valid
-  %d  another porthole is using the same root
-  %d  not built for this system
-`, config.DefaultPath, exitOK, exitFailed, exitUsage, exitConfig, exitRunning, exitUnsupported)
+`, config.DefaultPath)
+	for code, text := range exitTexts {
+		fmt.Fprintf(&b, "  %d  %s\n", code, text)
+	}
 	_, err := fmt.Fprint(io.out, b.String())
 	return err
 }
 
+// flagSet is a command's flags. Errors of parsing are returned, to be printed once as
+// all others are; help is for those who ask.
+type flagSet struct {
+	*flag.FlagSet
+	help func()
+}
+
 // flags returns an empty flag set for a command.
-func flags(io stdio, name string) *flag.FlagSet {
+func flags(std stdio, name string) flagSet {
 	f := flag.NewFlagSet("porthole "+name, flag.ContinueOnError)
-	f.SetOutput(io.err)
-	return f
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	return flagSet{f, func() {
+		for _, c := range commands() {
+			if c.name == name {
+				fmt.Fprintf(std.out, "porthole %s\n    %s\n\n", strings.TrimSpace(c.name+" "+c.args), c.summary)
+			}
+		}
+		f.SetOutput(std.out)
+		f.PrintDefaults()
+	}}
 }
 
 // parse reads the flags, which may stand before and between the arguments, and returns
 // the arguments: at least least, at most most of them.
-func parse(f *flag.FlagSet, args []string, least, most int) ([]string, error) {
+func parse(f flagSet, args []string, least, most int) ([]string, error) {
 	var rest []string
 	for len(args) > 0 {
 		if err := f.Parse(args); err != nil {
 			if err == flag.ErrHelp {
+				f.help()
 				return nil, err
 			}
-			return nil, usageError{err.Error()}
+			return nil, usagef("%s: %v; see `%s -h`", f.Name(), err, f.Name())
 		}
 		if args = f.Args(); len(args) > 0 {
 			rest, args = append(rest, args[0]), args[1:]
@@ -107,6 +135,6 @@ func parse(f *flag.FlagSet, args []string, least, most int) ([]string, error) {
 }
 
 // configFlag adds --config.
-func configFlag(f *flag.FlagSet) *string {
+func configFlag(f flagSet) *string {
 	return f.String("config", "", "configuration `file`; default "+config.DefaultPath+", which may be absent")
 }

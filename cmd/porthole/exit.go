@@ -8,15 +8,25 @@ import (
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 )
 
-// The exit codes; `porthole help` and docs/configuration.md list them.
+// The exit codes.
 const (
-	exitOK          = 0
-	exitFailed      = 1 // what was asked for failed; doctor: something needed is missing
-	exitUsage       = 2 // unknown command, flag or argument
-	exitConfig      = 3 // the configuration is not valid
-	exitRunning     = 4 // another daemon uses the same root
-	exitUnsupported = 5 // not built for this system
+	exitOK = iota
+	exitFailed
+	exitUsage
+	exitConfig
+	exitRunning
+	exitUnsupported
 )
+
+// exitTexts says what the codes mean, in `porthole help` and in docs/configuration.md.
+var exitTexts = [...]string{
+	exitOK:          "done",
+	exitFailed:      "what was asked for failed; doctor: something needed is missing",
+	exitUsage:       "unknown command, flag or argument",
+	exitConfig:      "the configuration is not valid",
+	exitRunning:     "another porthole uses the same root, state folder or socket",
+	exitUnsupported: "not built for this system",
+}
 
 var (
 	// errRunning is wrapped by what found another daemon at work.

@@ -18,6 +18,9 @@ func runGuestInfo(ctx context.Context, io stdio, args []string) error {
 	if _, err := parse(f, args, 0, 0); err != nil {
 		return err
 	}
+	if *dir != "" && *path != "" {
+		return usagef("%s: --bundle and --config are given: one says where the bundle is", f.Name())
+	}
 	if *dir == "" {
 		c, err := config.Load(*path)
 		if err != nil {

@@ -153,7 +153,7 @@ func runImageList(ctx context.Context, io stdio, args []string) error {
 			return err
 		}
 		if *asJSON {
-			return json.NewEncoder(io.out).Encode(all)
+			return json.NewEncoder(io.out).Encode(listed(all))
 		}
 		w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "ID\tMB\tPINNED\tNAMES")
@@ -166,4 +166,26 @@ func runImageList(ctx context.Context, io stdio, args []string) error {
 		}
 		return w.Flush()
 	})
+}
+
+// listedImage is one image in the answer of `image list --json`.
+type listedImage struct {
+	ID      string   `json:"id"`
+	Tags    []string `json:"tags"`
+	Digests []string `json:"digests"`
+	Bytes   int64    `json:"bytes"`
+	Pinned  bool     `json:"pinned"`
+}
+
+// listed makes lists that are empty in JSON rather than null.
+func listed(all []image.Image) []listedImage {
+	out := make([]listedImage, 0, len(all))
+	for _, img := range all {
+		out = append(out, listedImage{
+			ID: img.ID, Bytes: img.Size, Pinned: img.Pinned,
+			Tags:    append([]string{}, img.RepoTags...),
+			Digests: append([]string{}, img.RepoDigests...),
+		})
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -71,7 +72,11 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"version"}, exitOK, ""},
 		{[]string{"serve", "-h"}, exitOK, ""},
 		{[]string{"bogus"}, exitUsage, "bogus"},
-		{[]string{"config"}, exitUsage, "config"},
+		{[]string{"config"}, exitUsage, "default, check"},
+		{[]string{"image"}, exitUsage, "import, export, list"},
+		{[]string{"image", "lost"}, exitUsage, "import, export, list"},
+		{[]string{"guest"}, exitUsage, "info"},
+		{[]string{"guest", "info", "--bundle", "/b", "--config", good}, exitUsage, "--bundle and --config"},
 		{[]string{"serve", "--nope"}, exitUsage, "nope"},
 		{[]string{"version", "x"}, exitUsage, "too many"},
 		{[]string{"image", "export", "x.tar"}, exitUsage, "missing"},
@@ -124,6 +129,87 @@ func TestImageCommands_WithoutStore(t *testing.T) {
 	if _, err := invoke(t, "image", "import", "--config", conf, archive); err == nil || !strings.Contains(err.Error(), "import "+archive+": ") {
 		t.Errorf("image import = %v, want an error that names the file", err)
 	}
+}
+
+// TestUsage_IsSaidOnce: a bad flag is told by the error alone, and -h is an answer.
+func TestUsage_IsSaidOnce(t *testing.T) {
+	var out, errOut bytes.Buffer
+	err := run(t.Context(), stdio{&out, &errOut}, []string{"version", "--nope"})
+	if err == nil || out.Len()+errOut.Len() > 0 {
+		t.Errorf("version --nope = %v, and printed %q, %q", err, &out, &errOut)
+	}
+	err = run(t.Context(), stdio{&out, &errOut}, []string{"guest", "info", "-h"})
+	if errorText(err) != "" || errOut.Len() > 0 || !strings.Contains(out.String(), "--bundle DIR") || !strings.Contains(out.String(), "-verify") {
+		t.Errorf("guest info -h = %v, and printed %q, %q", err, &out, &errOut)
+	}
+}
+
+// TestExitCodes_AreDocumented: docs/configuration.md says what help does.
+func TestExitCodes_AreDocumented(t *testing.T) {
+	b, err := os.ReadFile(filepath.FromSlash("../../docs/configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for code, text := range exitTexts {
+		want = append(want, fmt.Sprintf("%d %s", code, text))
+	}
+	text := strings.ReplaceAll(strings.Join(strings.Fields(string(b)), " "), "`", "")
+	if w := "Exit codes: " + strings.Join(want, " · ") + "."; !strings.Contains(text, w) {
+		t.Errorf("docs/configuration.md does not have %q", w)
+	}
+}
+
+func TestListed(t *testing.T) {
+	b, err := json.Marshal(listed([]image.Image{{ID: "sha256:a", RepoTags: []string{"r/n:t"}, Size: 7, Pinned: true}}))
+	want := `[{"id":"sha256:a","tags":["r/n:t"],"digests":[],"bytes":7,"pinned":true}]`
+	if err != nil || string(b) != want {
+		t.Errorf("listed = %s, %v; want %s", b, err, want)
+	}
+}
+
+// TestListenPrivately makes the socket under a umask that keeps nobody out.
+func TestListenPrivately(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	defer setUmask(setUmask(0))
+	l, err := listenPrivately(t.Context(), path)
+	if errors.Is(err, errors.ErrUnsupported) {
+		testneed.Skip(t, "unix sockets with a mode: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("socket = %v, %v, want mode 0600", st, err)
+	}
+}
+
+// TestLockFolders: two daemons share neither root nor state.
+func TestLockFolders(t *testing.T) {
+	dir := t.TempDir()
+	a, b, shared := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "s")
+	unlock, err := lockFolders(a, shared)
+	if errors.Is(err, errors.ErrUnsupported) {
+		testneed.Skip(t, "file locks: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = lockFolders(b, shared)
+	if !errors.Is(err, errRunning) || exitCode(err) != exitRunning || !strings.Contains(err.Error(), shared) {
+		t.Errorf("second lock = %v, want errRunning that names %s", err, shared)
+	}
+	unlockB, err := lockFolders(b) // the second has let go of what it had taken
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlockB()
+	unlock()
+	if unlock, err = lockFolders(b, shared); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }
 
 func TestConfigDefault_IsChecked(t *testing.T) {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,11 +35,18 @@ func lockFile(path string) (*os.File, error) {
 }
 
 // listenPrivately makes a unix socket that only its owner can connect to from its first
-// moment. The umask is the process's: this is called before anything else runs.
-func listenPrivately(path string) (net.Listener, error) {
-	old := unix.Umask(0o177)
-	defer unix.Umask(old)
-	return net.Listen("unix", path)
+// moment: Linux gives the file that bind makes the mode that the socket has. The umask,
+// which would do the same, is the whole process's.
+func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
+	var lc net.ListenConfig
+	lc.Control = func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if cerr := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}
+	return lc.Listen(ctx, "unix", path)
 }
 
 // freeBytes is what is left for the user on dir's file system.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -18,7 +19,7 @@ const cgroupDriver = false
 
 func lockFile(string) (*os.File, error) { return nil, supported() }
 
-func listenPrivately(string) (net.Listener, error) { return nil, supported() }
+func listenPrivately(context.Context, string) (net.Listener, error) { return nil, supported() }
 
 func freeBytes(string) (uint64, error) { return 0, supported() }
 

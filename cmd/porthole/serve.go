@@ -53,16 +53,11 @@ func runServe(ctx context.Context, io stdio, args []string) error {
 func serve(ctx context.Context, c config.Config, log *slog.Logger) (err error) {
 	b := build()
 	log.Info("porthole starts", logkey.Version, b.Version, "revision", b.Revision, logkey.Path, c.Root)
-	for dir, mode := range map[string]os.FileMode{c.Root: 0o711, c.State: 0o711} {
-		if err := os.MkdirAll(dir, mode); err != nil {
-			return fmt.Errorf("make folder: %w", err)
-		}
-	}
-	lock, err := lockFile(filepath.Join(c.Root, "lock"))
+	unlock, err := lockFolders(c.Root, c.State)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlock()
 
 	reg := newRegistry(b)
 	n, err := newNode(ctx, c, log, reg)
@@ -116,4 +111,29 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) (err error) {
 	log.Info("porthole serves", logkey.Address, c.GRPC.Socket, "streams", streams.URL(),
 		logkey.Accelerator, n.accel.Accel, logkey.Reason, n.accel.Reason)
 	return group.Wait()
+}
+
+// lockFolders makes the folders that belong to one daemon alone and takes the lock of
+// each, before anything in them is touched. errRunning when another daemon has one.
+func lockFolders(dirs ...string) (unlock func(), err error) {
+	var locks []*os.File
+	unlock = func() {
+		for _, l := range locks {
+			_ = l.Close()
+		}
+	}
+	for _, dir := range dirs {
+		err := os.MkdirAll(dir, 0o711)
+		if err != nil {
+			unlock()
+			return nil, fmt.Errorf("make folder: %w", err)
+		}
+		l, err := lockFile(filepath.Join(dir, "lock"))
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		locks = append(locks, l)
+	}
+	return unlock, nil
 }

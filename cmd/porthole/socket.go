@@ -30,7 +30,7 @@ func listenSocket(ctx context.Context, path string, gid int, mode fs.FileMode) (
 			return nil, fmt.Errorf("remove stale socket: %w", err)
 		}
 	}
-	l, err := listenPrivately(path)
+	l, err := listenPrivately(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
