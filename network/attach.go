@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
+
+	"github.com/porthole-run/porthole/internal/undo"
 )
 
 // Attach makes the pod's network namespace and lets the plugins set it up. On error
@@ -51,10 +53,10 @@ func (m *Manager) attach(ctx context.Context, c *conf, rec *record) (_ Result, e
 	} else if old != nil || m.ns.alive(path) {
 		return Result{}, fmt.Errorf("the pod is attached: %w", errdefs.ErrAlreadyExists)
 	}
-	var undo undoStack
+	var u undo.Stack
 	defer func() {
 		if err != nil {
-			if uerr := undo.run(ctx); uerr != nil {
+			if uerr := u.Run(ctx, undoTimeout); uerr != nil {
 				// The kind is that of the cause.
 				err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
 			}
@@ -63,11 +65,11 @@ func (m *Manager) attach(ctx context.Context, c *conf, rec *record) (_ Result, e
 	if err := m.ns.create(path); err != nil {
 		return Result{}, err
 	}
-	undo.push(func(context.Context) error { return m.ns.remove(path) })
+	u.Push("remove namespace", func(context.Context) error { return m.ns.remove(path) })
 	if err := m.writeRecord(rec); err != nil {
 		return Result{}, err
 	}
-	undo.push(func(ctx context.Context) error { return m.del(ctx, rec) })
+	u.Push("delete attachment", func(ctx context.Context) error { return m.del(ctx, rec) })
 	pctx, cancel := m.withGrace(ctx)
 	defer cancel()
 	added, err := m.cni.AddNetworkList(pctx, c.list, rec.runtimeConf(path))

@@ -1,8 +1,6 @@
 package network
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -17,7 +15,7 @@ import (
 // interfaceName is the name of the interface that plugins make in the namespace.
 const interfaceName = "eth0"
 
-// undoTimeout bounds the undoing of an Attach that failed.
+// undoTimeout bounds each step of undoing an Attach that failed.
 const undoTimeout = 30 * time.Second
 
 // pluginGrace is a Manager's usual grace.
@@ -140,22 +138,4 @@ func validateID(id string) error {
 		return nil
 	}
 	return fmt.Errorf("pod id %.140q is not 1 to 128 letters, digits, '.', '_' and '-': %w", id, errdefs.ErrInvalidArgument)
-}
-
-// undoStack holds steps that undo what was done.
-type undoStack []func(context.Context) error
-
-func (u *undoStack) push(step func(context.Context) error) { *u = append(*u, step) }
-
-// run undoes the last first, also when ctx has ended.
-func (u undoStack) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	var errs []error
-	for i := len(u) - 1; i >= 0; i-- {
-		if err := u[i](ctx); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/undo"
 )
 
 // CreateContainer makes a container in a ready pod and returns its id. While the pod
@@ -43,13 +44,13 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 	if err := m.addContainer(c); err != nil {
 		return "", err
 	}
-	var u undo
+	var u undo.Stack
 	err = m.makeContainer(ctx, c, shim, &u)
 	if err == nil {
 		return c.id, nil
 	}
 	err = fmt.Errorf("create container %s: %w", cc.Name, causeOf(ctx, err))
-	uerr := u.run(ctx, m.cfg.Timeouts.Undo)
+	uerr := u.Run(ctx, m.cfg.Timeouts.Undo)
 	if uerr == nil {
 		uerr = c.forget()
 	}
@@ -97,7 +98,7 @@ func (p *pod) checkContainer(cc ContainerConfig) (logPath string, err error) {
 }
 
 // makeContainer does the steps of CreateContainer, and puts what takes them back on u.
-func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u *undo) error {
+func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u *undo.Stack) error {
 	if err := c.save(); err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	if err != nil {
 		return err
 	}
-	u.push("release image", func(ctx context.Context) error { return m.cfg.Images.Release(ctx, c.id) })
+	u.Push("release image", func(ctx context.Context) error { return m.cfg.Images.Release(ctx, c.id) })
 	spec, user, err := m.cfg.Specs.Spec(stepCtx, c.pod.config, c.config, root.Config)
 	if err != nil {
 		return err
@@ -117,7 +118,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 		return fmt.Errorf("encode OCI spec: %w", err)
 	}
 	// Before the call: one that is given up here may still be at work in the shim.
-	u.push("remove container from its VM", func(ctx context.Context) error {
+	u.Push("remove container from its VM", func(ctx context.Context) error {
 		if isClosed(shim.Done()) {
 			return nil
 		}
@@ -201,14 +202,14 @@ func (m *Manager) StartContainer(ctx context.Context, id string) error {
 	at, err := shim.StartContainer(stepCtx, c.id)
 	if err != nil {
 		err = fmt.Errorf("start container %s: %w", c.id, causeOf(ctx, err))
-		var u undo
-		u.push("remove container from its VM", func(ctx context.Context) error {
+		var u undo.Stack
+		u.Push("remove container from its VM", func(ctx context.Context) error {
 			if isClosed(shim.Done()) {
 				return nil
 			}
 			return shim.RemoveContainer(ctx, c.id) // it may have started for all we know
 		})
-		uerr := u.run(ctx, m.cfg.Timeouts.Undo)
+		uerr := u.Run(ctx, m.cfg.Timeouts.Undo)
 		m.endContainer(c, end{code: exitStartError, reason: reasonStartError, message: err.Error()})
 		return notUndone(err, uerr)
 	}

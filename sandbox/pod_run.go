@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/undo"
 )
 
 // RunPod makes a pod sandbox and returns its id once its VM runs, its network is up
@@ -45,14 +46,14 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
 	}
 	defer leave()
 
-	var u undo
+	var u undo.Stack
 	err = m.makePod(ctx, p, &u, handler, ShimConfig{ID: p.id, VCPUs: vcpus, MemoryMiB: memoryMiB})
 	if err == nil {
 		return p.id, nil
 	}
 	err = fmt.Errorf("run pod sandbox %s/%s: %w", c.Namespace, c.Name, err)
 	p.connect(nil)
-	uerr := u.run(ctx, m.cfg.Timeouts.Undo)
+	uerr := u.Run(ctx, m.cfg.Timeouts.Undo)
 	if uerr == nil {
 		uerr = m.store.removePod(p.id)
 	}
@@ -97,7 +98,7 @@ func (m *Manager) checkPod(c PodConfig) (Handler, error) {
 }
 
 // makePod does the steps of RunPod, and puts what takes them back on u.
-func (m *Manager) makePod(ctx context.Context, p *pod, u *undo, h Handler, vm ShimConfig) error {
+func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler, vm ShimConfig) error {
 	// The record comes first: whatever a crash leaves, the next start knows of.
 	if err := m.store.makePodDir(p.id); err != nil {
 		return fmt.Errorf("make pod's folder: %w", err)
@@ -150,7 +151,7 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo, h Handler, vm Sh
 
 // gather starts the VM, attaches the network and makes the scratch disk, all at the
 // same time. Each that is done has its undo step on u, whatever became of the others.
-func (m *Manager) gather(ctx context.Context, p *pod, u *undo, h Handler, vm ShimConfig) (Shim, NetworkResult, Disk, error) {
+func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, vm ShimConfig) (Shim, NetworkResult, Disk, error) {
 	var (
 		shim    Shim
 		network NetworkResult
@@ -186,15 +187,15 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo, h Handler, vm Shi
 	err := g.Wait()
 	// The VM holds the disk and the NIC: it must go first, so it is pushed last.
 	if scratch {
-		u.push("remove scratch disk", func(ctx context.Context) error {
+		u.Push("remove scratch disk", func(ctx context.Context) error {
 			return m.cfg.Scratch.Remove(ctx, m.store.scratchPath(p.id))
 		})
 	}
 	// After a failed Attach too: plugins that were cut short may have left something, and
 	// what the network could not undo shows here.
-	u.push("detach network", func(ctx context.Context) error { return m.cfg.Network.Detach(ctx, p.toNetwork()) })
+	u.Push("detach network", func(ctx context.Context) error { return m.cfg.Network.Detach(ctx, p.toNetwork()) })
 	if shim != nil {
-		u.push("shut down VM", func(ctx context.Context) error {
+		u.Push("shut down VM", func(ctx context.Context) error {
 			return errors.Join(shim.Shutdown(ctx), shim.Close())
 		})
 	}

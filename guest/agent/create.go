@@ -17,6 +17,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/crun"
 	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/undo"
 )
 
 // CreateContainer implements the service.
@@ -74,18 +75,18 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 
 // makeContainer does the work of CreateContainer. On error nothing is left.
 func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateContainerRequest) (id account.Identity, err error) {
-	var u undo
+	var u undo.Stack
 	defer func() {
 		if err != nil {
-			err = u.run(ctx, err)
+			err = errors.Join(err, u.Run(ctx, undoTime))
 		}
 	}()
 	pio, err := a.openIO(ctx, r.Stdio)
 	if err != nil {
 		return id, err
 	}
-	u.add(func(context.Context) error { pio.close(); return nil })
-	u.add(func(context.Context) error { return errors.Join(os.RemoveAll(c.dir), os.RemoveAll(c.upper)) })
+	u.Push("close streams", func(context.Context) error { pio.close(); return nil })
+	u.Push("remove folders", func(context.Context) error { return errors.Join(os.RemoveAll(c.dir), os.RemoveAll(c.upper)) })
 	upper, work := filepath.Join(c.upper, "u"), filepath.Join(c.upper, "w")
 	for _, dir := range []string{c.dir, upper, work} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -96,11 +97,11 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	if err != nil {
 		return id, err
 	}
-	u.add(func(ctx context.Context) error { _, err := a.dropLayers(ctx, c.layers); return err })
+	u.Push("let go of layers", func(ctx context.Context) error { _, err := a.dropLayers(ctx, c.layers); return err })
 	if err := a.cfg.Disks.MountOverlay(c.root(), dirs, upper, work); err != nil {
 		return id, err
 	}
-	u.add(func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, c.root()) })
+	u.Push("unmount root", func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, c.root()) })
 	if id, err = prepareRoot(c.root(), r.User, c.spec.Process.Cwd); err != nil {
 		return id, err
 	}
@@ -112,7 +113,7 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	if err := writeJSON(filepath.Join(c.dir, "config.json"), c.spec); err != nil {
 		return id, err
 	}
-	u.add(func(ctx context.Context) error {
+	u.Push("remove cgroup", func(ctx context.Context) error {
 		return errors.Join(a.cfg.Cgroups.Kill(c.cgroup()), a.cfg.Cgroups.Remove(ctx, c.cgroup()))
 	})
 	proc, tty, err := a.cfg.Runtime.Create(ctx, crun.Spawn{

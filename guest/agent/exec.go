@@ -16,6 +16,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest/agent/crun"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/undo"
 )
 
 // maxExecs is how many execs of one container may be known at a time.
@@ -71,22 +72,22 @@ func (c *container) reserve(execID string) (specs.Process, error) {
 
 // exec does the work of Exec. On error nothing is left.
 func (a *Agent) exec(ctx context.Context, c *container, r *api.ExecRequest, spec specs.Process) (_ *process, err error) {
-	var u undo
+	var u undo.Stack
 	defer func() {
 		if err != nil {
-			err = u.run(ctx, err)
+			err = errors.Join(err, u.Run(ctx, undoTime))
 		}
 	}()
 	pio, err := a.openIO(ctx, r.Stdio)
 	if err != nil {
 		return nil, err
 	}
-	u.add(func(context.Context) error { pio.close(); return nil })
+	u.Push("close streams", func(context.Context) error { pio.close(); return nil })
 	dir := c.execDir(r.ExecId)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	u.add(func(context.Context) error { return os.RemoveAll(dir) })
+	u.Push("remove folder", func(context.Context) error { return os.RemoveAll(dir) })
 	spec.Args, spec.CommandLine, spec.Terminal, spec.ConsoleSize = r.Args, "", pio.terminal, nil
 	if err := writeJSON(filepath.Join(dir, "process.json"), spec); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/undo"
 )
 
 // nicTime bounds the wait for a pod's NICs.
@@ -71,19 +72,22 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 	return &api.CreatePodResponse{}, nil
 }
 
+// undoTime bounds each step of undoing a failed call.
+const undoTime = 30 * time.Second
+
 // makePod does the work of CreatePod. On error nothing is left.
 func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (err error) {
-	var u undo
+	var u undo.Stack
 	defer func() {
 		if err != nil {
-			err = u.run(ctx, err)
+			err = errors.Join(err, u.Run(ctx, undoTime))
 		}
 	}()
-	u.add(func(context.Context) error { return os.RemoveAll(p.dir) })
+	u.Push("remove folder", func(context.Context) error { return os.RemoveAll(p.dir) })
 	if err := p.writeFiles(r); err != nil {
 		return err
 	}
-	u.add(func(ctx context.Context) error {
+	u.Push("release scratch", func(ctx context.Context) error {
 		return errors.Join(a.cfg.Disks.Unmount(ctx, p.scratchDir()), a.cfg.Disks.Eject(p.scratch))
 	})
 	if err := a.cfg.Disks.MountScratch(ctx, p.scratch, p.scratchDir()); err != nil {
@@ -96,16 +100,16 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 	if err := a.cfg.Disks.MountShm(p.shmDir(), size); err != nil {
 		return err
 	}
-	u.add(func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, p.shmDir()) })
+	u.Push("unmount shm", func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, p.shmDir()) })
 	if err := a.cfg.Cgroups.Create(p.cgroup()); err != nil {
 		return err
 	}
-	u.add(func(ctx context.Context) error { return a.cfg.Cgroups.Remove(ctx, p.cgroup()) })
+	u.Push("remove cgroup", func(ctx context.Context) error { return a.cfg.Cgroups.Remove(ctx, p.cgroup()) })
 	pause, err := a.cfg.Namespaces.Start()
 	if err != nil {
 		return err
 	}
-	u.add(func(context.Context) error {
+	u.Push("end namespaces", func(context.Context) error {
 		err := a.cfg.Namespaces.ReleaseNetwork(pause.PID(), p.interfaces)
 		kill(pause)
 		return err
