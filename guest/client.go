@@ -116,7 +116,9 @@ func connectOnce(ctx context.Context, d Dialer, hostVersion string) (*Client, er
 }
 
 // call makes one call and returns when it is answered or ctx ends, whichever is first:
-// ttrpc alone also waits for a peer that does not read what is written to it.
+// ttrpc, which does heed ctx while it waits for the answer, also waits for a peer that
+// does not read what is written to it, whatever becomes of ctx. In that case alone the
+// goroutine outlives the call: until the write is through or Close cuts the connection.
 func call[Req, Resp any](ctx context.Context, method func(context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
 	type answer struct {
 		resp *Resp

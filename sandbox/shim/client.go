@@ -92,6 +92,8 @@ func (c *Client) watch(ended <-chan struct{}) {
 }
 
 // call makes one call and returns when it is answered or ctx ends, whichever is first.
+// A goroutine is left only when ctx ends while the request is being written, which ttrpc
+// does not give up: until the shim reads again or Close cuts the connection.
 func call[Req, Resp any](ctx context.Context, c *Client, method func(context.Context, *Req) (*Resp, error), req *Req) (*Resp, error) {
 	type answer struct {
 		resp *Resp
