@@ -5,18 +5,18 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"time"
 
 	clog "github.com/containerd/log"
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/streaming"
 )
 
 // newLogger returns the daemon's logger, and makes the libraries that bring a logger of
 // their own write to it.
 func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: c.Level, ReplaceAttr: plainDuration}
+	opts := logkey.HandlerOptions(slog.Level(c.Level))
 	var l *slog.Logger
 	if c.Format == "text" {
 		l = slog.New(slog.NewTextHandler(w, opts))
@@ -31,14 +31,6 @@ func newLogger(c config.Log, w io.Writer) *slog.Logger {
 
 // quietLibraries keeps containerd's libraries from writing to a command's output.
 func quietLibraries() { clog.L.Logger.SetOutput(io.Discard) }
-
-// plainDuration writes durations as people read them; JSON would have nanoseconds.
-func plainDuration(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		return slog.String(a.Key, a.Value.Duration().Round(time.Microsecond).String())
-	}
-	return a
-}
 
 // libraryLog passes on the lines of containerd's libraries, at debug: what matters of
 // it comes back as errors.

@@ -112,7 +112,7 @@ func TestExitCodes(t *testing.T) {
 func TestImageCommands_WithoutStore(t *testing.T) {
 	dir := t.TempDir()
 	conf, archive, root := filepath.Join(dir, "c.toml"), filepath.Join(dir, "a.tar"), filepath.Join(dir, "root")
-	text := fmt.Sprintf("root = %q\nstate = %q\n", root, filepath.Join(dir, "state"))
+	text := fmt.Sprintf("root = %q\nstate = \"/run/porthole-none\"\n", root)
 	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.WriteFile(archive, []byte("no tar"), 0o600)); err != nil {
 		t.Fatal(err)
 	}

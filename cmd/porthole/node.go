@@ -157,7 +157,7 @@ func (n *node) launcher(log *slog.Logger) (*shim.Launcher, error) {
 		Kernel:       n.bundle.Kernel(),
 		Initrd:       n.bundle.Initrd(),
 		StartTimeout: time.Duration(n.config.VM.StartTimeout),
-		LogLevel:     n.config.Log.Level,
+		LogLevel:     slog.Level(n.config.Log.Level),
 		Version:      version,
 	})
 }

@@ -64,7 +64,8 @@ func begin(ctx context.Context, f folder, newDriver NewDriver) (_ *Server, servi
 	if err != nil {
 		return nil, nil, err
 	}
-	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel})).With(logkey.VMID, cfg.ID)
+	log := slog.New(slog.NewJSONHandler(os.Stderr, logkey.HandlerOptions(cfg.LogLevel))).
+		With(logkey.PodID, cfg.ID, logkey.VMID, cfg.ID) // a VM has its pod's id
 	var record processRecord
 	if record.Shim, err = identify(os.Getpid()); err != nil {
 		return nil, nil, fmt.Errorf("identify process: %w", err)

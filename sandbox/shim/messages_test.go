@@ -17,7 +17,9 @@ type oneShim struct {
 	shim sandbox.Shim
 }
 
-func (o oneShim) Launch(context.Context, sandbox.ShimConfig) (sandbox.Shim, error) { return o.shim, nil }
+func (o oneShim) Launch(context.Context, sandbox.ShimConfig) (sandbox.Shim, error) {
+	return o.shim, nil
+}
 
 // TestMessages has whole errors as users read them, through manager, shim, wire and
 // guest: each layer adds what the one above does not know, once.

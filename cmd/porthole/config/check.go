@@ -17,7 +17,15 @@ const (
 	minLayer   = 16 << 20
 	maxVCPUs   = 64
 	maxUIDs    = 65536
-	noID       = 1<<32 - 1 // what Linux takes for "no user"
+	maxMemory  = 16 << 40 // more than any host has
+	maxDisk    = 16 << 40 // what ext4 holds with blocks of 4 KiB
+	minShm     = 4096     // a page: tmpfs takes 0 for no bound
+	// maxSocket is the kernel's: sun_path with its NUL.
+	maxSocket = 107
+	// stateSocket is the longest path of a socket below state: of a VM's shim, whose
+	// folder is named by a pod's id.
+	stateSocket = "/vm/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/c.sock"
+	noID        = 1<<32 - 1 // what Linux takes for "no user"
 )
 
 var handlerName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
@@ -27,13 +35,18 @@ func (c *Config) check(d *document) {
 	if c.Version != Version {
 		d.add("version", "is %d, this build reads %d", c.Version, Version)
 	}
-	d.absolute("root", c.Root)
-	d.absolute("state", c.State)
+	d.ownFolder("root", c.Root)
+	d.ownFolder("state", c.State)
+	if path.Clean(c.Root) == path.Clean(c.State) {
+		d.add("state", "is the same as root")
+	}
+	if most := maxSocket - len(stateSocket); len(path.Clean(c.State)) > most {
+		d.add("state", "is longer than %d bytes, the most for the sockets in it to have paths", most)
+	}
 	d.oneOf("log.format", c.Log.Format, "json", "text")
 	d.absolute("grpc.socket", c.GRPC.Socket)
-	// The bound is the kernel's: sun_path with its NUL.
-	if len(c.GRPC.Socket) > 107 {
-		d.add("grpc.socket", "is longer than 107 bytes, the most for a socket's path")
+	if len(c.GRPC.Socket) > maxSocket {
+		d.add("grpc.socket", "is longer than %d bytes, the most for a socket's path", maxSocket)
 	}
 	d.between("grpc.gid", c.GRPC.GID, 0, noID-1)
 	if c.GRPC.Mode&0o007 != 0 {
@@ -83,31 +96,62 @@ func (c *Config) check(d *document) {
 		d.add("vm.extra_cmdline", "must be one line of at most 1024 bytes")
 	}
 	d.positive("vm.start_timeout", c.VM.StartTimeout)
-	c.VM.checkSizes(d, "vm")
+	all := func(string) bool { return true }
+	c.VM.checkSizes(d, "vm", all)
 	for _, name := range slices.Sorted(maps.Keys(c.Handlers)) {
 		key := join("handlers", name)
 		if !handlerName.MatchString(name) {
 			d.add(key, "is not a name for a runtime handler: a-z, 0-9 and -, at most 63")
 		}
-		vm := c.Handlers[name].Over(c.VM)
-		vm.checkSizes(d, key)
+		h := c.Handlers[name]
+		// What it does not set was looked at in [vm].
+		h.Over(c.VM).checkSizes(d, key, h.sets)
 	}
 }
 
-func (v VM) checkSizes(d *document, key string) {
-	d.between(key+".vcpus", v.VCPUs, 1, maxVCPUs)
-	d.between(key+".max_vcpus", v.MaxVCPUs, 0, maxVCPUs)
-	if v.MaxVCPUs > 0 && v.MaxVCPUs < v.VCPUs {
-		d.add(key+".max_vcpus", "is %d, less than vcpus, which is %d", v.MaxVCPUs, v.VCPUs)
+// checkSizes adds what is wrong with the sizes of the table at key, of which it looks at
+// those that sets says are set there, and at pairs of which one is.
+func (v VM) checkSizes(d *document, key string, sets func(key string) bool) {
+	bad := func(name, format string, args ...any) { d.add(key+"."+name, format, args...) }
+	if sets("vcpus") {
+		d.between(key+".vcpus", v.VCPUs, 1, maxVCPUs)
 	}
-	if v.Memory < minMemory {
-		d.add(key+".memory", "is %s, a guest needs %s", v.Memory, Size(minMemory))
+	if sets("max_vcpus") {
+		d.between(key+".max_vcpus", v.MaxVCPUs, 0, maxVCPUs)
 	}
-	if v.MaxMemory > 0 && v.MaxMemory < v.Memory {
-		d.add(key+".max_memory", "is %s, less than memory, which is %s", v.MaxMemory, v.Memory)
+	if (sets("vcpus") || sets("max_vcpus")) && v.MaxVCPUs > 0 && v.MaxVCPUs < v.VCPUs {
+		bad("max_vcpus", "is %d, less than vcpus, which is %d", v.MaxVCPUs, v.VCPUs)
 	}
-	if v.Scratch < minScratch {
-		d.add(key+".scratch", "is %s, a file system needs %s", v.Scratch, Size(minScratch))
+	for _, s := range []struct {
+		name        string
+		size        Size
+		least, most Size
+		what        string // needs least
+	}{
+		{"memory", v.Memory, minMemory, maxMemory, "a guest"},
+		{"overhead", v.Overhead, 0, maxMemory, ""},
+		{"max_memory", v.MaxMemory, 0, maxMemory, ""},
+		{"scratch", v.Scratch, minScratch, maxDisk, "a file system"},
+		{"shm", v.Shm, minShm, maxMemory, "it"},
+	} {
+		switch {
+		case !sets(s.name):
+		case s.size < s.least:
+			bad(s.name, "is %s, %s needs %s", s.size, s.what, s.least)
+		case s.size > s.most:
+			bad(s.name, "is %s, more than %s", s.size, s.most)
+		}
+	}
+	if (sets("memory") || sets("max_memory")) && v.MaxMemory > 0 && v.MaxMemory < v.Memory {
+		bad("max_memory", "is %s, less than memory, which is %s", v.MaxMemory, v.Memory)
+	}
+}
+
+// ownFolder is for a folder that the daemon has to itself.
+func (d *document) ownFolder(key, p string) {
+	d.absolute(key, p)
+	if path.Clean(p) == "/" {
+		d.add(key, "is the root of all files, not a folder for one daemon")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -41,8 +42,8 @@ type Config struct {
 
 // Log is [log].
 type Log struct {
-	Level  slog.Level `toml:"level" json:"level"`
-	Format string     `toml:"format" json:"format"`
+	Level  Level  `toml:"level" json:"level"`
+	Format string `toml:"format" json:"format"`
 }
 
 // GRPC is [grpc].
@@ -126,6 +127,15 @@ func (h Handler) Over(vm VM) VM {
 	return vm
 }
 
+// sets tells whether h has a key of its own for a size.
+func (h Handler) sets(key string) bool {
+	return map[string]bool{
+		"vcpus": h.VCPUs != nil, "memory": h.Memory != nil, "overhead": h.Overhead != nil,
+		"max_vcpus": h.MaxVCPUs != nil, "max_memory": h.MaxMemory != nil,
+		"scratch": h.Scratch != nil, "shm": h.Shm != nil,
+	}[key]
+}
+
 func set[T any](dst *T, v *T) {
 	if v != nil {
 		*dst = *v
@@ -192,6 +202,25 @@ func parse(text []byte, base Config) (Config, error) {
 		return Config{}, err
 	}
 	return base, nil
+}
+
+// Level is how much is logged, by name.
+type Level slog.Level
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *Level) UnmarshalText(b []byte) error {
+	for _, v := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(string(b), v.String()) {
+			*l = Level(v)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not one of debug, info, warn, error", b)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (l Level) MarshalText() ([]byte, error) {
+	return []byte(strings.ToLower(slog.Level(l).String())), nil
 }
 
 // Duration is a time.Duration written as 1m30s.

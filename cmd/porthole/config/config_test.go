@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,7 +102,7 @@ plugin_dirs = ["bin", 3]
 		`line 1: version: is 2, this build reads 1`,
 		`line 2: rot: is not a key that is known here; there are grpc, handlers, images, log, metrics, network, root, state, streaming, version, vm`,
 		`line 3: root: must be a string in quotes`,
-		`line 6: log.level: slog: level string "loud": unknown name`,
+		`line 6: log.level: "loud" is not one of debug, info, warn, error`,
 		`line 7: log.format: "xml" is not one of json, text`,
 		`line 10: images.discard_blobs: must be true or false`,
 		`line 11: images.max_layer_size: is 1MiB, layers want 16MiB`,
@@ -120,6 +121,35 @@ plugin_dirs = ["bin", 3]
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParse_Sizes(t *testing.T) {
+	_, err := Parse([]byte(`root = "/"
+state = "/run/a-state-folder-with-so-long-a-name"
+[vm]
+memory = "1KiB"
+shm = "0"
+scratch = "1024TiB"
+[handlers.a]
+vcpus = 2
+[handlers.b]
+memory = "17TiB"
+max_memory = "64MiB"
+`))
+	want := `configuration: 7 problems
+  line 1: root: is the root of all files, not a folder for one daemon
+  line 2: state: is longer than 32 bytes, the most for the sockets in it to have paths
+  line 4: vm.memory: is 1KiB, a guest needs 64MiB
+  line 5: vm.shm: is 0, it needs 4KiB
+  line 6: vm.scratch: is 1024TiB, more than 16TiB
+  line 10: handlers.b.memory: is 17TiB, more than 16TiB
+  line 11: handlers.b.max_memory: is 64MiB, less than memory, which is 17TiB`
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := Parse([]byte(`state = "/var/lib/porthole/"`)); err == nil || !strings.Contains(err.Error(), "same as root") {
+		t.Errorf("Parse = %v, want root and state to differ", err)
 	}
 }
 
