@@ -439,7 +439,7 @@ func (v *vm) testLongRunning(t *testing.T) {
 		{"hostname; cat /etc/hostname /etc/resolv.conf", "web-0\nweb-0\nnameserver 10.0.0.1\n"},
 		{"cat /sys/class/net/eth0/mtu /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_unprivileged_port_start", "1400\n9000\n80\n"},
 		{"ip -4 route", "default via 169.254.1.1 dev eth0 \n169.254.1.1 dev eth0 scope link \n"},
-		{"ip -6 addr show eth0 | busybox grep -c -e tentative -e site", "0\n"},
+		{"ip -6 addr show eth0 | busybox grep -v fe80: | busybox grep -c -e tentative -e site", "0\n"}, // the kernel still tries its own
 		{"cat /proc/1/comm", "pause\n"},
 		{"busybox ls -A1 /", "bin\ndev\netc\nproc\nsys\ntmp\nwork\n"},
 		{"echo x > /dev/shm/x; mount | busybox grep -c ' /dev/shm '", "1\n"},
