@@ -264,6 +264,12 @@ func (f *fakeNode) FsInfo(context.Context) (FsInfo, error) {
 	return FsInfo{At: created, Mountpoint: "/var/lib/porthole", UsedBytes: 42, UsedInodes: 7}, err
 }
 
+func (f *fakeNode) DiskInfo(context.Context) (FsInfo, error) {
+	unlock, err := f.enter("DiskInfo")
+	defer unlock()
+	return FsInfo{At: created, Mountpoint: "/var/lib/porthole", UsedBytes: 13, UsedInodes: 2}, err
+}
+
 func (f *fakeNode) ExecURL(_ context.Context, e ExecURL) (string, error) {
 	return "http://127.0.0.1/exec/" + e.ContainerID, nil
 }
@@ -279,7 +285,7 @@ func (f *fakeNode) PortForwardURL(_ context.Context, podID string, _ []uint16) (
 // newTestServer returns a Server over f that logs to the test.
 func newTestServer(t testing.TB, f *fakeNode, reg prometheus.Registerer) *Server {
 	return NewServer(
-		Deps{Pods: f, Containers: f, Processes: f, Network: f, Images: f, Streams: f},
+		Deps{Pods: f, Containers: f, Processes: f, Network: f, Images: f, Disks: f, Streams: f},
 		Options{
 			Version: "0.1.0", Handlers: []string{"big"}, CgroupDriver: true, Metrics: reg,
 			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),

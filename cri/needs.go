@@ -57,6 +57,12 @@ type Images interface {
 	FsInfo(ctx context.Context) (FsInfo, error)
 }
 
+// Disks tells what the writable disks of pods take.
+type Disks interface {
+	// DiskInfo has the same Mountpoint as Images.FsInfo where both are on one file system.
+	DiskInfo(ctx context.Context) (FsInfo, error)
+}
+
 // Streams makes the URLs under which streams are served, each good for one use.
 type Streams interface {
 	ExecURL(ctx context.Context, e ExecURL) (string, error)
@@ -109,10 +115,10 @@ type Image struct {
 	Config  []byte   // its config as JSON, for verbose status; may be nil
 }
 
-// FsInfo is the use of the file system that holds images and scratch disks.
+// FsInfo is how much of a file system images or scratch disks use.
 type FsInfo struct {
 	At         time.Time
 	Mountpoint string // an existing directory on it
-	UsedBytes  uint64 // by images
-	UsedInodes uint64 // by images
+	UsedBytes  uint64
+	UsedInodes uint64
 }

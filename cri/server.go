@@ -24,6 +24,7 @@ type Deps struct {
 	Processes  Processes
 	Network    Network
 	Images     Images
+	Disks      Disks
 	Streams    Streams
 }
 
@@ -58,6 +59,7 @@ type Server struct {
 	processes  Processes
 	network    Network
 	images     Images
+	disks      Disks
 	streams    Streams
 	opts       Options
 	handlers   map[string]bool
@@ -83,7 +85,7 @@ func NewServer(d Deps, o Options) *Server {
 	}
 	return &Server{
 		pods: d.Pods, containers: d.Containers, processes: d.Processes,
-		network: d.Network, images: d.Images, streams: d.Streams,
+		network: d.Network, images: d.Images, disks: d.Disks, streams: d.Streams,
 		opts: o, handlers: handlers, calls: newCallMetrics(o.Metrics),
 	}
 }

@@ -247,7 +247,8 @@ func TestServer_Images(t *testing.T) {
 		t.Errorf("ListImages = %v, %v", list, err)
 	}
 	fs, err := im.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
-	if err != nil || fs.ImageFilesystems[0].UsedBytes.Value != 42 {
+	if err != nil || fs.ImageFilesystems[0].UsedBytes.Value != 42 || fs.ImageFilesystems[0].InodesUsed.Value != 7 ||
+		fs.ContainerFilesystems[0].UsedBytes.Value != 13 || fs.ContainerFilesystems[0].InodesUsed.Value != 2 {
 		t.Errorf("ImageFsInfo = %v, %v", fs, err)
 	}
 }

@@ -202,9 +202,6 @@ func (m *Manager) Prune(ctx context.Context, keep []string) ([]string, error) {
 	return gone, errors.Join(errs...)
 }
 
-// List returns the ids of all pods of which something is attached or left.
-func (m *Manager) List() ([]string, error) { return m.known() }
-
 // withGrace returns a context that ends some time after ctx does.
 func (m *Manager) withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))

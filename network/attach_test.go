@@ -99,9 +99,9 @@ func TestAttach_UndoFails(t *testing.T) {
 	if got, want := h.String(), "added br pod1\nadded ports pod1\n"; got != want {
 		t.Errorf("host = %q, want %q: the namespace must be gone", got, want)
 	}
-	ids, err := m.List()
+	ids, err := m.known()
 	if diff := cmp.Diff([]string{"pod1"}, ids); diff != "" || err != nil {
-		t.Errorf("List = %v, %v: Prune could not find it", ids, err)
+		t.Errorf("known = %v, %v: Prune could not find it", ids, err)
 	}
 	gone, err := m.Prune(t.Context(), nil)
 	if diff := cmp.Diff([]string{"pod1"}, gone); diff != "" || err != nil {

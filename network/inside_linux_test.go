@@ -116,7 +116,7 @@ func leased(t *testing.T, m *Manager) int {
 
 func nothingLeft(t *testing.T, m *Manager) {
 	t.Helper()
-	ids, err := m.List()
+	ids, err := m.known()
 	if err != nil || len(ids) > 0 {
 		t.Errorf("left: %v, %v", ids, err)
 	}

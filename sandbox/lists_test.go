@@ -92,6 +92,24 @@ func TestLists(t *testing.T) {
 	})
 }
 
+func TestScratchUsage(t *testing.T) {
+	run(t, func(t *testing.T, m *sandbox.Manager, _ *sandboxtest.Node) {
+		want := func(bytes uint64, disks int) {
+			t.Helper()
+			u, err := m.ScratchUsage(t.Context())
+			if err != nil || u.Bytes != bytes || u.Disks != disks || u.Dir == "" {
+				t.Errorf("ScratchUsage = %+v, %v; want %d bytes in %d disks", u, err, bytes, disks)
+			}
+		}
+		want(0, 0)
+		a := mustRun(t, m, podConfig("a"))
+		mustRun(t, m, podConfig("b"))
+		want(2*(1<<30/10), 2)
+		must(t, m.StopPod(t.Context(), a))
+		want(1<<30/10, 1)
+	})
+}
+
 func TestListsDoNotWait(t *testing.T) {
 	run(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
 		pod := mustRun(t, m, podConfig("p"))

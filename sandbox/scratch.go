@@ -9,4 +9,30 @@ type Scratch interface {
 	Create(ctx context.Context, path string, bytes int64) (Disk, error)
 	// Remove deletes a disk file. Gone is not an error.
 	Remove(ctx context.Context, path string) error
+	// Usage is how many bytes of the host's file system a disk file takes: what was
+	// written, not its size. Gone is 0.
+	Usage(ctx context.Context, path string) (uint64, error)
+}
+
+// ScratchUsage is what the scratch disks of all pods take of the host's file system.
+type ScratchUsage struct {
+	Dir   string // an existing folder on it
+	Bytes uint64
+	Disks int // files, one inode each
+}
+
+// ScratchUsage measures the scratch disks.
+func (m *Manager) ScratchUsage(ctx context.Context) (ScratchUsage, error) {
+	u := ScratchUsage{Dir: m.store.root}
+	for _, p := range m.allPods() {
+		n, err := m.cfg.Scratch.Usage(ctx, m.store.scratchPath(p.id))
+		if err != nil {
+			return ScratchUsage{}, err
+		}
+		if n > 0 {
+			u.Bytes += n
+			u.Disks++
+		}
+	}
+	return u, nil
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/porthole-run/porthole/sandbox"
 )
 
-func imageRoot(c config.Config) string { return filepath.Join(c.Root, "images") }
+func imageRoot(c config.Config) string { return imagesDir(c) }
+
+func imagesDir(c config.Config) string { return filepath.Join(c.Root, "images") }
 
 // openStore opens the image store below the configuration's root.
 func openStore(c config.Config, log *slog.Logger, m *image.Metrics) (*image.Store, error) {
@@ -36,7 +38,10 @@ func openStore(c config.Config, log *slog.Logger, m *image.Metrics) (*image.Stor
 // rootFS is sandbox.Images over image.Store.
 type rootFS struct{ s *image.Store }
 
-var _ sandbox.Images = rootFS{}
+var (
+	_ sandbox.Images       = rootFS{}
+	_ sandbox.ImageHolders = rootFS{}
+)
 
 func (r rootFS) Prepare(ctx context.Context, ref, containerID string) (sandbox.RootFS, error) {
 	fs, err := r.s.Prepare(ctx, ref, containerID)
@@ -52,6 +57,9 @@ func (r rootFS) Prepare(ctx context.Context, ref, containerID string) (sandbox.R
 	}
 	return out, nil
 }
+
+// Holders implements sandbox.ImageHolders.
+func (r rootFS) Holders() []string { return r.s.Holders() }
 
 func (r rootFS) Release(ctx context.Context, containerID string) error {
 	return r.s.Release(ctx, containerID)
@@ -98,6 +106,31 @@ func (i criImages) FsInfo(ctx context.Context) (cri.FsInfo, error) {
 		return cri.FsInfo{}, err
 	}
 	return cri.FsInfo{At: fs.Timestamp, Mountpoint: fs.Mountpoint, UsedBytes: fs.UsedBytes, UsedInodes: fs.InodesUsed}, nil
+}
+
+// criDisks is cri.Disks over sandbox.Manager.
+type criDisks struct {
+	m      *sandbox.Manager
+	images string // the folder that the image store names as its mount point
+}
+
+var _ cri.Disks = criDisks{}
+
+func (d criDisks) DiskInfo(ctx context.Context) (cri.FsInfo, error) {
+	u, err := d.m.ScratchUsage(ctx)
+	if err != nil {
+		return cri.FsInfo{}, err
+	}
+	info := cri.FsInfo{At: time.Now(), Mountpoint: u.Dir, UsedBytes: u.Bytes, UsedInodes: uint64(u.Disks)}
+	same, err := sameFileSystem(u.Dir, d.images)
+	if err != nil {
+		return cri.FsInfo{}, err
+	}
+	if same {
+		// The kubelet takes two names for two file systems.
+		info.Mountpoint = d.images
+	}
+	return info, nil
 }
 
 func criImage(img image.Image) (cri.Image, error) {

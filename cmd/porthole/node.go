@@ -85,7 +85,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		return nil, err
 	}
 	registerCounts(reg, n.manager, n.accel.Accel)
-	return n, n.reconcile(ctx, log)
+	return n, n.pruneNetworks(ctx, log)
 }
 
 // close lets go of what is open; pods go on.
@@ -99,8 +99,9 @@ func (n *node) close() error {
 	return nil
 }
 
-// reconcile frees what belongs to pods and containers that nobody knows any more.
-func (n *node) reconcile(ctx context.Context, log *slog.Logger) error {
+// pruneNetworks frees the networks of pods that nobody knows any more: their records can
+// be lost, while the network's are kept apart from them.
+func (n *node) pruneNetworks(ctx context.Context, log *slog.Logger) error {
 	pods, err := n.manager.Pods(ctx, sandbox.PodFilter{})
 	if err != nil {
 		return err
@@ -116,22 +117,6 @@ func (n *node) reconcile(ctx context.Context, log *slog.Logger) error {
 	}
 	for _, id := range pruned {
 		log.Info("network of a pod that is gone was freed", logkey.PodID, id)
-	}
-	containers, err := n.manager.Containers(ctx, sandbox.ContainerFilter{})
-	if err != nil {
-		return err
-	}
-	known := map[string]bool{}
-	for _, c := range containers {
-		known[c.ID] = true
-	}
-	for _, holder := range n.images.Holders() {
-		if known[holder] {
-			continue
-		}
-		if err := n.images.Release(ctx, holder); err != nil {
-			log.Warn("release the image of a container that is gone", logkey.ContainerID, holder, logkey.Error, err)
-		}
 	}
 	return nil
 }

@@ -58,6 +58,17 @@ func freeBytes(dir string) (uint64, error) {
 	return st.Bavail * uint64(st.Bsize), nil
 }
 
+// sameFileSystem tells whether two folders are on one file system.
+func sameFileSystem(a, b string) (bool, error) {
+	var sa, sb unix.Stat_t
+	for dir, st := range map[string]*unix.Stat_t{a: &sa, b: &sb} {
+		if err := unix.Stat(dir, st); err != nil {
+			return false, fmt.Errorf("stat %s: %w", dir, err)
+		}
+	}
+	return sa.Dev == sb.Dev, nil
+}
+
 // kvmGroup is the group of KVM's device when the group may use it and is not root's.
 func kvmGroup() (gid uint32, ok bool) {
 	var st unix.Stat_t

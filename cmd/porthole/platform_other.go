@@ -23,4 +23,6 @@ func listenPrivately(context.Context, string) (net.Listener, error) { return nil
 
 func freeBytes(string) (uint64, error) { return 0, supported() }
 
+func sameFileSystem(string, string) (bool, error) { return false, supported() }
+
 func kvmGroup() (gid uint32, ok bool) { return 0, false }

@@ -76,7 +76,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) (err error) {
 	defer streams.Close()
 	edge := cri.NewServer(cri.Deps{
 		Pods: n.manager, Containers: n.manager, Processes: n.manager, Network: n.manager,
-		Images: criImages{n.images}, Streams: streamURLs{streams},
+		Images: criImages{n.images}, Disks: criDisks{n.manager, imagesDir(c)}, Streams: streamURLs{streams},
 	}, cri.Options{
 		Version: b.Version, Handlers: handlerNames(c), CgroupDriver: cgroupDriver,
 		Ready: n.ready, Info: n.info, Logger: log, Metrics: reg,

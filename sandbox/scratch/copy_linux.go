@@ -35,6 +35,14 @@ func copySparse(dst, src *os.File) error {
 	}
 }
 
+// allocated is what the file takes of its file system.
+func allocated(fi os.FileInfo) uint64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Blocks) * 512 // whatever the block size is
+	}
+	return uint64(fi.Size())
+}
+
 func isDiskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

@@ -12,4 +12,6 @@ func copySparse(*os.File, *os.File) error {
 	return fmt.Errorf("copy scratch template: %w", errors.ErrUnsupported)
 }
 
+func allocated(fi os.FileInfo) uint64 { return uint64(fi.Size()) }
+
 func isDiskFull(error) bool { return false }

@@ -108,6 +108,18 @@ func (d *Disks) Remove(_ context.Context, path string) error {
 	return nil
 }
 
+// Usage implements sandbox.Scratch.
+func (d *Disks) Usage(_ context.Context, path string) (uint64, error) {
+	fi, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("measure scratch disk: %w", err)
+	}
+	return allocated(fi), nil
+}
+
 // template is the path of the template of a size, made now if it is the first; empty
 // when this host cannot make one.
 func (d *Disks) template(ctx context.Context, bytes int64) (string, error) {

@@ -60,6 +60,9 @@ func TestCreate(t *testing.T) {
 	}
 	wg.Wait()
 	for _, path := range paths {
+		if used, err := d.Usage(t.Context(), path); err != nil || used == 0 || used != uint64(blocks(t, path)) {
+			t.Errorf("Usage = %d, %v; want what the file takes, %d", used, err, blocks(t, path))
+		}
 		if got := blocks(t, path); got > size/16 {
 			t.Errorf("%s takes %d bytes, want it sparse", path, got)
 		}
