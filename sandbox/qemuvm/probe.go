@@ -49,8 +49,8 @@ type ProbeConfig struct {
 
 // Probe finds out whether KVM works, by booting the guest with it until the agent
 // answers. That the device opens is not enough: there are machines where it does and
-// guests then hang. The answer is remembered as long as host kernel, CPU, QEMU, guest
-// kernel and user stay the same. That KVM does not work is an answer, not an error;
+// guests then hang. The answer is remembered as long as host kernel, CPU, QEMU, the
+// guest with its command line, user and group stay the same. That KVM does not work is an answer, not an error;
 // errors are those of asking.
 func Probe(ctx context.Context, c ProbeConfig) (Accel, error) {
 	a, err := (&prober{
@@ -83,7 +83,10 @@ type facts struct {
 	CPU        string `json:"cpu"`
 	QEMU       string `json:"qemu"`
 	Kernel     string `json:"kernel"` // SHA-256
-	UID        uint32 `json:"uid"`    // the first
+	Initrd     string `json:"initrd"` // SHA-256
+	Arguments  string `json:"arguments"`
+	UID        uint32 `json:"uid"` // the first
+	GID        uint32 `json:"gid"`
 }
 
 // record is the content of the cache file.
@@ -220,16 +223,23 @@ func hostFacts(ctx context.Context, c ProbeConfig) (facts, error) {
 	if err != nil {
 		return facts{}, err
 	}
-	digest, err := filesum.SHA256(c.Kernel)
+	kernel, err := filesum.SHA256(c.Kernel)
 	if err != nil {
 		return facts{}, fmt.Errorf("digest kernel: %w", err)
+	}
+	initrd, err := filesum.SHA256(c.Initrd)
+	if err != nil {
+		return facts{}, fmt.Errorf("digest initrd: %w", err)
 	}
 	cpu := "unknown"
 	if f, err := os.Open("/proc/cpuinfo"); err == nil {
 		cpu = cpuModel(f)
 		_ = f.Close()
 	}
-	return facts{HostKernel: hostKernel(), CPU: cpu, QEMU: version, Kernel: digest, UID: c.Driver.UIDs.Base}, nil
+	return facts{
+		HostKernel: hostKernel(), CPU: cpu, QEMU: version, Kernel: kernel, Initrd: initrd,
+		Arguments: c.Driver.CommandLine, UID: c.Driver.UIDs.Base, GID: c.Driver.GID,
+	}, nil
 }
 
 // qemuVersion is the first line that QEMU says of itself.

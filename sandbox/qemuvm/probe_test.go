@@ -132,3 +132,39 @@ func TestProbe_FactsFail(t *testing.T) {
 		t.Errorf("probe() = %v after %d trials, want an error and none", err, m.trials)
 	}
 }
+
+// TestHostFacts_Differ: an answer is not remembered for another guest, command line or group.
+func TestHostFacts_Differ(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	base := ProbeConfig{
+		Driver: Config{Binary: file("qemu", "#!/bin/sh\necho QEMU emulator version 7.2.0\n")},
+		Kernel: file("kernel", "k"), Initrd: file("initrd", "i"),
+	}
+	if err := os.Chmod(base.Driver.Binary, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want, err := hostFacts(t.Context(), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, edit := range map[string]func(*ProbeConfig){
+		"kernel":       func(c *ProbeConfig) { c.Kernel = file("kernel2", "k2") },
+		"initrd":       func(c *ProbeConfig) { c.Initrd = file("initrd2", "i2") },
+		"command-line": func(c *ProbeConfig) { c.Driver.CommandLine = "nokaslr" },
+		"user":         func(c *ProbeConfig) { c.Driver.UIDs.Base = 7 },
+		"group":        func(c *ProbeConfig) { c.Driver.GID = 7 },
+	} {
+		c := base
+		edit(&c)
+		if got, err := hostFacts(t.Context(), c); err != nil || got == want {
+			t.Errorf("%s: facts = %+v, %v; want them to differ", name, got, err)
+		}
+	}
+}
