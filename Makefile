@@ -10,7 +10,10 @@ export CGO_ENABLED ?= 0
 OUT := $(CURDIR)/out
 BIN := $(OUT)/bin
 KERNEL ?= debian
-LDFLAGS := -s -w
+# What porthole and porthole-agent call themselves: a semantic version, as the kubelet
+# reads it.
+VERSION := $(shell cat VERSION)
+LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := go build -trimpath -ldflags "$(LDFLAGS)"
 SUITE := scripts/suite.sh
 # Packages whose tests make links or VMs: each runs in namespaces of its own.

@@ -30,8 +30,8 @@ import (
 	"github.com/porthole-run/porthole/guest/api"
 )
 
-// version is set by the build.
-var version = "dev"
+// version is a semantic version; the build sets it from the file VERSION.
+var version = "0.0.0-unknown"
 
 // portTime bounds the wait for the virtio-serial port at boot.
 const portTime = 30 * time.Second
@@ -47,6 +47,10 @@ func main() {
 		if boot.LoadWanted(name) != nil {
 			os.Exit(1) // the kernel asks for much that is not there: silence
 		}
+		return
+	}
+	if os.Getpid() != 1 && len(os.Args) == 2 && os.Args[1] == "version" {
+		fmt.Println(version) // mkguest asks, for the bundle's manifest
 		return
 	}
 	if os.Getpid() != 1 {

@@ -8,8 +8,8 @@ import (
 	"runtime/debug"
 )
 
-// version is a semantic version; release builds set it with -ldflags -X.
-var version = "0.1.0-dev"
+// version is a semantic version; the build sets it from the file VERSION.
+var version = "0.0.0-unknown"
 
 // buildInfo says what this binary was built from.
 type buildInfo struct {

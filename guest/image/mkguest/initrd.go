@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
-	"debug/buildinfo"
+	"context"
 	"debug/elf"
 	"fmt"
 	"os"
+	"os/exec"
+	"regexp"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/porthole-run/porthole/guest/api"
@@ -33,8 +36,10 @@ func initrdEntries(files []part, modules []loadedModule) ([]cpio.Entry, error) {
 	return append(entries, m...), err
 }
 
+var versionPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+[-+.0-9A-Za-z]*\n$`)
+
 // readAgent reads the program that becomes /init.
-func readAgent(name string) (part, error) {
+func readAgent(ctx context.Context, name string) (part, error) {
 	content, err := os.ReadFile(name)
 	if err != nil {
 		return part{}, fmt.Errorf("read agent: %w; build it first: make build", err)
@@ -43,8 +48,9 @@ func readAgent(name string) (part, error) {
 		return part{}, fmt.Errorf("agent %s: %w; build it with CGO_ENABLED=0", name, err)
 	}
 	p := image.Part{Name: "agent", Path: "/init", Version: "unknown", Source: "porthole", Pinned: true}
-	if info, err := buildinfo.Read(bytes.NewReader(content)); err == nil && info.Main.Version != "" {
-		p.Version = info.Main.Version
+	// An agent that does not say is one that was not built by this Makefile.
+	if out, err := exec.CommandContext(ctx, name, "version").Output(); err == nil && versionPattern.Match(out) {
+		p.Version = strings.TrimSpace(string(out))
 	}
 	return newPart(p, content), nil
 }

@@ -80,7 +80,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("%w (run from the repository's root, or give --src)", err)
 	}
-	agent, err := readAgent(o.agent)
+	agent, err := readAgent(ctx, o.agent)
 	if err != nil {
 		return err
 	}

@@ -173,7 +173,7 @@ func TestReadAgent(t *testing.T) {
 			if err := os.WriteFile(file, tt.content, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			p, err := readAgent(file)
+			p, err := readAgent(t.Context(), file)
 			switch {
 			case tt.wrong == "" && (err != nil || p.Path != "/init" || p.Size != int64(len(tt.content))):
 				t.Errorf("readAgent = %+v, %v", p.Part, err)
