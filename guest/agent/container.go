@@ -22,6 +22,10 @@ import (
 // removeTime bounds the wait for a killed process.
 const removeTime = 20 * time.Second
 
+// removalTime bounds a whole removal: what does not go by then is an error that the
+// host can act on, not a call without an end.
+const removalTime = 45 * time.Second
+
 // container is one container of a pod.
 type container struct {
 	id     string // immutable, as the next four
@@ -198,6 +202,8 @@ func (c *control) RemoveContainer(ctx context.Context, r *api.RemoveContainerReq
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, removalTime)
+	defer cancel()
 	unused, err := c.removeContainer(ctx, ct)
 	if err != nil {
 		return nil, fmt.Errorf("remove container %q: %w", ct.id, err)

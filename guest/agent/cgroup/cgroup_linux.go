@@ -112,9 +112,23 @@ func (c *FS) Remove(ctx context.Context, group string) error {
 		select {
 		case <-retry.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", err, ctx.Err())
+			return fmt.Errorf("%w: %w (still in it: %s)", err, ctx.Err(), c.members(group))
 		}
 	}
+}
+
+// members names the processes of a group, for an error.
+func (c *FS) members(group string) string {
+	procs, err := os.ReadFile(c.path(group, "cgroup.procs"))
+	if err != nil {
+		return err.Error()
+	}
+	var names []string
+	for _, pid := range strings.Fields(string(procs)) {
+		comm, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
+		names = append(names, pid+" "+strings.TrimSpace(string(comm)))
+	}
+	return strings.Join(names, ", ")
 }
 
 func removeTree(dir string) error {
