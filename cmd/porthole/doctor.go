@@ -99,7 +99,13 @@ func examine(ctx context.Context, c config.Config, probe bool) ([]finding, error
 	}
 	bundle, f := checkBundle(c)
 	out = append(out, f)
-	if bundle != nil && qemuOK && out[0].OK {
+	switch {
+	case !out[0].OK:
+		out = append(out, finding{
+			Name: "accelerator", Needed: c.VM.Accel == qemuvm.KVM, Fix: out[0].Fix,
+			Detail: "not checked: only root can start a guest as the user that it is to have",
+		})
+	case bundle != nil && qemuOK:
 		out = append(out, checkAccel(ctx, c, bundle, probe))
 	}
 	out = append(out, checkCNI(ctx, c)...)
@@ -119,7 +125,7 @@ func checkBundle(c config.Config) (*guestimage.Bundle, finding) {
 	f := finding{Name: "guest bundle", Needed: true, Detail: c.VM.Bundle}
 	b, err := guestimage.Open(c.VM.Bundle)
 	if err != nil {
-		f.Detail, f.Fix = err.Error(), "make guest, and set vm.bundle to where it is"
+		f.Detail, f.Fix = err.Error()+" (vm.bundle says where it is)", "make guest"
 		return nil, f
 	}
 	f.OK = true
@@ -135,9 +141,24 @@ func checkAccel(ctx context.Context, c config.Config, b *guestimage.Bundle, forc
 		f.Detail = err.Error()
 		return f
 	}
-	f.OK = true
 	f.Detail = fmt.Sprintf("%s: %s", a.Accel, a.Reason)
+	f.Fix = accelFix(c.VM, a.Accel, kvmDevice())
+	f.OK = f.Fix == ""
 	return f
+}
+
+// device is what the host has of KVM's device.
+type device struct {
+	present bool
+	usable  bool // by a group that is not root's, which QEMU can be given
+}
+
+// accelFix is the command that lets guests use KVM; empty where there is nothing to mend.
+func accelFix(vm config.VM, accel string, d device) string {
+	if accel == qemuvm.KVM && vm.Accel == "auto" || vm.Accel == qemuvm.TCG || !d.present || d.usable {
+		return ""
+	}
+	return "chgrp kvm /dev/kvm && chmod 660 /dev/kvm && porthole doctor --probe"
 }
 
 // checkCNI looks for plugins and a configuration that names only plugins that are there.
@@ -206,7 +227,8 @@ func checkSpace(c config.Config) finding {
 	f.OK = free >= minFree
 	f.Detail = fmt.Sprintf("%.1f GiB free for %s", float64(free)/(1<<30), c.Root)
 	if !f.OK {
-		f.Fix = fmt.Sprintf("free some: images and scratch disks want %d GiB at least, or set root elsewhere", minFree>>30)
+		f.Detail += fmt.Sprintf(": images and scratch disks want %d GiB at least; root may be set elsewhere", minFree>>30)
+		f.Fix = "crictl rmi --prune"
 	}
 	return f
 }
@@ -214,7 +236,7 @@ func checkSpace(c config.Config) finding {
 func checkSocket(ctx context.Context, c config.Config) finding {
 	f := finding{Name: "socket", Detail: c.GRPC.Socket + " is served"}
 	if err := dialSocket(ctx, c.GRPC.Socket); err != nil {
-		f.Detail, f.Fix = "nobody serves "+c.GRPC.Socket, "systemctl start porthole, or porthole serve"
+		f.Detail, f.Fix = "nobody serves "+c.GRPC.Socket, "systemctl start porthole"
 		return f
 	}
 	f.OK = true

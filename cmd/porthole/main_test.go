@@ -374,3 +374,24 @@ func TestHandlers(t *testing.T) {
 		t.Errorf("handlers = %+v", got)
 	}
 }
+
+func TestAccelFix(t *testing.T) {
+	closed := device{present: true}
+	for name, tt := range map[string]struct {
+		configured, found string
+		device            device
+		mend              bool
+	}{
+		"kvm-works":  {"auto", "kvm", closed, false},
+		"no-device":  {"auto", "tcg", device{}, false},
+		"hangs":      {"auto", "tcg", device{present: true, usable: true}, false},
+		"root-alone": {"auto", "tcg", closed, true},
+		"kvm-asked":  {"kvm", "kvm", closed, true},
+		"tcg-asked":  {"tcg", "tcg", closed, false},
+	} {
+		fix := accelFix(config.VM{Accel: tt.configured}, tt.found, tt.device)
+		if (fix != "") != tt.mend {
+			t.Errorf("%s: fix = %q, want one: %v", name, fix, tt.mend)
+		}
+	}
+}

@@ -69,6 +69,13 @@ func sameFileSystem(a, b string) (bool, error) {
 	return sa.Dev == sb.Dev, nil
 }
 
+// kvmDevice looks at KVM's device.
+func kvmDevice() device {
+	var st unix.Stat_t
+	_, usable := kvmGroup()
+	return device{present: unix.Stat("/dev/kvm", &st) == nil, usable: usable}
+}
+
 // kvmGroup is the group of KVM's device when the group may use it and is not root's.
 func kvmGroup() (gid uint32, ok bool) {
 	var st unix.Stat_t

@@ -25,4 +25,6 @@ func freeBytes(string) (uint64, error) { return 0, supported() }
 
 func sameFileSystem(string, string) (bool, error) { return false, supported() }
 
+func kvmDevice() device { return device{} }
+
 func kvmGroup() (gid uint32, ok bool) { return 0, false }
