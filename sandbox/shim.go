@@ -32,10 +32,9 @@ type ShimConfig struct {
 // A Shim is the process that owns one VM, seen from the daemon. All methods are safe
 // for concurrent use. After Done is closed they return Unavailable errors.
 type Shim interface {
-	// SetupPod attaches scratch disk and NICs and makes the pod in the guest.
+	// SetupPod attaches scratch disk and NICs and makes the pod in the guest. Shutdown
+	// undoes it: a VM has one pod.
 	SetupPod(ctx context.Context, p PodSetup) error
-	// RemovePod ends what runs of the pod and undoes SetupPod. Gone is not an error.
-	RemovePod(ctx context.Context, podID string) error
 	// CreateContainer attaches the layers and makes the container, not yet running.
 	CreateContainer(ctx context.Context, c ContainerSetup) (ContainerCreated, error)
 	// StartContainer lets it run and returns when that was.

@@ -135,7 +135,8 @@ func (c *Client) SetupPod(ctx context.Context, p sandbox.PodSetup) error {
 	return err
 }
 
-// RemovePod implements sandbox.Shim.
+// RemovePod ends what runs of the pod and undoes SetupPod, while the VM goes on. Gone is
+// not an error.
 func (c *Client) RemovePod(ctx context.Context, podID string) error {
 	_, err := call(ctx, c, c.api.RemovePod, &api.RemovePodRequest{PodId: podID})
 	return err

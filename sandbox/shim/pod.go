@@ -118,7 +118,7 @@ func guestInterface(n sandbox.PodNIC, info sandbox.NICInfo) guest.Interface {
 	return out
 }
 
-// RemovePod implements sandbox.Shim's.
+// RemovePod is the server's side of Client.RemovePod.
 func (s *Server) RemovePod(ctx context.Context, podID string) error {
 	s.mu.Lock()
 	p := s.pods[podID]
