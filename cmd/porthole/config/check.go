@@ -24,7 +24,7 @@ const (
 	maxSocket = 107
 	// stateSocket is the longest path of a socket below state: of a VM's shim, whose
 	// folder is named by a pod's id.
-	stateSocket = "/vm/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/c.sock"
+	stateSocket = "/vm/0123456789abcdef0123456789abcdef/c.sock"
 	noID        = 1<<32 - 1 // what Linux takes for "no user"
 )
 

@@ -126,7 +126,7 @@ plugin_dirs = ["bin", 3]
 
 func TestParse_Sizes(t *testing.T) {
 	_, err := Parse([]byte(`root = "/"
-state = "/run/a-state-folder-with-so-long-a-name"
+state = "/run/a-state-folder-with-so-long-a-name-that-no-socket-fits-below-it"
 [vm]
 memory = "1KiB"
 shm = "0"
@@ -139,7 +139,7 @@ max_memory = "64MiB"
 `))
 	want := `configuration: 7 problems
   line 1: root: is the root of all files, not a folder for one daemon
-  line 2: state: is longer than 32 bytes, the most for the sockets in it to have paths
+  line 2: state: is longer than 64 bytes, the most for the sockets in it to have paths
   line 4: vm.memory: is 1KiB, a guest needs 64MiB
   line 5: vm.shm: is 0, it needs 4KiB
   line 6: vm.scratch: is 1024TiB, more than 16TiB
