@@ -96,8 +96,11 @@ func (c *muxConn) Close() error {
 	// waits for it: it holds nothing but the stream.
 	go func() {
 		c.Stream.SetReadDeadline(time.Unix(1, 0)) // wakes a Read in flight
+		// Once it is out, none touches the stream any more: closed is set. The lock must
+		// not be kept, or a further Read would wait here for the host.
 		c.reading.Lock()
-		defer c.reading.Unlock()
+		//lint:ignore SA2001 it waits for the Read in flight
+		c.reading.Unlock()
 		c.Stream.SetReadDeadline(time.Time{})
 		io.Copy(io.Discard, struct{ io.Reader }{c.Stream})
 	}()

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -97,5 +98,42 @@ func TestServeMux_Garbage(t *testing.T) {
 	host.Write([]byte("this is not a yamux header"))
 	if err := <-done; err == nil {
 		t.Error("ServeMux of garbage = nil, want an error")
+	}
+}
+
+// TestServeMux_ReadAfterClose: a read of a closed connection fails at once, though the
+// host has not ended its direction, and also when one was in flight as it was closed.
+func TestServeMux_ReadAfterClose(t *testing.T) {
+	result := make(chan error, 10)
+	s, _ := dialler(t, func(_ context.Context, _ uint32, c Conn) {
+		reading := make(chan struct{})
+		go func() {
+			close(reading)
+			for range 2 { // as a relay does: the first read is woken, the second must not wait
+				// Long enough for Close's own goroutine to go first, which once kept the second waiting.
+				<-time.After(20 * time.Millisecond)
+				if _, err := c.Read(make([]byte, 1)); err == nil {
+					result <- errors.New("a read of a closed connection succeeded")
+					return
+				}
+			}
+			result <- nil
+		}()
+		<-reading
+		<-time.After(30 * time.Millisecond) // the first read is in flight
+		c.Close()
+	})
+	for range cap(result) {
+		open(t, s, 7)
+	}
+	for range cap(result) {
+		select {
+		case err := <-result:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("a read of a closed connection waits for the host")
+		}
 	}
 }
