@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -62,5 +63,15 @@ func TestMessages(t *testing.T) {
 	fail("")
 	r.vm.crash("Oops")
 	<-r.Done()
+	for { // the manager hears of it a moment later
+		p, err := m.Pod(ctx, pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.State == sandbox.PodNotReady {
+			break
+		}
+		<-time.After(time.Millisecond)
+	}
 	want(create("b2", "busybox"), "pod sandbox POD is not ready: it is lost (the VM ended: Oops: unavailable): failed precondition")
 }
