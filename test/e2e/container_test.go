@@ -116,9 +116,9 @@ func TestContainerSecurity(t *testing.T) {
 	t.Run("read-only", func(t *testing.T) {
 		q := *p
 		q.t = t
-		out := q.output("ro", `touch /x 2>&1 || echo root-ro; head -c1 /proc/kcore 2>&1 | wc -c; echo 1 > /proc/sys/kernel/sysrq || echo sys-ro`, func(c *cri.ContainerConfig) {
+		out := q.output("ro", `touch /x 2>&1 || echo root-ro; cat /proc/meminfo | wc -c; echo 1 > /proc/sys/kernel/sysrq || echo sys-ro`, func(c *cri.ContainerConfig) {
 			c.Linux.SecurityContext = &cri.LinuxContainerSecurityContext{
-				ReadonlyRootfs: true, MaskedPaths: []string{"/proc/kcore"}, ReadonlyPaths: []string{"/proc/sys"},
+				ReadonlyRootfs: true, MaskedPaths: []string{"/proc/meminfo"}, ReadonlyPaths: []string{"/proc/sys"},
 			}
 		})
 		if !strings.Contains(out, "root-ro") || !strings.Contains(out, "sys-ro") || !strings.Contains(out, "\n0\n") {
