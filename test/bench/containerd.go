@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/test/harness"
 )
 
 // containerd is Debian's containerd with runc, with folders of its own: the peer that
@@ -71,7 +73,7 @@ func startContainerd(ctx context.Context, dir, pauseImage string, cniConf []byte
 		RuntimeServiceClient: cri.NewRuntimeServiceClient(c.conn), images: cri.NewImageServiceClient(c.conn)}
 	c.cmd = exec.Command("containerd", "--config", config)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
-	c.cmd.SysProcAttr = ownSession()
+	c.cmd.SysProcAttr = harness.OwnSession()
 	if err := c.cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start containerd: %w: scripts/setup.sh bench installs it", err), c.conn.Close())
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/porthole-run/porthole/test/harness"
 	"github.com/porthole-run/porthole/test/registry"
 	"github.com/porthole-run/porthole/test/registry/debimage"
 )
@@ -46,7 +47,7 @@ func startRegistry(o options) (ref string, cmd *exec.Cmd, err error) {
 	defer log.Close()
 	cmd = exec.Command(self, "registry", "-cache", o.cache)
 	cmd.Stderr = log
-	cmd.SysProcAttr = ownSession()
+	cmd.SysProcAttr = harness.OwnSession()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", nil, err

@@ -136,7 +136,7 @@ func (s *Server) Start(ctx context.Context) error {
 	defer log.Close()
 	s.cmd = exec.Command(filepath.Join(s.bin, "porthole"), "serve", "--config", s.ConfigPath)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.SysProcAttr = ownSession()
+	s.cmd.SysProcAttr = OwnSession()
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}

@@ -2,5 +2,6 @@ package harness
 
 import "syscall"
 
-// ownSession keeps a terminal's Ctrl-C from reaching the daemon.
-func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+// OwnSession puts a process into a session of its own, so that a terminal's Ctrl-C does
+// not reach it: whoever started it ends it, or leaves it running.
+func OwnSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

@@ -4,4 +4,5 @@ package harness
 
 import "syscall"
 
-func ownSession() *syscall.SysProcAttr { return nil }
+// OwnSession does nothing on systems without sessions.
+func OwnSession() *syscall.SysProcAttr { return nil }
