@@ -1033,6 +1033,7 @@ type CreateContainerRequest struct {
 	PidNamespace PIDNamespace `protobuf:"varint,7,opt,name=pid_namespace,json=pidNamespace,proto3,enum=porthole.guest.v1.PIDNamespace" json:"pid_namespace,omitempty"`
 	// layer_ids names each layer (diff ID), so that one mount serves every container of the VM that uses it.
 	LayerIds      []string `protobuf:"bytes,8,rep,name=layer_ids,json=layerIds,proto3" json:"layer_ids,omitempty"`
+	Mounts        []*Mount `protobuf:"bytes,9,rep,name=mounts,proto3" json:"mounts,omitempty"` // in the order they are made
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1123,6 +1124,296 @@ func (x *CreateContainerRequest) GetLayerIds() []string {
 	return nil
 }
 
+func (x *CreateContainerRequest) GetMounts() []*Mount {
+	if x != nil {
+		return x.Mounts
+	}
+	return nil
+}
+
+// Mount is one thing of the host that a container sees at a path. It is private: no
+// mount made later, in the container or beside it, spreads.
+type Mount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerPath string                 `protobuf:"bytes,1,opt,name=container_path,json=containerPath,proto3" json:"container_path,omitempty"` // absolute; made when the image has it not
+	ReadOnly      bool                   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// Types that are valid to be assigned to Source:
+	//
+	//	*Mount_Share
+	//	*Mount_Disk
+	//	*Mount_Image
+	Source        isMount_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mount) Reset() {
+	*x = Mount{}
+	mi := &file_guest_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mount) ProtoMessage() {}
+
+func (x *Mount) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mount.ProtoReflect.Descriptor instead.
+func (*Mount) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Mount) GetContainerPath() string {
+	if x != nil {
+		return x.ContainerPath
+	}
+	return ""
+}
+
+func (x *Mount) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *Mount) GetSource() isMount_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Mount) GetShare() *ShareSource {
+	if x != nil {
+		if x, ok := x.Source.(*Mount_Share); ok {
+			return x.Share
+		}
+	}
+	return nil
+}
+
+func (x *Mount) GetDisk() *DiskSource {
+	if x != nil {
+		if x, ok := x.Source.(*Mount_Disk); ok {
+			return x.Disk
+		}
+	}
+	return nil
+}
+
+func (x *Mount) GetImage() *ImageSource {
+	if x != nil {
+		if x, ok := x.Source.(*Mount_Image); ok {
+			return x.Image
+		}
+	}
+	return nil
+}
+
+type isMount_Source interface {
+	isMount_Source()
+}
+
+type Mount_Share struct {
+	Share *ShareSource `protobuf:"bytes,3,opt,name=share,proto3,oneof"`
+}
+
+type Mount_Disk struct {
+	Disk *DiskSource `protobuf:"bytes,4,opt,name=disk,proto3,oneof"`
+}
+
+type Mount_Image struct {
+	Image *ImageSource `protobuf:"bytes,5,opt,name=image,proto3,oneof"`
+}
+
+func (*Mount_Share) isMount_Source() {}
+
+func (*Mount_Disk) isMount_Source() {}
+
+func (*Mount_Image) isMount_Source() {}
+
+// ShareSource is an attached share.
+type ShareSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ShareId       uint64                 `protobuf:"varint,1,opt,name=share_id,json=shareId,proto3" json:"share_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareSource) Reset() {
+	*x = ShareSource{}
+	mi := &file_guest_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareSource) ProtoMessage() {}
+
+func (x *ShareSource) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareSource.ProtoReflect.Descriptor instead.
+func (*ShareSource) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ShareSource) GetShareId() uint64 {
+	if x != nil {
+		return x.ShareId
+	}
+	return 0
+}
+
+// DiskSource is a hot-added disk with an ext4 file system.
+type DiskSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       *DiskAddress           `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	VolumeId      string                 `protobuf:"bytes,2,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`           // one mount serves every container of the VM that uses it
+	FormatBlank   bool                   `protobuf:"varint,3,opt,name=format_blank,json=formatBlank,proto3" json:"format_blank,omitempty"` // make the file system when the disk is blank
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskSource) Reset() {
+	*x = DiskSource{}
+	mi := &file_guest_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskSource) ProtoMessage() {}
+
+func (x *DiskSource) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskSource.ProtoReflect.Descriptor instead.
+func (*DiskSource) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DiskSource) GetAddress() *DiskAddress {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *DiskSource) GetVolumeId() string {
+	if x != nil {
+		return x.VolumeId
+	}
+	return ""
+}
+
+func (x *DiskSource) GetFormatBlank() bool {
+	if x != nil {
+		return x.FormatBlank
+	}
+	return false
+}
+
+// ImageSource is the content of an image, read-only.
+type ImageSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Layers        []*DiskAddress         `protobuf:"bytes,1,rep,name=layers,proto3" json:"layers,omitempty"` // bottom first
+	LayerIds      []string               `protobuf:"bytes,2,rep,name=layer_ids,json=layerIds,proto3" json:"layer_ids,omitempty"`
+	SubPath       string                 `protobuf:"bytes,3,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"` // relative; empty: the root
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageSource) Reset() {
+	*x = ImageSource{}
+	mi := &file_guest_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageSource) ProtoMessage() {}
+
+func (x *ImageSource) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
+func (*ImageSource) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ImageSource) GetLayers() []*DiskAddress {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+func (x *ImageSource) GetLayerIds() []string {
+	if x != nil {
+		return x.LayerIds
+	}
+	return nil
+}
+
+func (x *ImageSource) GetSubPath() string {
+	if x != nil {
+		return x.SubPath
+	}
+	return ""
+}
+
 type CreateContainerResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -1133,7 +1424,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_guest_proto_msgTypes[16]
+	mi := &file_guest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1436,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[16]
+	mi := &file_guest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1449,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{16}
+	return file_guest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateContainerResponse) GetPid() uint32 {
@@ -1184,7 +1475,7 @@ type StartContainerRequest struct {
 
 func (x *StartContainerRequest) Reset() {
 	*x = StartContainerRequest{}
-	mi := &file_guest_proto_msgTypes[17]
+	mi := &file_guest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1487,7 @@ func (x *StartContainerRequest) String() string {
 func (*StartContainerRequest) ProtoMessage() {}
 
 func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[17]
+	mi := &file_guest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1500,7 @@ func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerRequest.ProtoReflect.Descriptor instead.
 func (*StartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{17}
+	return file_guest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartContainerRequest) GetContainerId() string {
@@ -1228,7 +1519,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_guest_proto_msgTypes[18]
+	mi := &file_guest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1531,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[18]
+	mi := &file_guest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1544,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{18}
+	return file_guest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
@@ -1275,7 +1566,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_guest_proto_msgTypes[19]
+	mi := &file_guest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1578,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[19]
+	mi := &file_guest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1591,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{19}
+	return file_guest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExecRequest) GetContainerId() string {
@@ -1340,7 +1631,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_guest_proto_msgTypes[20]
+	mi := &file_guest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1643,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[20]
+	mi := &file_guest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1656,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{20}
+	return file_guest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExecResponse) GetPid() uint32 {
@@ -1385,7 +1676,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_guest_proto_msgTypes[21]
+	mi := &file_guest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1688,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[21]
+	mi := &file_guest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1701,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{21}
+	return file_guest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WaitRequest) GetContainerId() string {
@@ -1436,7 +1727,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_guest_proto_msgTypes[22]
+	mi := &file_guest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1739,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[22]
+	mi := &file_guest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1752,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{22}
+	return file_guest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WaitResponse) GetExit() *Exit {
@@ -1482,7 +1773,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_guest_proto_msgTypes[23]
+	mi := &file_guest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1785,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[23]
+	mi := &file_guest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1798,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{23}
+	return file_guest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Exit) GetCode() uint32 {
@@ -1543,7 +1834,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_guest_proto_msgTypes[24]
+	mi := &file_guest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1846,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[24]
+	mi := &file_guest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1859,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{24}
+	return file_guest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SignalRequest) GetContainerId() string {
@@ -1607,7 +1898,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_guest_proto_msgTypes[25]
+	mi := &file_guest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +1910,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[25]
+	mi := &file_guest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +1923,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{25}
+	return file_guest_proto_rawDescGZIP(), []int{29}
 }
 
 type ResizeTTYRequest struct {
@@ -1647,7 +1938,7 @@ type ResizeTTYRequest struct {
 
 func (x *ResizeTTYRequest) Reset() {
 	*x = ResizeTTYRequest{}
-	mi := &file_guest_proto_msgTypes[26]
+	mi := &file_guest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1950,7 @@ func (x *ResizeTTYRequest) String() string {
 func (*ResizeTTYRequest) ProtoMessage() {}
 
 func (x *ResizeTTYRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[26]
+	mi := &file_guest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1963,7 @@ func (x *ResizeTTYRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTTYRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTTYRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{26}
+	return file_guest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ResizeTTYRequest) GetContainerId() string {
@@ -1711,7 +2002,7 @@ type ResizeTTYResponse struct {
 
 func (x *ResizeTTYResponse) Reset() {
 	*x = ResizeTTYResponse{}
-	mi := &file_guest_proto_msgTypes[27]
+	mi := &file_guest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +2014,7 @@ func (x *ResizeTTYResponse) String() string {
 func (*ResizeTTYResponse) ProtoMessage() {}
 
 func (x *ResizeTTYResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[27]
+	mi := &file_guest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +2027,7 @@ func (x *ResizeTTYResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTTYResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTTYResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{27}
+	return file_guest_proto_rawDescGZIP(), []int{31}
 }
 
 type RemoveExecRequest struct {
@@ -1749,7 +2040,7 @@ type RemoveExecRequest struct {
 
 func (x *RemoveExecRequest) Reset() {
 	*x = RemoveExecRequest{}
-	mi := &file_guest_proto_msgTypes[28]
+	mi := &file_guest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +2052,7 @@ func (x *RemoveExecRequest) String() string {
 func (*RemoveExecRequest) ProtoMessage() {}
 
 func (x *RemoveExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[28]
+	mi := &file_guest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +2065,7 @@ func (x *RemoveExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveExecRequest.ProtoReflect.Descriptor instead.
 func (*RemoveExecRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{28}
+	return file_guest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RemoveExecRequest) GetContainerId() string {
@@ -1799,7 +2090,7 @@ type RemoveExecResponse struct {
 
 func (x *RemoveExecResponse) Reset() {
 	*x = RemoveExecResponse{}
-	mi := &file_guest_proto_msgTypes[29]
+	mi := &file_guest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +2102,7 @@ func (x *RemoveExecResponse) String() string {
 func (*RemoveExecResponse) ProtoMessage() {}
 
 func (x *RemoveExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[29]
+	mi := &file_guest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +2115,194 @@ func (x *RemoveExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveExecResponse.ProtoReflect.Descriptor instead.
 func (*RemoveExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{29}
+	return file_guest_proto_rawDescGZIP(), []int{33}
+}
+
+// AttachShareRequest says how a share is mounted. The host chooses share_id: never 0 and
+// never used before in the VM's life. Its stream is one that the host opens on the share
+// port with that id, or a virtio-serial port of its own.
+type AttachShareRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ShareId       uint64                 `protobuf:"varint,1,opt,name=share_id,json=shareId,proto3" json:"share_id,omitempty"`
+	ReadOnly      bool                   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	RootType      uint32                 `protobuf:"varint,3,opt,name=root_type,json=rootType,proto3" json:"root_type,omitempty"` // S_IFDIR or S_IFREG: what the share's root is
+	Channel       string                 `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`                    // name of the virtio-serial port; empty: a stream on the share port
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachShareRequest) Reset() {
+	*x = AttachShareRequest{}
+	mi := &file_guest_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachShareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachShareRequest) ProtoMessage() {}
+
+func (x *AttachShareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachShareRequest.ProtoReflect.Descriptor instead.
+func (*AttachShareRequest) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *AttachShareRequest) GetShareId() uint64 {
+	if x != nil {
+		return x.ShareId
+	}
+	return 0
+}
+
+func (x *AttachShareRequest) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *AttachShareRequest) GetRootType() uint32 {
+	if x != nil {
+		return x.RootType
+	}
+	return 0
+}
+
+func (x *AttachShareRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+type AttachShareResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttachShareResponse) Reset() {
+	*x = AttachShareResponse{}
+	mi := &file_guest_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttachShareResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttachShareResponse) ProtoMessage() {}
+
+func (x *AttachShareResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttachShareResponse.ProtoReflect.Descriptor instead.
+func (*AttachShareResponse) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{35}
+}
+
+type DetachShareRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ShareId       uint64                 `protobuf:"varint,1,opt,name=share_id,json=shareId,proto3" json:"share_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DetachShareRequest) Reset() {
+	*x = DetachShareRequest{}
+	mi := &file_guest_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DetachShareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DetachShareRequest) ProtoMessage() {}
+
+func (x *DetachShareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DetachShareRequest.ProtoReflect.Descriptor instead.
+func (*DetachShareRequest) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *DetachShareRequest) GetShareId() uint64 {
+	if x != nil {
+		return x.ShareId
+	}
+	return 0
+}
+
+type DetachShareResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DetachShareResponse) Reset() {
+	*x = DetachShareResponse{}
+	mi := &file_guest_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DetachShareResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DetachShareResponse) ProtoMessage() {}
+
+func (x *DetachShareResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DetachShareResponse.ProtoReflect.Descriptor instead.
+func (*DetachShareResponse) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{37}
 }
 
 type RemoveContainerRequest struct {
@@ -1836,7 +2314,7 @@ type RemoveContainerRequest struct {
 
 func (x *RemoveContainerRequest) Reset() {
 	*x = RemoveContainerRequest{}
-	mi := &file_guest_proto_msgTypes[30]
+	mi := &file_guest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +2326,7 @@ func (x *RemoveContainerRequest) String() string {
 func (*RemoveContainerRequest) ProtoMessage() {}
 
 func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[30]
+	mi := &file_guest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2339,7 @@ func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerRequest.ProtoReflect.Descriptor instead.
 func (*RemoveContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{30}
+	return file_guest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RemoveContainerRequest) GetContainerId() string {
@@ -1874,14 +2352,16 @@ func (x *RemoveContainerRequest) GetContainerId() string {
 type RemoveContainerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// unused_layers are the layer_ids whose mounts are gone since no container uses them: their disks may be detached.
-	UnusedLayers  []string `protobuf:"bytes,1,rep,name=unused_layers,json=unusedLayers,proto3" json:"unused_layers,omitempty"`
+	UnusedLayers []string `protobuf:"bytes,1,rep,name=unused_layers,json=unusedLayers,proto3" json:"unused_layers,omitempty"`
+	// unused_volumes are the volume_ids of disks, likewise.
+	UnusedVolumes []string `protobuf:"bytes,2,rep,name=unused_volumes,json=unusedVolumes,proto3" json:"unused_volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RemoveContainerResponse) Reset() {
 	*x = RemoveContainerResponse{}
-	mi := &file_guest_proto_msgTypes[31]
+	mi := &file_guest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +2373,7 @@ func (x *RemoveContainerResponse) String() string {
 func (*RemoveContainerResponse) ProtoMessage() {}
 
 func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[31]
+	mi := &file_guest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,12 +2386,19 @@ func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerResponse.ProtoReflect.Descriptor instead.
 func (*RemoveContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{31}
+	return file_guest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RemoveContainerResponse) GetUnusedLayers() []string {
 	if x != nil {
 		return x.UnusedLayers
+	}
+	return nil
+}
+
+func (x *RemoveContainerResponse) GetUnusedVolumes() []string {
+	if x != nil {
+		return x.UnusedVolumes
 	}
 	return nil
 }
@@ -1926,7 +2413,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_guest_proto_msgTypes[32]
+	mi := &file_guest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2425,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[32]
+	mi := &file_guest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2438,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{32}
+	return file_guest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -1976,7 +2463,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_guest_proto_msgTypes[33]
+	mi := &file_guest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2475,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[33]
+	mi := &file_guest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2488,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{33}
+	return file_guest_proto_rawDescGZIP(), []int{41}
 }
 
 type EventsRequest struct {
@@ -2013,7 +2500,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_guest_proto_msgTypes[34]
+	mi := &file_guest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2512,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[34]
+	mi := &file_guest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2525,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{34}
+	return file_guest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *EventsRequest) GetAfterSeq() uint64 {
@@ -2064,7 +2551,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_guest_proto_msgTypes[35]
+	mi := &file_guest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2563,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[35]
+	mi := &file_guest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2576,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{35}
+	return file_guest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -2162,7 +2649,7 @@ type OOM struct {
 
 func (x *OOM) Reset() {
 	*x = OOM{}
-	mi := &file_guest_proto_msgTypes[36]
+	mi := &file_guest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2661,7 @@ func (x *OOM) String() string {
 func (*OOM) ProtoMessage() {}
 
 func (x *OOM) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[36]
+	mi := &file_guest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2674,7 @@ func (x *OOM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OOM.ProtoReflect.Descriptor instead.
 func (*OOM) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{36}
+	return file_guest_proto_rawDescGZIP(), []int{44}
 }
 
 var File_guest_proto protoreflect.FileDescriptor
@@ -2273,7 +2760,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x06stderr\x18\x03 \x01(\x04R\x06stderr\x12\x1a\n" +
 	"\bterminal\x18\x04 \x01(\bR\bterminal\x12\x14\n" +
 	"\x05width\x18\x05 \x01(\rR\x05width\x12\x16\n" +
-	"\x06height\x18\x06 \x01(\rR\x06height\"\xde\x02\n" +
+	"\x06height\x18\x06 \x01(\rR\x06height\"\x90\x03\n" +
 	"\x16CreateContainerRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12!\n" +
 	"\fcontainer_id\x18\x02 \x01(\tR\vcontainerId\x126\n" +
@@ -2282,7 +2769,26 @@ const file_guest_proto_rawDesc = "" +
 	"\x04user\x18\x05 \x01(\v2\x17.porthole.guest.v1.UserR\x04user\x12.\n" +
 	"\x05stdio\x18\x06 \x01(\v2\x18.porthole.guest.v1.StdioR\x05stdio\x12D\n" +
 	"\rpid_namespace\x18\a \x01(\x0e2\x1f.porthole.guest.v1.PIDNamespaceR\fpidNamespace\x12\x1b\n" +
-	"\tlayer_ids\x18\b \x03(\tR\blayerIds\"`\n" +
+	"\tlayer_ids\x18\b \x03(\tR\blayerIds\x120\n" +
+	"\x06mounts\x18\t \x03(\v2\x18.porthole.guest.v1.MountR\x06mounts\"\xfa\x01\n" +
+	"\x05Mount\x12%\n" +
+	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
+	"\tread_only\x18\x02 \x01(\bR\breadOnly\x126\n" +
+	"\x05share\x18\x03 \x01(\v2\x1e.porthole.guest.v1.ShareSourceH\x00R\x05share\x123\n" +
+	"\x04disk\x18\x04 \x01(\v2\x1d.porthole.guest.v1.DiskSourceH\x00R\x04disk\x126\n" +
+	"\x05image\x18\x05 \x01(\v2\x1e.porthole.guest.v1.ImageSourceH\x00R\x05imageB\b\n" +
+	"\x06source\"(\n" +
+	"\vShareSource\x12\x19\n" +
+	"\bshare_id\x18\x01 \x01(\x04R\ashareId\"\x86\x01\n" +
+	"\n" +
+	"DiskSource\x128\n" +
+	"\aaddress\x18\x01 \x01(\v2\x1e.porthole.guest.v1.DiskAddressR\aaddress\x12\x1b\n" +
+	"\tvolume_id\x18\x02 \x01(\tR\bvolumeId\x12!\n" +
+	"\fformat_blank\x18\x03 \x01(\bR\vformatBlank\"}\n" +
+	"\vImageSource\x126\n" +
+	"\x06layers\x18\x01 \x03(\v2\x1e.porthole.guest.v1.DiskAddressR\x06layers\x12\x1b\n" +
+	"\tlayer_ids\x18\x02 \x03(\tR\blayerIds\x12\x19\n" +
+	"\bsub_path\x18\x03 \x01(\tR\asubPath\"`\n" +
 	"\x17CreateContainerResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x123\n" +
 	"\x04user\x18\x02 \x01(\v2\x1f.porthole.guest.v1.ResolvedUserR\x04user\":\n" +
@@ -2322,11 +2828,21 @@ const file_guest_proto_rawDesc = "" +
 	"\x11RemoveExecRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x17\n" +
 	"\aexec_id\x18\x02 \x01(\tR\x06execId\"\x14\n" +
-	"\x12RemoveExecResponse\";\n" +
+	"\x12RemoveExecResponse\"\x83\x01\n" +
+	"\x12AttachShareRequest\x12\x19\n" +
+	"\bshare_id\x18\x01 \x01(\x04R\ashareId\x12\x1b\n" +
+	"\tread_only\x18\x02 \x01(\bR\breadOnly\x12\x1b\n" +
+	"\troot_type\x18\x03 \x01(\rR\brootType\x12\x18\n" +
+	"\achannel\x18\x04 \x01(\tR\achannel\"\x15\n" +
+	"\x13AttachShareResponse\"/\n" +
+	"\x12DetachShareRequest\x12\x19\n" +
+	"\bshare_id\x18\x01 \x01(\x04R\ashareId\"\x15\n" +
+	"\x13DetachShareResponse\";\n" +
 	"\x16RemoveContainerRequest\x12!\n" +
-	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\">\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"e\n" +
 	"\x17RemoveContainerResponse\x12#\n" +
-	"\runused_layers\x18\x01 \x03(\tR\funusedLayers\"Y\n" +
+	"\runused_layers\x18\x01 \x03(\tR\funusedLayers\x12%\n" +
+	"\x0eunused_volumes\x18\x02 \x03(\tR\runusedVolumes\"Y\n" +
 	"\x16UpdateContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1c\n" +
 	"\tresources\x18\x02 \x01(\fR\tresources\"\x19\n" +
@@ -2343,7 +2859,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x03OOM*B\n" +
 	"\fPIDNamespace\x12\x1b\n" +
 	"\x17PID_NAMESPACE_CONTAINER\x10\x00\x12\x15\n" +
-	"\x11PID_NAMESPACE_POD\x10\x012\xd9\t\n" +
+	"\x11PID_NAMESPACE_POD\x10\x012\x95\v\n" +
 	"\x05Guest\x12J\n" +
 	"\x05Hello\x12\x1f.porthole.guest.v1.HelloRequest\x1a .porthole.guest.v1.HelloResponse\x12S\n" +
 	"\bSetClock\x12\".porthole.guest.v1.SetClockRequest\x1a#.porthole.guest.v1.SetClockResponse\x12V\n" +
@@ -2358,7 +2874,9 @@ const file_guest_proto_rawDesc = "" +
 	"\n" +
 	"RemoveExec\x12$.porthole.guest.v1.RemoveExecRequest\x1a%.porthole.guest.v1.RemoveExecResponse\x12h\n" +
 	"\x0fRemoveContainer\x12).porthole.guest.v1.RemoveContainerRequest\x1a*.porthole.guest.v1.RemoveContainerResponse\x12h\n" +
-	"\x0fUpdateContainer\x12).porthole.guest.v1.UpdateContainerRequest\x1a*.porthole.guest.v1.UpdateContainerResponse\x12F\n" +
+	"\x0fUpdateContainer\x12).porthole.guest.v1.UpdateContainerRequest\x1a*.porthole.guest.v1.UpdateContainerResponse\x12\\\n" +
+	"\vAttachShare\x12%.porthole.guest.v1.AttachShareRequest\x1a&.porthole.guest.v1.AttachShareResponse\x12\\\n" +
+	"\vDetachShare\x12%.porthole.guest.v1.DetachShareRequest\x1a&.porthole.guest.v1.DetachShareResponse\x12F\n" +
 	"\x06Events\x12 .porthole.guest.v1.EventsRequest\x1a\x18.porthole.guest.v1.Event0\x01B0Z.github.com/porthole-run/porthole/guest/api;apib\x06proto3"
 
 var (
@@ -2374,7 +2892,7 @@ func file_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_guest_proto_goTypes = []any{
 	(PIDNamespace)(0),               // 0: porthole.guest.v1.PIDNamespace
 	(*HelloRequest)(nil),            // 1: porthole.guest.v1.HelloRequest
@@ -2393,77 +2911,95 @@ var file_guest_proto_goTypes = []any{
 	(*ResolvedUser)(nil),            // 14: porthole.guest.v1.ResolvedUser
 	(*Stdio)(nil),                   // 15: porthole.guest.v1.Stdio
 	(*CreateContainerRequest)(nil),  // 16: porthole.guest.v1.CreateContainerRequest
-	(*CreateContainerResponse)(nil), // 17: porthole.guest.v1.CreateContainerResponse
-	(*StartContainerRequest)(nil),   // 18: porthole.guest.v1.StartContainerRequest
-	(*StartContainerResponse)(nil),  // 19: porthole.guest.v1.StartContainerResponse
-	(*ExecRequest)(nil),             // 20: porthole.guest.v1.ExecRequest
-	(*ExecResponse)(nil),            // 21: porthole.guest.v1.ExecResponse
-	(*WaitRequest)(nil),             // 22: porthole.guest.v1.WaitRequest
-	(*WaitResponse)(nil),            // 23: porthole.guest.v1.WaitResponse
-	(*Exit)(nil),                    // 24: porthole.guest.v1.Exit
-	(*SignalRequest)(nil),           // 25: porthole.guest.v1.SignalRequest
-	(*SignalResponse)(nil),          // 26: porthole.guest.v1.SignalResponse
-	(*ResizeTTYRequest)(nil),        // 27: porthole.guest.v1.ResizeTTYRequest
-	(*ResizeTTYResponse)(nil),       // 28: porthole.guest.v1.ResizeTTYResponse
-	(*RemoveExecRequest)(nil),       // 29: porthole.guest.v1.RemoveExecRequest
-	(*RemoveExecResponse)(nil),      // 30: porthole.guest.v1.RemoveExecResponse
-	(*RemoveContainerRequest)(nil),  // 31: porthole.guest.v1.RemoveContainerRequest
-	(*RemoveContainerResponse)(nil), // 32: porthole.guest.v1.RemoveContainerResponse
-	(*UpdateContainerRequest)(nil),  // 33: porthole.guest.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil), // 34: porthole.guest.v1.UpdateContainerResponse
-	(*EventsRequest)(nil),           // 35: porthole.guest.v1.EventsRequest
-	(*Event)(nil),                   // 36: porthole.guest.v1.Event
-	(*OOM)(nil),                     // 37: porthole.guest.v1.OOM
-	nil,                             // 38: porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	(*Mount)(nil),                   // 17: porthole.guest.v1.Mount
+	(*ShareSource)(nil),             // 18: porthole.guest.v1.ShareSource
+	(*DiskSource)(nil),              // 19: porthole.guest.v1.DiskSource
+	(*ImageSource)(nil),             // 20: porthole.guest.v1.ImageSource
+	(*CreateContainerResponse)(nil), // 21: porthole.guest.v1.CreateContainerResponse
+	(*StartContainerRequest)(nil),   // 22: porthole.guest.v1.StartContainerRequest
+	(*StartContainerResponse)(nil),  // 23: porthole.guest.v1.StartContainerResponse
+	(*ExecRequest)(nil),             // 24: porthole.guest.v1.ExecRequest
+	(*ExecResponse)(nil),            // 25: porthole.guest.v1.ExecResponse
+	(*WaitRequest)(nil),             // 26: porthole.guest.v1.WaitRequest
+	(*WaitResponse)(nil),            // 27: porthole.guest.v1.WaitResponse
+	(*Exit)(nil),                    // 28: porthole.guest.v1.Exit
+	(*SignalRequest)(nil),           // 29: porthole.guest.v1.SignalRequest
+	(*SignalResponse)(nil),          // 30: porthole.guest.v1.SignalResponse
+	(*ResizeTTYRequest)(nil),        // 31: porthole.guest.v1.ResizeTTYRequest
+	(*ResizeTTYResponse)(nil),       // 32: porthole.guest.v1.ResizeTTYResponse
+	(*RemoveExecRequest)(nil),       // 33: porthole.guest.v1.RemoveExecRequest
+	(*RemoveExecResponse)(nil),      // 34: porthole.guest.v1.RemoveExecResponse
+	(*AttachShareRequest)(nil),      // 35: porthole.guest.v1.AttachShareRequest
+	(*AttachShareResponse)(nil),     // 36: porthole.guest.v1.AttachShareResponse
+	(*DetachShareRequest)(nil),      // 37: porthole.guest.v1.DetachShareRequest
+	(*DetachShareResponse)(nil),     // 38: porthole.guest.v1.DetachShareResponse
+	(*RemoveContainerRequest)(nil),  // 39: porthole.guest.v1.RemoveContainerRequest
+	(*RemoveContainerResponse)(nil), // 40: porthole.guest.v1.RemoveContainerResponse
+	(*UpdateContainerRequest)(nil),  // 41: porthole.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 42: porthole.guest.v1.UpdateContainerResponse
+	(*EventsRequest)(nil),           // 43: porthole.guest.v1.EventsRequest
+	(*Event)(nil),                   // 44: porthole.guest.v1.Event
+	(*OOM)(nil),                     // 45: porthole.guest.v1.OOM
+	nil,                             // 46: porthole.guest.v1.CreatePodRequest.SysctlsEntry
 }
 var file_guest_proto_depIdxs = []int32{
 	6,  // 0: porthole.guest.v1.Interface.addresses:type_name -> porthole.guest.v1.Address
 	7,  // 1: porthole.guest.v1.Interface.routes:type_name -> porthole.guest.v1.Route
 	8,  // 2: porthole.guest.v1.CreatePodRequest.interfaces:type_name -> porthole.guest.v1.Interface
 	5,  // 3: porthole.guest.v1.CreatePodRequest.scratch:type_name -> porthole.guest.v1.DiskAddress
-	38, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	46, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
 	5,  // 5: porthole.guest.v1.CreateContainerRequest.layers:type_name -> porthole.guest.v1.DiskAddress
 	13, // 6: porthole.guest.v1.CreateContainerRequest.user:type_name -> porthole.guest.v1.User
 	15, // 7: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
 	0,  // 8: porthole.guest.v1.CreateContainerRequest.pid_namespace:type_name -> porthole.guest.v1.PIDNamespace
-	14, // 9: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
-	15, // 10: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
-	24, // 11: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
-	24, // 12: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
-	37, // 13: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
-	1,  // 14: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
-	3,  // 15: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
-	9,  // 16: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
-	11, // 17: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
-	16, // 18: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
-	18, // 19: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
-	20, // 20: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
-	22, // 21: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
-	25, // 22: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
-	27, // 23: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
-	29, // 24: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
-	31, // 25: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
-	33, // 26: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
-	35, // 27: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
-	2,  // 28: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
-	4,  // 29: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
-	10, // 30: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
-	12, // 31: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
-	17, // 32: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
-	19, // 33: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
-	21, // 34: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
-	23, // 35: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
-	26, // 36: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
-	28, // 37: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
-	30, // 38: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
-	32, // 39: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
-	34, // 40: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
-	36, // 41: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
-	28, // [28:42] is the sub-list for method output_type
-	14, // [14:28] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	17, // 9: porthole.guest.v1.CreateContainerRequest.mounts:type_name -> porthole.guest.v1.Mount
+	18, // 10: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
+	19, // 11: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
+	20, // 12: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
+	5,  // 13: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
+	5,  // 14: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
+	14, // 15: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
+	15, // 16: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
+	28, // 17: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
+	28, // 18: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
+	45, // 19: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
+	1,  // 20: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
+	3,  // 21: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
+	9,  // 22: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
+	11, // 23: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
+	16, // 24: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
+	22, // 25: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
+	24, // 26: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
+	26, // 27: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
+	29, // 28: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
+	31, // 29: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
+	33, // 30: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
+	39, // 31: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
+	41, // 32: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
+	35, // 33: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
+	37, // 34: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
+	43, // 35: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
+	2,  // 36: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
+	4,  // 37: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
+	10, // 38: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
+	12, // 39: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
+	21, // 40: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
+	23, // 41: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
+	25, // 42: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
+	27, // 43: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
+	30, // 44: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
+	32, // 45: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
+	34, // 46: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
+	40, // 47: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
+	42, // 48: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
+	36, // 49: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
+	38, // 50: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
+	44, // 51: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
+	36, // [36:52] is the sub-list for method output_type
+	20, // [20:36] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_guest_proto_init() }
@@ -2471,7 +3007,12 @@ func file_guest_proto_init() {
 	if File_guest_proto != nil {
 		return
 	}
-	file_guest_proto_msgTypes[35].OneofWrappers = []any{
+	file_guest_proto_msgTypes[16].OneofWrappers = []any{
+		(*Mount_Share)(nil),
+		(*Mount_Disk)(nil),
+		(*Mount_Image)(nil),
+	}
+	file_guest_proto_msgTypes[43].OneofWrappers = []any{
 		(*Event_Exit)(nil),
 		(*Event_Oom)(nil),
 	}
@@ -2481,7 +3022,7 @@ func file_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guest_proto_rawDesc), len(file_guest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

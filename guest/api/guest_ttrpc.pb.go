@@ -21,6 +21,8 @@ type GuestService interface {
 	RemoveExec(context.Context, *RemoveExecRequest) (*RemoveExecResponse, error)
 	RemoveContainer(context.Context, *RemoveContainerRequest) (*RemoveContainerResponse, error)
 	UpdateContainer(context.Context, *UpdateContainerRequest) (*UpdateContainerResponse, error)
+	AttachShare(context.Context, *AttachShareRequest) (*AttachShareResponse, error)
+	DetachShare(context.Context, *DetachShareRequest) (*DetachShareResponse, error)
 	Events(context.Context, *EventsRequest, Guest_EventsServer) error
 }
 
@@ -131,6 +133,20 @@ func RegisterGuestService(srv *ttrpc.Server, svc GuestService) {
 				}
 				return svc.UpdateContainer(ctx, &req)
 			},
+			"AttachShare": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req AttachShareRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.AttachShare(ctx, &req)
+			},
+			"DetachShare": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req DetachShareRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.DetachShare(ctx, &req)
+			},
 		},
 		Streams: map[string]ttrpc.Stream{
 			"Events": {
@@ -162,6 +178,8 @@ type GuestClient interface {
 	RemoveExec(context.Context, *RemoveExecRequest) (*RemoveExecResponse, error)
 	RemoveContainer(context.Context, *RemoveContainerRequest) (*RemoveContainerResponse, error)
 	UpdateContainer(context.Context, *UpdateContainerRequest) (*UpdateContainerResponse, error)
+	AttachShare(context.Context, *AttachShareRequest) (*AttachShareResponse, error)
+	DetachShare(context.Context, *DetachShareRequest) (*DetachShareResponse, error)
 	Events(context.Context, *EventsRequest) (Guest_EventsClient, error)
 }
 
@@ -274,6 +292,22 @@ func (c *guestClient) RemoveContainer(ctx context.Context, req *RemoveContainerR
 func (c *guestClient) UpdateContainer(ctx context.Context, req *UpdateContainerRequest) (*UpdateContainerResponse, error) {
 	var resp UpdateContainerResponse
 	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "UpdateContainer", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *guestClient) AttachShare(ctx context.Context, req *AttachShareRequest) (*AttachShareResponse, error) {
+	var resp AttachShareResponse
+	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "AttachShare", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *guestClient) DetachShare(ctx context.Context, req *DetachShareRequest) (*DetachShareResponse, error) {
+	var resp DetachShareResponse
+	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "DetachShare", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -24,6 +24,8 @@ const (
 	PortStdio = 1025
 	// PortForward carries one forwarded TCP connection, after a ForwardHeader and its reply.
 	PortForward = 1026
+	// PortShare carries the FUSE messages of one share, after a ShareHeader.
+	PortShare = 1027
 )
 
 // RuntimeVersionFile is where the initrd says which OCI runtime it has: to ask the program
@@ -88,6 +90,18 @@ func ReadStdioHeader(r io.Reader) (uint64, error) {
 	id := binary.BigEndian.Uint64(b[:])
 	if id == 0 {
 		return 0, fmt.Errorf("stdio stream id is 0")
+	}
+	return id, nil
+}
+
+// WriteShareHeader names a share's stream by the id that AttachShare refers to.
+func WriteShareHeader(w io.Writer, id uint64) error { return WriteStdioHeader(w, id) }
+
+// ReadShareHeader reads what WriteShareHeader wrote.
+func ReadShareHeader(r io.Reader) (uint64, error) {
+	id, err := ReadStdioHeader(r)
+	if err != nil {
+		return 0, fmt.Errorf("share stream: %w", err)
 	}
 	return id, nil
 }

@@ -318,3 +318,11 @@ func (g *fakeGuest) UpdateContainer(context.Context, *api.UpdateContainerRequest
 func (g *fakeGuest) Events(context.Context, *api.EventsRequest, api.Guest_EventsServer) error {
 	return errdefs.ErrNotImplemented
 }
+
+func (g *fakeGuest) AttachShare(context.Context, *api.AttachShareRequest) (*api.AttachShareResponse, error) {
+	return nil, errdefs.ErrNotImplemented
+}
+
+func (g *fakeGuest) DetachShare(context.Context, *api.DetachShareRequest) (*api.DetachShareResponse, error) {
+	return nil, errdefs.ErrNotImplemented
+}
