@@ -97,16 +97,17 @@ var direction = []struct {
 	banned []string // folders of this module, or other modules' paths
 }{
 	{"sandbox", []string{"sandbox/qemuvm", "sandbox/shim", "sandbox/drivertest", "sandbox/sandboxtest"},
-		[]string{"cri", "cmd", "image", "network", "streaming", "guest/agent", "guest/api", "guest/image",
+		[]string{"cri", "cmd", "image", "network", "streaming", "share", "guest/agent", "guest/api", "guest/image",
 			"sandbox/qemuvm", "sandbox/shim", "google.golang.org/protobuf", "google.golang.org/grpc", "github.com/containerd/ttrpc", "golang.org/x/sys/windows"}},
 	{"sandbox/qemuvm", nil, []string{"cri", "cmd", "image", "streaming", "guest/agent", "sandbox/shim", "google.golang.org/protobuf"}},
 	{"sandbox/shim", nil, []string{"cri", "cmd", "image", "network", "guest/agent", "sandbox/qemuvm"}},
-	{"image", nil, []string{"cri", "cmd", "sandbox", "guest", "network", "streaming"}},
-	{"network", nil, []string{"cri", "cmd", "sandbox", "guest", "image", "streaming"}},
-	{"streaming", nil, []string{"cri", "cmd", "sandbox", "guest", "image", "network"}},
-	{"guest", []string{"guest/agent"}, []string{"cri", "cmd", "sandbox", "image", "network", "streaming", "guest/agent"}},
-	{"guest/agent", nil, []string{"cri", "cmd", "sandbox", "image", "network", "streaming", "guest/image"}},
-	{"internal", nil, []string{"cri", "cmd", "sandbox", "image", "network", "streaming", "guest"}},
+	{"image", nil, []string{"cri", "cmd", "sandbox", "guest", "network", "streaming", "share"}},
+	{"network", nil, []string{"cri", "cmd", "sandbox", "guest", "image", "streaming", "share"}},
+	{"share", nil, []string{"cri", "cmd", "sandbox", "guest", "image", "network", "streaming"}},
+	{"streaming", nil, []string{"cri", "cmd", "sandbox", "guest", "image", "network", "share"}},
+	{"guest", []string{"guest/agent"}, []string{"cri", "cmd", "sandbox", "image", "network", "streaming", "share", "guest/agent"}},
+	{"guest/agent", nil, []string{"cri", "cmd", "sandbox", "image", "network", "streaming", "share", "guest/image"}},
+	{"internal", nil, []string{"cri", "cmd", "sandbox", "image", "network", "streaming", "share", "guest"}},
 	{"cri", nil, []string{"cmd", "sandbox/qemuvm", "sandbox/shim", "guest"}},
 }
 
