@@ -1,0 +1,2 @@
+// Package ntfs is the share.Backend of a folder on NTFS.
+package ntfs
