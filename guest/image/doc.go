@@ -21,6 +21,7 @@
 //	/init                         porthole-agent, PID 1
 //	/bin/crun                     the OCI runtime, static
 //	/bin/pause                    holds a pod's namespaces, static
+//	/bin/relay                    carries a share's FUSE messages, static
 //	/sbin/mke2fs, /sbin/resize2fs for scratch disks, static
 //	/lib/modules/RELEASE/...      kernel modules, uncompressed
 //	/lib/porthole/modules         which to load, in which order: package modlist

@@ -148,11 +148,13 @@ func (b *builder) programs(ctx context.Context, sysroot string, libs []part) ([]
 			out = append(out, debianPart(filepath.Base(path), path, content, f))
 		}
 	}
-	pause, err := b.pause(ctx, sysroot, linked)
-	if err != nil {
-		return nil, err
+	for _, name := range []string{"pause", "relay"} {
+		p, err := b.ownProgram(ctx, name, sysroot, linked)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
 	}
-	out = append(out, pause)
 	if b.opts.debugShell {
 		shell, err := b.busybox(ctx)
 		if err != nil {
@@ -168,25 +170,27 @@ func (b *builder) programs(ctx context.Context, sysroot string, libs []part) ([]
 	return out, nil
 }
 
-func (b *builder) pause(ctx context.Context, sysroot string, linked []string) (part, error) {
-	text, err := os.ReadFile(filepath.Join(b.opts.src, "pause", "pause.c"))
+// ownProgram builds a program of this tree: NAME/NAME.c by recipe/NAME.sh.
+func (b *builder) ownProgram(ctx context.Context, name, sysroot string, linked []string) (part, error) {
+	src := filepath.Join(b.opts.src, name)
+	text, err := os.ReadFile(filepath.Join(src, name+".c"))
 	if err != nil {
 		return part{}, err
 	}
-	r, err := b.recipe(ctx, "pause", append(linked, string(text))...)
+	r, err := b.recipe(ctx, name, append(linked, string(text))...)
 	if err != nil {
 		return part{}, err
 	}
 	r.env = []string{"SYSROOT=" + sysroot}
-	dir, err := r.build(ctx, func(context.Context, string) (string, error) { return filepath.Join(b.opts.src, "pause"), nil })
+	dir, err := r.build(ctx, func(context.Context, string) (string, error) { return src, nil })
 	if err != nil {
 		return part{}, err
 	}
-	content, err := os.ReadFile(filepath.Join(dir, "pause"))
+	content, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return part{}, err
 	}
-	return newPart(image.Part{Name: "pause", Path: "/bin/pause", Version: digestOfBytes(text)[:12], Source: "porthole", Pinned: true}, content), nil
+	return newPart(image.Part{Name: name, Path: "/bin/" + name, Version: digestOfBytes(text)[:12], Source: "porthole", Pinned: true}, content), nil
 }
 
 func (b *builder) busybox(ctx context.Context) (part, error) {

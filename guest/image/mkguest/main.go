@@ -45,7 +45,7 @@ func parseFlags(args []string) (options, error) {
 	f.StringVar(&o.out, "out", "", "`folder` of the bundle; replaced as a whole")
 	f.StringVar(&o.cache, "cache", "", "`folder` for what is fetched and built")
 	f.StringVar(&o.agent, "agent", "", "the porthole-agent `program`, a static ELF file; becomes the guest's /init")
-	f.StringVar(&o.src, "src", filepath.Join("guest", "image"), "`folder` with pins.json, kernel.fragment and pause/")
+	f.StringVar(&o.src, "src", filepath.Join("guest", "image"), "`folder` with pins.json, kernel.fragment, pause/ and relay/")
 	kernel := f.String("kernel", string(image.Debian), "debian: Debian's cloud kernel; small: built from linux-source, takes minutes")
 	f.BoolVar(&o.updatePins, "update-pins", false, "take what the archive has now and rewrite pins.json")
 	f.BoolVar(&o.debugShell, "debug-shell", false, "put busybox into the guest")
