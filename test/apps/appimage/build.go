@@ -109,6 +109,7 @@ func (a App) files() map[string]debimage.File {
 	maps.Copy(files, map[string]debimage.File{
 		"etc/passwd":        {Content: passwd.String()},
 		"etc/group":         {Content: group.String()},
+		"etc/hosts":         {Content: "127.0.0.1 localhost\n"},
 		"etc/nsswitch.conf": {Content: "passwd: files\ngroup: files\nhosts: files dns\n"},
 		"usr/bin/sh":        {Symlink: "bash"},
 		"usr/bin/awk":       {Symlink: "mawk"},
