@@ -1,0 +1,184 @@
+package hostfs
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/share"
+	"github.com/porthole-run/porthole/share/posix"
+)
+
+// Link gives a file one more name in this folder.
+func (n *node) Link(name string, target share.Node) (share.Attr, error) {
+	t, ok := target.(*node)
+	if !ok || t.fs != n.fs {
+		return share.Attr{}, posix.EXDEV
+	}
+	if err := checkName(name); err != nil {
+		return share.Attr{}, err
+	}
+	if t.typ == posix.S_IFDIR {
+		return share.Attr{}, posix.EPERM
+	}
+	var a share.Attr
+	err := n.change(func(dir int) error {
+		return t.change(func(fd int) error {
+			if err := n.fs.proc.link(fd, dir, name); err != nil {
+				return err
+			}
+			var err error
+			a, err = t.attr(fd)
+			return err
+		})
+	})
+	return a, err
+}
+
+// Unlink removes a name that is not a folder's.
+func (n *node) Unlink(name string) error { return n.remove(name, 0) }
+
+// Rmdir removes an empty folder.
+func (n *node) Rmdir(name string) error { return n.remove(name, unix.AT_REMOVEDIR) }
+
+func (n *node) remove(name string, flags int) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	return n.change(func(dir int) error {
+		n.fs.keep(dir, name)
+		return again(func() error { return unix.Unlinkat(dir, name, flags) })
+	})
+}
+
+// keep opens the node of a name that is about to go, when it has lost its descriptor,
+// and pins it: without a name the file would be gone for good.
+func (fs *FS) keep(dir int, name string) {
+	if fs.closed.Load() == 0 {
+		return
+	}
+	st, err := statName(dir, name)
+	if err != nil {
+		return
+	}
+	fs.mu.Lock()
+	n := fs.nodes[nodeKey{fileID(&st), st.Mnt_id}]
+	if n != nil {
+		n.refs++
+	}
+	fs.mu.Unlock()
+	if n == nil {
+		return
+	}
+	defer n.Release()
+	if _, err := n.hold(); err == nil {
+		fs.pool.pin(&n.desc)
+		n.drop()
+	}
+}
+
+// Rename moves a name.
+func (n *node) Rename(name string, to share.Node, newName string, flags uint32) error {
+	t, ok := to.(*node)
+	if !ok || t.fs != n.fs {
+		return posix.EXDEV
+	}
+	if flags&^(posix.RENAME_NOREPLACE|posix.RENAME_EXCHANGE) != 0 {
+		return posix.EINVAL
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if err := checkName(newName); err != nil {
+		return err
+	}
+	return n.change(func(dir int) error {
+		return t.change(func(toDir int) error {
+			if flags == 0 {
+				n.fs.keep(toDir, newName)
+			}
+			return again(func() error { return unix.Renameat2(dir, name, toDir, newName, uint(flags)) })
+		})
+	})
+}
+
+// Readlink returns a symbolic link's target.
+func (n *node) Readlink() (string, error) {
+	if n.typ != posix.S_IFLNK {
+		return "", posix.EINVAL
+	}
+	var target string
+	err := n.with(func(fd int) error {
+		buf := make([]byte, posix.PATH_MAX)
+		read := func() (int, error) { return unix.Readlinkat(fd, "", buf) }
+		if n.real == posix.S_IFREG {
+			content, err := n.fs.proc.reopen(fd, unix.O_RDONLY)
+			if err != nil {
+				return err
+			}
+			defer closeFD(content)
+			read = func() (int, error) { return unix.Pread(content, buf, 0) }
+		}
+		var size int
+		if err := again(func() (err error) {
+			size, err = read()
+			return err
+		}); err != nil {
+			return err
+		}
+		if size == len(buf) {
+			return posix.ENAMETOOLONG
+		}
+		target = string(buf[:size])
+		return nil
+	})
+	return target, err
+}
+
+// Getxattr returns an extended attribute's value.
+func (n *node) Getxattr(name string) ([]byte, error) {
+	if err := checkXattr(name, posix.ENODATA); err != nil {
+		return nil, err
+	}
+	var value []byte
+	err := n.with(func(fd int) (err error) {
+		value, err = grow(func(buf []byte) (int, error) { return unix.Getxattr(procPath(fd), name, buf) }, posix.XATTR_SIZE_MAX)
+		return err
+	})
+	return value, n.keptErr(name, err)
+}
+
+// Setxattr sets an extended attribute.
+func (n *node) Setxattr(name string, value []byte, flags uint32) error {
+	if err := checkXattr(name, posix.EPERM); err != nil {
+		return err
+	}
+	if len(value) > posix.XATTR_SIZE_MAX {
+		return posix.E2BIG
+	}
+	err := n.change(func(fd int) error {
+		return again(func() error { return unix.Setxattr(procPath(fd), name, value, int(flags)) })
+	})
+	return n.keptErr(name, err)
+}
+
+// Removexattr removes an extended attribute.
+func (n *node) Removexattr(name string) error {
+	if err := checkXattr(name, posix.ENODATA); err != nil {
+		return err
+	}
+	return n.change(func(fd int) error {
+		return again(func() error { return unix.Removexattr(procPath(fd), name) })
+	})
+}
+
+// Listxattr returns the names of the extended attributes.
+func (n *node) Listxattr() ([]string, error) {
+	var list []byte
+	err := n.with(func(fd int) (err error) {
+		list, err = grow(func(buf []byte) (int, error) { return unix.Listxattr(procPath(fd), buf) }, posix.XATTR_LIST_MAX)
+		return err
+	})
+	if err == posix.EOPNOTSUPP {
+		return nil, nil
+	}
+	return visibleNames(list), err
+}

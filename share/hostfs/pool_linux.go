@@ -1,0 +1,172 @@
+package hostfs
+
+import (
+	"container/list"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/share/posix"
+)
+
+// A Pool bounds the descriptors that nodes hold. All FS of a process should have one, as
+// the process has one limit. It is safe for concurrent use.
+//
+// A node that is not in use may lose its descriptor when the pool is full, and gets it
+// back by its file's handle. What cannot be opened by handle keeps its own; when such
+// nodes alone reach the bound, further look-ups fail with ENFILE.
+type Pool struct {
+	limit int // immutable after NewPool
+
+	mu   sync.Mutex // guards what follows and every descriptor
+	open int        // descriptors of all nodes
+	idle *list.List // of *descriptor, in use last at the front; those that may be closed
+}
+
+// NewPool returns a pool for that many descriptors.
+func NewPool(limit int) *Pool { return &Pool{limit: max(limit, 1), idle: list.New()} }
+
+// defaultPool is for the FS whose Options name no Pool: 60 % of what the process may
+// have, as open files and folders need descriptors too.
+var defaultPool = sync.OnceValue(func() *Pool {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		r.Cur = 1024
+	}
+	return NewPool(int(min(r.Cur, 1<<20) * 6 / 10))
+})
+
+// A descriptor is the O_PATH descriptor of one file, which comes and goes. Its fields
+// are guarded by the pool's mu, but for mnt, which is immutable.
+type descriptor struct {
+	mnt    *mount
+	fd     int // -1 when closed
+	users  int
+	pinned bool // never closed: it could not be opened again
+	handle *unix.FileHandle
+	where  *list.Element // in idle
+}
+
+// add takes over a new node's descriptor, in use once. ENFILE when no more fit; fd is
+// then still the caller's.
+func (p *Pool) add(d *descriptor, mnt *mount, fd int) error {
+	d.mnt, d.fd, d.users, d.pinned = mnt, fd, 1, mnt.anchor < 0
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open++
+	p.trim()
+	if p.open > p.limit && p.idle.Len() == 0 && d.pinned {
+		p.open--
+		return posix.ENFILE
+	}
+	return nil
+}
+
+// hold returns the descriptor, opened again if need be, and keeps it open until drop.
+func (p *Pool) hold(d *descriptor) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.fd < 0 {
+		p.mu.Unlock()
+		fd, err := againFD(func() (int, error) {
+			return unix.OpenByHandleAt(d.mnt.anchor, *d.handle, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+		})
+		p.mu.Lock()
+		switch {
+		case d.fd >= 0: // another was faster
+			closeFD(fd)
+		case err != nil:
+			return -1, err
+		default:
+			d.fd = fd
+			p.open++
+			d.mnt.fs.closed.Add(-1)
+		}
+	}
+	d.users++
+	if d.where != nil {
+		p.idle.Remove(d.where)
+		d.where = nil
+	}
+	p.trim()
+	return d.fd, nil
+}
+
+// drop ends what add or hold began.
+func (p *Pool) drop(d *descriptor) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d.users--
+	if d.users == 0 && !d.pinned && d.fd >= 0 {
+		d.where = p.idle.PushFront(d)
+		p.trim()
+	}
+}
+
+// pin keeps a descriptor, which is held, from ever being closed: its file is about to
+// lose its name, and may not be found by its handle any more.
+func (p *Pool) pin(d *descriptor) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d.pinned = true
+}
+
+// supply gives a descriptor of the same file to one that has been closed and reports
+// whether it took it.
+func (p *Pool) supply(d *descriptor, fd int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.fd >= 0 {
+		return false
+	}
+	d.fd = fd
+	p.open++
+	d.mnt.fs.closed.Add(-1)
+	if d.users == 0 && !d.pinned {
+		d.where = p.idle.PushFront(d)
+	}
+	p.trim()
+	return true
+}
+
+// remove closes a descriptor for good.
+func (p *Pool) remove(d *descriptor) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d.where != nil {
+		p.idle.Remove(d.where)
+		d.where = nil
+	}
+	if d.fd < 0 {
+		d.mnt.fs.closed.Add(-1)
+		return
+	}
+	closeFD(d.fd)
+	d.fd = -1
+	p.open--
+}
+
+// trim closes what has been idle longest until the bound is kept. mu is held: handles
+// are asked for here, and cost one system call that does no I/O.
+func (p *Pool) trim() {
+	for p.open > p.limit {
+		last := p.idle.Back()
+		if last == nil {
+			return
+		}
+		d := p.idle.Remove(last).(*descriptor)
+		d.where = nil
+		if d.handle == nil {
+			h, _, err := unix.NameToHandleAt(d.fd, "", unix.AT_EMPTY_PATH)
+			if err != nil {
+				d.pinned = true
+				continue
+			}
+			d.handle = &h
+		}
+		closeFD(d.fd)
+		d.fd = -1
+		p.open--
+		d.mnt.fs.closed.Add(1)
+	}
+}
