@@ -79,16 +79,17 @@ func checkUser(u *api.ResolvedUser) (ResolvedUser, error) {
 	return ResolvedUser{UID: u.GetUid(), GID: u.GetGid(), AdditionalGIDs: u.GetAdditionalGids()}, nil
 }
 
-func checkLayers(ids []string) ([]string, error) {
+// checkUnused checks ids of layers or volumes that a guest tells of.
+func checkUnused(kind string, ids []string) error {
 	if len(ids) > maxLayers {
-		return nil, bad("%d layers", len(ids))
+		return bad("%d %ss", len(ids), kind)
 	}
 	for _, id := range ids {
 		if id == "" || len(id) > maxID {
-			return nil, bad("a layer id of %d bytes", len(id))
+			return bad("a %s id of %d bytes", kind, len(id))
 		}
 	}
-	return ids, nil
+	return nil
 }
 
 func checkHello(h *api.HelloResponse) (Info, error) {

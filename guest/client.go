@@ -236,13 +236,14 @@ func (c *Client) RemoveExec(ctx context.Context, containerID, execID string) err
 }
 
 // RemoveContainer kills a container if it runs and frees what it held in the guest. It
-// returns the ids of the layers that no container uses any more. Gone is not an error.
-func (c *Client) RemoveContainer(ctx context.Context, containerID string) (unusedLayers []string, err error) {
+// returns what no container uses any more. Gone is not an error.
+func (c *Client) RemoveContainer(ctx context.Context, containerID string) (Unused, error) {
 	resp, err := call(ctx, c.api.RemoveContainer, &api.RemoveContainerRequest{ContainerId: containerID})
 	if err != nil {
-		return nil, inGuest(err)
+		return Unused{}, inGuest(err)
 	}
-	return checkLayers(resp.GetUnusedLayers())
+	out := Unused{Layers: resp.GetUnusedLayers(), Volumes: resp.GetUnusedVolumes()}
+	return out, errors.Join(checkUnused("layer", out.Layers), checkUnused("volume", out.Volumes))
 }
 
 // UpdateContainer changes limits; resources is an OCI LinuxResources as JSON.

@@ -48,7 +48,35 @@ func containerRequest(c Container) *api.CreateContainerRequest {
 		r.Layers = append(r.Layers, diskRequest(l.Disk))
 		r.LayerIds = append(r.LayerIds, l.ID)
 	}
+	for _, m := range c.Mounts {
+		r.Mounts = append(r.Mounts, mountRequest(m))
+	}
 	return r
+}
+
+func mountRequest(m Mount) *api.Mount {
+	out := &api.Mount{ContainerPath: m.Path, ReadOnly: m.ReadOnly, Options: m.Options}
+	switch {
+	case m.Image != nil:
+		s := &api.ImageSource{SubPath: m.Image.SubPath}
+		for _, l := range m.Image.Layers {
+			s.Layers = append(s.Layers, diskRequest(l.Disk))
+			s.LayerIds = append(s.LayerIds, l.ID)
+		}
+		out.Source = &api.Mount_Image{Image: s}
+	case m.Disk != nil:
+		s := &api.DiskSource{
+			Address: diskRequest(m.Disk.Disk), VolumeId: m.Disk.ID,
+			FormatBlank: m.Disk.FormatBlank, ReadOnly: m.Disk.ReadOnly,
+		}
+		if r := m.Disk.NewRoot; r != nil {
+			s.NewRoot = &api.DiskRoot{Mode: r.Mode, Uid: r.UID, Gid: r.GID}
+		}
+		out.Source = &api.Mount_Disk{Disk: s}
+	default:
+		out.Source = &api.Mount_Share{Share: &api.ShareSource{ShareId: m.ShareID}}
+	}
+	return out
 }
 
 func diskRequest(d DiskAddress) *api.DiskAddress {

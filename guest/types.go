@@ -85,7 +85,41 @@ type Container struct {
 	Spec     []byte  // OCI runtime spec, JSON
 	User     User
 	Stdio    Stdio
-	SharePID bool // the pod's PID namespace rather than its own
+	SharePID bool    // the pod's PID namespace rather than its own
+	Mounts   []Mount // in the order they are made
+}
+
+// Mount is one thing of the host that a container sees. One of ShareID, Disk and Image is set.
+type Mount struct {
+	Path     string // in the container
+	ReadOnly bool
+	Options  []string // of noexec, nodev, nosuid
+	ShareID  uint64   // of an attached share
+	Disk     *Volume
+	Image    *ImageVolume
+}
+
+// Volume is an attached disk with an ext4 file system.
+type Volume struct {
+	ID          string // a volume is mounted once for all containers of the VM
+	Disk        DiskAddress
+	ReadOnly    bool
+	FormatBlank bool      // a blank disk gets a file system
+	NewRoot     *DiskRoot // of a new file system; nil: root's, 0755
+}
+
+// DiskRoot is the owner and the permissions of a new file system's root.
+type DiskRoot struct{ Mode, UID, GID uint32 }
+
+// ImageVolume is the content of an image.
+type ImageVolume struct {
+	Layers  []Layer // bottom first
+	SubPath string  // relative; empty: the root
+}
+
+// Unused is what no container of the VM uses any more: unmounted, its disks may be detached.
+type Unused struct {
+	Layers, Volumes []string // ids
 }
 
 // Created is what creating a container told.

@@ -1143,6 +1143,7 @@ type Mount struct {
 	//	*Mount_Disk
 	//	*Mount_Image
 	Source        isMount_Source `protobuf_oneof:"source"`
+	Options       []string       `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"` // of noexec, nodev, nosuid: those that hold for the mount
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1225,6 +1226,13 @@ func (x *Mount) GetImage() *ImageSource {
 	return nil
 }
 
+func (x *Mount) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 type isMount_Source interface {
 	isMount_Source()
 }
@@ -1298,6 +1306,8 @@ type DiskSource struct {
 	Address       *DiskAddress           `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	VolumeId      string                 `protobuf:"bytes,2,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`           // one mount serves every container of the VM that uses it
 	FormatBlank   bool                   `protobuf:"varint,3,opt,name=format_blank,json=formatBlank,proto3" json:"format_blank,omitempty"` // make the file system when the disk is blank
+	ReadOnly      bool                   `protobuf:"varint,4,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`          // the disk cannot be written
+	NewRoot       *DiskRoot              `protobuf:"bytes,5,opt,name=new_root,json=newRoot,proto3" json:"new_root,omitempty"`              // of a file system that is made; unset: root's, 0755
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1353,6 +1363,81 @@ func (x *DiskSource) GetFormatBlank() bool {
 	return false
 }
 
+func (x *DiskSource) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *DiskSource) GetNewRoot() *DiskRoot {
+	if x != nil {
+		return x.NewRoot
+	}
+	return nil
+}
+
+// DiskRoot is the owner and the permissions of a new file system's root folder.
+type DiskRoot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mode          uint32                 `protobuf:"varint,1,opt,name=mode,proto3" json:"mode,omitempty"` // permission bits, set-group-id and sticky
+	Uid           uint32                 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid           uint32                 `protobuf:"varint,3,opt,name=gid,proto3" json:"gid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskRoot) Reset() {
+	*x = DiskRoot{}
+	mi := &file_guest_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskRoot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskRoot) ProtoMessage() {}
+
+func (x *DiskRoot) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskRoot.ProtoReflect.Descriptor instead.
+func (*DiskRoot) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DiskRoot) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *DiskRoot) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *DiskRoot) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
 // ImageSource is the content of an image, read-only.
 type ImageSource struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1365,7 +1450,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_guest_proto_msgTypes[19]
+	mi := &file_guest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1462,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[19]
+	mi := &file_guest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1475,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{19}
+	return file_guest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ImageSource) GetLayers() []*DiskAddress {
@@ -1424,7 +1509,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_guest_proto_msgTypes[20]
+	mi := &file_guest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1521,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[20]
+	mi := &file_guest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1534,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{20}
+	return file_guest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateContainerResponse) GetPid() uint32 {
@@ -1475,7 +1560,7 @@ type StartContainerRequest struct {
 
 func (x *StartContainerRequest) Reset() {
 	*x = StartContainerRequest{}
-	mi := &file_guest_proto_msgTypes[21]
+	mi := &file_guest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1572,7 @@ func (x *StartContainerRequest) String() string {
 func (*StartContainerRequest) ProtoMessage() {}
 
 func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[21]
+	mi := &file_guest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1585,7 @@ func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerRequest.ProtoReflect.Descriptor instead.
 func (*StartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{21}
+	return file_guest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartContainerRequest) GetContainerId() string {
@@ -1519,7 +1604,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_guest_proto_msgTypes[22]
+	mi := &file_guest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1616,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[22]
+	mi := &file_guest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1629,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{22}
+	return file_guest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
@@ -1566,7 +1651,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_guest_proto_msgTypes[23]
+	mi := &file_guest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1663,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[23]
+	mi := &file_guest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1676,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{23}
+	return file_guest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExecRequest) GetContainerId() string {
@@ -1631,7 +1716,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_guest_proto_msgTypes[24]
+	mi := &file_guest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1728,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[24]
+	mi := &file_guest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1741,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{24}
+	return file_guest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExecResponse) GetPid() uint32 {
@@ -1676,7 +1761,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_guest_proto_msgTypes[25]
+	mi := &file_guest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1773,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[25]
+	mi := &file_guest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1786,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{25}
+	return file_guest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WaitRequest) GetContainerId() string {
@@ -1727,7 +1812,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_guest_proto_msgTypes[26]
+	mi := &file_guest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1824,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[26]
+	mi := &file_guest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1837,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{26}
+	return file_guest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WaitResponse) GetExit() *Exit {
@@ -1773,7 +1858,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_guest_proto_msgTypes[27]
+	mi := &file_guest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1870,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[27]
+	mi := &file_guest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1883,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{27}
+	return file_guest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Exit) GetCode() uint32 {
@@ -1834,7 +1919,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_guest_proto_msgTypes[28]
+	mi := &file_guest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1931,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[28]
+	mi := &file_guest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1944,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{28}
+	return file_guest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SignalRequest) GetContainerId() string {
@@ -1898,7 +1983,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_guest_proto_msgTypes[29]
+	mi := &file_guest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +1995,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[29]
+	mi := &file_guest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +2008,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{29}
+	return file_guest_proto_rawDescGZIP(), []int{30}
 }
 
 type ResizeTTYRequest struct {
@@ -1938,7 +2023,7 @@ type ResizeTTYRequest struct {
 
 func (x *ResizeTTYRequest) Reset() {
 	*x = ResizeTTYRequest{}
-	mi := &file_guest_proto_msgTypes[30]
+	mi := &file_guest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2035,7 @@ func (x *ResizeTTYRequest) String() string {
 func (*ResizeTTYRequest) ProtoMessage() {}
 
 func (x *ResizeTTYRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[30]
+	mi := &file_guest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2048,7 @@ func (x *ResizeTTYRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTTYRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTTYRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{30}
+	return file_guest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ResizeTTYRequest) GetContainerId() string {
@@ -2002,7 +2087,7 @@ type ResizeTTYResponse struct {
 
 func (x *ResizeTTYResponse) Reset() {
 	*x = ResizeTTYResponse{}
-	mi := &file_guest_proto_msgTypes[31]
+	mi := &file_guest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2099,7 @@ func (x *ResizeTTYResponse) String() string {
 func (*ResizeTTYResponse) ProtoMessage() {}
 
 func (x *ResizeTTYResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[31]
+	mi := &file_guest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2112,7 @@ func (x *ResizeTTYResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTTYResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTTYResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{31}
+	return file_guest_proto_rawDescGZIP(), []int{32}
 }
 
 type RemoveExecRequest struct {
@@ -2040,7 +2125,7 @@ type RemoveExecRequest struct {
 
 func (x *RemoveExecRequest) Reset() {
 	*x = RemoveExecRequest{}
-	mi := &file_guest_proto_msgTypes[32]
+	mi := &file_guest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2137,7 @@ func (x *RemoveExecRequest) String() string {
 func (*RemoveExecRequest) ProtoMessage() {}
 
 func (x *RemoveExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[32]
+	mi := &file_guest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2150,7 @@ func (x *RemoveExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveExecRequest.ProtoReflect.Descriptor instead.
 func (*RemoveExecRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{32}
+	return file_guest_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RemoveExecRequest) GetContainerId() string {
@@ -2090,7 +2175,7 @@ type RemoveExecResponse struct {
 
 func (x *RemoveExecResponse) Reset() {
 	*x = RemoveExecResponse{}
-	mi := &file_guest_proto_msgTypes[33]
+	mi := &file_guest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2187,7 @@ func (x *RemoveExecResponse) String() string {
 func (*RemoveExecResponse) ProtoMessage() {}
 
 func (x *RemoveExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[33]
+	mi := &file_guest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2200,7 @@ func (x *RemoveExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveExecResponse.ProtoReflect.Descriptor instead.
 func (*RemoveExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{33}
+	return file_guest_proto_rawDescGZIP(), []int{34}
 }
 
 // AttachShareRequest says how a share is mounted. The host chooses share_id: never 0 and
@@ -2133,7 +2218,7 @@ type AttachShareRequest struct {
 
 func (x *AttachShareRequest) Reset() {
 	*x = AttachShareRequest{}
-	mi := &file_guest_proto_msgTypes[34]
+	mi := &file_guest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2230,7 @@ func (x *AttachShareRequest) String() string {
 func (*AttachShareRequest) ProtoMessage() {}
 
 func (x *AttachShareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[34]
+	mi := &file_guest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2243,7 @@ func (x *AttachShareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachShareRequest.ProtoReflect.Descriptor instead.
 func (*AttachShareRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{34}
+	return file_guest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AttachShareRequest) GetShareId() uint64 {
@@ -2197,7 +2282,7 @@ type AttachShareResponse struct {
 
 func (x *AttachShareResponse) Reset() {
 	*x = AttachShareResponse{}
-	mi := &file_guest_proto_msgTypes[35]
+	mi := &file_guest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2294,7 @@ func (x *AttachShareResponse) String() string {
 func (*AttachShareResponse) ProtoMessage() {}
 
 func (x *AttachShareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[35]
+	mi := &file_guest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2307,7 @@ func (x *AttachShareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachShareResponse.ProtoReflect.Descriptor instead.
 func (*AttachShareResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{35}
+	return file_guest_proto_rawDescGZIP(), []int{36}
 }
 
 type DetachShareRequest struct {
@@ -2234,7 +2319,7 @@ type DetachShareRequest struct {
 
 func (x *DetachShareRequest) Reset() {
 	*x = DetachShareRequest{}
-	mi := &file_guest_proto_msgTypes[36]
+	mi := &file_guest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2331,7 @@ func (x *DetachShareRequest) String() string {
 func (*DetachShareRequest) ProtoMessage() {}
 
 func (x *DetachShareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[36]
+	mi := &file_guest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2344,7 @@ func (x *DetachShareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachShareRequest.ProtoReflect.Descriptor instead.
 func (*DetachShareRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{36}
+	return file_guest_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DetachShareRequest) GetShareId() uint64 {
@@ -2277,7 +2362,7 @@ type DetachShareResponse struct {
 
 func (x *DetachShareResponse) Reset() {
 	*x = DetachShareResponse{}
-	mi := &file_guest_proto_msgTypes[37]
+	mi := &file_guest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2374,7 @@ func (x *DetachShareResponse) String() string {
 func (*DetachShareResponse) ProtoMessage() {}
 
 func (x *DetachShareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[37]
+	mi := &file_guest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2387,7 @@ func (x *DetachShareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachShareResponse.ProtoReflect.Descriptor instead.
 func (*DetachShareResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{37}
+	return file_guest_proto_rawDescGZIP(), []int{38}
 }
 
 type RemoveContainerRequest struct {
@@ -2314,7 +2399,7 @@ type RemoveContainerRequest struct {
 
 func (x *RemoveContainerRequest) Reset() {
 	*x = RemoveContainerRequest{}
-	mi := &file_guest_proto_msgTypes[38]
+	mi := &file_guest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2411,7 @@ func (x *RemoveContainerRequest) String() string {
 func (*RemoveContainerRequest) ProtoMessage() {}
 
 func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[38]
+	mi := &file_guest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2424,7 @@ func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerRequest.ProtoReflect.Descriptor instead.
 func (*RemoveContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{38}
+	return file_guest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RemoveContainerRequest) GetContainerId() string {
@@ -2361,7 +2446,7 @@ type RemoveContainerResponse struct {
 
 func (x *RemoveContainerResponse) Reset() {
 	*x = RemoveContainerResponse{}
-	mi := &file_guest_proto_msgTypes[39]
+	mi := &file_guest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2458,7 @@ func (x *RemoveContainerResponse) String() string {
 func (*RemoveContainerResponse) ProtoMessage() {}
 
 func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[39]
+	mi := &file_guest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2471,7 @@ func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerResponse.ProtoReflect.Descriptor instead.
 func (*RemoveContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{39}
+	return file_guest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RemoveContainerResponse) GetUnusedLayers() []string {
@@ -2413,7 +2498,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_guest_proto_msgTypes[40]
+	mi := &file_guest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2510,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[40]
+	mi := &file_guest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2523,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{40}
+	return file_guest_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -2463,7 +2548,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_guest_proto_msgTypes[41]
+	mi := &file_guest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2475,7 +2560,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[41]
+	mi := &file_guest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2488,7 +2573,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{41}
+	return file_guest_proto_rawDescGZIP(), []int{42}
 }
 
 type EventsRequest struct {
@@ -2500,7 +2585,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_guest_proto_msgTypes[42]
+	mi := &file_guest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2597,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[42]
+	mi := &file_guest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2610,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{42}
+	return file_guest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *EventsRequest) GetAfterSeq() uint64 {
@@ -2551,7 +2636,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_guest_proto_msgTypes[43]
+	mi := &file_guest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2648,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[43]
+	mi := &file_guest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2661,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{43}
+	return file_guest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -2649,7 +2734,7 @@ type OOM struct {
 
 func (x *OOM) Reset() {
 	*x = OOM{}
-	mi := &file_guest_proto_msgTypes[44]
+	mi := &file_guest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +2746,7 @@ func (x *OOM) String() string {
 func (*OOM) ProtoMessage() {}
 
 func (x *OOM) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[44]
+	mi := &file_guest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +2759,7 @@ func (x *OOM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OOM.ProtoReflect.Descriptor instead.
 func (*OOM) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{44}
+	return file_guest_proto_rawDescGZIP(), []int{45}
 }
 
 var File_guest_proto protoreflect.FileDescriptor
@@ -2770,21 +2855,28 @@ const file_guest_proto_rawDesc = "" +
 	"\x05stdio\x18\x06 \x01(\v2\x18.porthole.guest.v1.StdioR\x05stdio\x12D\n" +
 	"\rpid_namespace\x18\a \x01(\x0e2\x1f.porthole.guest.v1.PIDNamespaceR\fpidNamespace\x12\x1b\n" +
 	"\tlayer_ids\x18\b \x03(\tR\blayerIds\x120\n" +
-	"\x06mounts\x18\t \x03(\v2\x18.porthole.guest.v1.MountR\x06mounts\"\xfa\x01\n" +
+	"\x06mounts\x18\t \x03(\v2\x18.porthole.guest.v1.MountR\x06mounts\"\x94\x02\n" +
 	"\x05Mount\x12%\n" +
 	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x126\n" +
 	"\x05share\x18\x03 \x01(\v2\x1e.porthole.guest.v1.ShareSourceH\x00R\x05share\x123\n" +
 	"\x04disk\x18\x04 \x01(\v2\x1d.porthole.guest.v1.DiskSourceH\x00R\x04disk\x126\n" +
-	"\x05image\x18\x05 \x01(\v2\x1e.porthole.guest.v1.ImageSourceH\x00R\x05imageB\b\n" +
+	"\x05image\x18\x05 \x01(\v2\x1e.porthole.guest.v1.ImageSourceH\x00R\x05image\x12\x18\n" +
+	"\aoptions\x18\x06 \x03(\tR\aoptionsB\b\n" +
 	"\x06source\"(\n" +
 	"\vShareSource\x12\x19\n" +
-	"\bshare_id\x18\x01 \x01(\x04R\ashareId\"\x86\x01\n" +
+	"\bshare_id\x18\x01 \x01(\x04R\ashareId\"\xdb\x01\n" +
 	"\n" +
 	"DiskSource\x128\n" +
 	"\aaddress\x18\x01 \x01(\v2\x1e.porthole.guest.v1.DiskAddressR\aaddress\x12\x1b\n" +
 	"\tvolume_id\x18\x02 \x01(\tR\bvolumeId\x12!\n" +
-	"\fformat_blank\x18\x03 \x01(\bR\vformatBlank\"}\n" +
+	"\fformat_blank\x18\x03 \x01(\bR\vformatBlank\x12\x1b\n" +
+	"\tread_only\x18\x04 \x01(\bR\breadOnly\x126\n" +
+	"\bnew_root\x18\x05 \x01(\v2\x1b.porthole.guest.v1.DiskRootR\anewRoot\"B\n" +
+	"\bDiskRoot\x12\x12\n" +
+	"\x04mode\x18\x01 \x01(\rR\x04mode\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\x03 \x01(\rR\x03gid\"}\n" +
 	"\vImageSource\x126\n" +
 	"\x06layers\x18\x01 \x03(\v2\x1e.porthole.guest.v1.DiskAddressR\x06layers\x12\x1b\n" +
 	"\tlayer_ids\x18\x02 \x03(\tR\blayerIds\x12\x19\n" +
@@ -2892,7 +2984,7 @@ func file_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_guest_proto_goTypes = []any{
 	(PIDNamespace)(0),               // 0: porthole.guest.v1.PIDNamespace
 	(*HelloRequest)(nil),            // 1: porthole.guest.v1.HelloRequest
@@ -2914,40 +3006,41 @@ var file_guest_proto_goTypes = []any{
 	(*Mount)(nil),                   // 17: porthole.guest.v1.Mount
 	(*ShareSource)(nil),             // 18: porthole.guest.v1.ShareSource
 	(*DiskSource)(nil),              // 19: porthole.guest.v1.DiskSource
-	(*ImageSource)(nil),             // 20: porthole.guest.v1.ImageSource
-	(*CreateContainerResponse)(nil), // 21: porthole.guest.v1.CreateContainerResponse
-	(*StartContainerRequest)(nil),   // 22: porthole.guest.v1.StartContainerRequest
-	(*StartContainerResponse)(nil),  // 23: porthole.guest.v1.StartContainerResponse
-	(*ExecRequest)(nil),             // 24: porthole.guest.v1.ExecRequest
-	(*ExecResponse)(nil),            // 25: porthole.guest.v1.ExecResponse
-	(*WaitRequest)(nil),             // 26: porthole.guest.v1.WaitRequest
-	(*WaitResponse)(nil),            // 27: porthole.guest.v1.WaitResponse
-	(*Exit)(nil),                    // 28: porthole.guest.v1.Exit
-	(*SignalRequest)(nil),           // 29: porthole.guest.v1.SignalRequest
-	(*SignalResponse)(nil),          // 30: porthole.guest.v1.SignalResponse
-	(*ResizeTTYRequest)(nil),        // 31: porthole.guest.v1.ResizeTTYRequest
-	(*ResizeTTYResponse)(nil),       // 32: porthole.guest.v1.ResizeTTYResponse
-	(*RemoveExecRequest)(nil),       // 33: porthole.guest.v1.RemoveExecRequest
-	(*RemoveExecResponse)(nil),      // 34: porthole.guest.v1.RemoveExecResponse
-	(*AttachShareRequest)(nil),      // 35: porthole.guest.v1.AttachShareRequest
-	(*AttachShareResponse)(nil),     // 36: porthole.guest.v1.AttachShareResponse
-	(*DetachShareRequest)(nil),      // 37: porthole.guest.v1.DetachShareRequest
-	(*DetachShareResponse)(nil),     // 38: porthole.guest.v1.DetachShareResponse
-	(*RemoveContainerRequest)(nil),  // 39: porthole.guest.v1.RemoveContainerRequest
-	(*RemoveContainerResponse)(nil), // 40: porthole.guest.v1.RemoveContainerResponse
-	(*UpdateContainerRequest)(nil),  // 41: porthole.guest.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil), // 42: porthole.guest.v1.UpdateContainerResponse
-	(*EventsRequest)(nil),           // 43: porthole.guest.v1.EventsRequest
-	(*Event)(nil),                   // 44: porthole.guest.v1.Event
-	(*OOM)(nil),                     // 45: porthole.guest.v1.OOM
-	nil,                             // 46: porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	(*DiskRoot)(nil),                // 20: porthole.guest.v1.DiskRoot
+	(*ImageSource)(nil),             // 21: porthole.guest.v1.ImageSource
+	(*CreateContainerResponse)(nil), // 22: porthole.guest.v1.CreateContainerResponse
+	(*StartContainerRequest)(nil),   // 23: porthole.guest.v1.StartContainerRequest
+	(*StartContainerResponse)(nil),  // 24: porthole.guest.v1.StartContainerResponse
+	(*ExecRequest)(nil),             // 25: porthole.guest.v1.ExecRequest
+	(*ExecResponse)(nil),            // 26: porthole.guest.v1.ExecResponse
+	(*WaitRequest)(nil),             // 27: porthole.guest.v1.WaitRequest
+	(*WaitResponse)(nil),            // 28: porthole.guest.v1.WaitResponse
+	(*Exit)(nil),                    // 29: porthole.guest.v1.Exit
+	(*SignalRequest)(nil),           // 30: porthole.guest.v1.SignalRequest
+	(*SignalResponse)(nil),          // 31: porthole.guest.v1.SignalResponse
+	(*ResizeTTYRequest)(nil),        // 32: porthole.guest.v1.ResizeTTYRequest
+	(*ResizeTTYResponse)(nil),       // 33: porthole.guest.v1.ResizeTTYResponse
+	(*RemoveExecRequest)(nil),       // 34: porthole.guest.v1.RemoveExecRequest
+	(*RemoveExecResponse)(nil),      // 35: porthole.guest.v1.RemoveExecResponse
+	(*AttachShareRequest)(nil),      // 36: porthole.guest.v1.AttachShareRequest
+	(*AttachShareResponse)(nil),     // 37: porthole.guest.v1.AttachShareResponse
+	(*DetachShareRequest)(nil),      // 38: porthole.guest.v1.DetachShareRequest
+	(*DetachShareResponse)(nil),     // 39: porthole.guest.v1.DetachShareResponse
+	(*RemoveContainerRequest)(nil),  // 40: porthole.guest.v1.RemoveContainerRequest
+	(*RemoveContainerResponse)(nil), // 41: porthole.guest.v1.RemoveContainerResponse
+	(*UpdateContainerRequest)(nil),  // 42: porthole.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 43: porthole.guest.v1.UpdateContainerResponse
+	(*EventsRequest)(nil),           // 44: porthole.guest.v1.EventsRequest
+	(*Event)(nil),                   // 45: porthole.guest.v1.Event
+	(*OOM)(nil),                     // 46: porthole.guest.v1.OOM
+	nil,                             // 47: porthole.guest.v1.CreatePodRequest.SysctlsEntry
 }
 var file_guest_proto_depIdxs = []int32{
 	6,  // 0: porthole.guest.v1.Interface.addresses:type_name -> porthole.guest.v1.Address
 	7,  // 1: porthole.guest.v1.Interface.routes:type_name -> porthole.guest.v1.Route
 	8,  // 2: porthole.guest.v1.CreatePodRequest.interfaces:type_name -> porthole.guest.v1.Interface
 	5,  // 3: porthole.guest.v1.CreatePodRequest.scratch:type_name -> porthole.guest.v1.DiskAddress
-	46, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	47, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
 	5,  // 5: porthole.guest.v1.CreateContainerRequest.layers:type_name -> porthole.guest.v1.DiskAddress
 	13, // 6: porthole.guest.v1.CreateContainerRequest.user:type_name -> porthole.guest.v1.User
 	15, // 7: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
@@ -2955,51 +3048,52 @@ var file_guest_proto_depIdxs = []int32{
 	17, // 9: porthole.guest.v1.CreateContainerRequest.mounts:type_name -> porthole.guest.v1.Mount
 	18, // 10: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
 	19, // 11: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
-	20, // 12: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
+	21, // 12: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
 	5,  // 13: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
-	5,  // 14: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
-	14, // 15: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
-	15, // 16: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
-	28, // 17: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
-	28, // 18: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
-	45, // 19: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
-	1,  // 20: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
-	3,  // 21: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
-	9,  // 22: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
-	11, // 23: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
-	16, // 24: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
-	22, // 25: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
-	24, // 26: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
-	26, // 27: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
-	29, // 28: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
-	31, // 29: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
-	33, // 30: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
-	39, // 31: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
-	41, // 32: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
-	35, // 33: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
-	37, // 34: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
-	43, // 35: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
-	2,  // 36: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
-	4,  // 37: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
-	10, // 38: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
-	12, // 39: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
-	21, // 40: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
-	23, // 41: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
-	25, // 42: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
-	27, // 43: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
-	30, // 44: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
-	32, // 45: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
-	34, // 46: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
-	40, // 47: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
-	42, // 48: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
-	36, // 49: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
-	38, // 50: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
-	44, // 51: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
-	36, // [36:52] is the sub-list for method output_type
-	20, // [20:36] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	20, // 14: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
+	5,  // 15: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
+	14, // 16: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
+	15, // 17: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
+	29, // 18: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
+	29, // 19: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
+	46, // 20: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
+	1,  // 21: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
+	3,  // 22: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
+	9,  // 23: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
+	11, // 24: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
+	16, // 25: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
+	23, // 26: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
+	25, // 27: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
+	27, // 28: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
+	30, // 29: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
+	32, // 30: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
+	34, // 31: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
+	40, // 32: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
+	42, // 33: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
+	36, // 34: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
+	38, // 35: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
+	44, // 36: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
+	2,  // 37: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
+	4,  // 38: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
+	10, // 39: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
+	12, // 40: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
+	22, // 41: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
+	24, // 42: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
+	26, // 43: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
+	28, // 44: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
+	31, // 45: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
+	33, // 46: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
+	35, // 47: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
+	41, // 48: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
+	43, // 49: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
+	37, // 50: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
+	39, // 51: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
+	45, // 52: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
+	37, // [37:53] is the sub-list for method output_type
+	21, // [21:37] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_guest_proto_init() }
@@ -3012,7 +3106,7 @@ func file_guest_proto_init() {
 		(*Mount_Disk)(nil),
 		(*Mount_Image)(nil),
 	}
-	file_guest_proto_msgTypes[43].OneofWrappers = []any{
+	file_guest_proto_msgTypes[44].OneofWrappers = []any{
 		(*Event_Exit)(nil),
 		(*Event_Oom)(nil),
 	}
@@ -3022,7 +3116,7 @@ func file_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guest_proto_rawDesc), len(file_guest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
