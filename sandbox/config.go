@@ -69,6 +69,7 @@ type ContainerConfig struct {
 	Resources   Resources         `json:"resources"`
 	Security    Security          `json:"security"`
 	Namespaces  Namespaces        `json:"namespaces"`
+	Mounts      []Mount           `json:"mounts,omitempty"`
 }
 
 // EnvVar is one environment variable.

@@ -35,19 +35,20 @@ type container struct {
 	// saving keeps writes of the record in the order of the changes. It is taken before mu.
 	saving sync.Mutex
 
-	mu         sync.Mutex // guards the fields below; never held over a slow call
-	state      containerState
-	forgotten  bool // the record is removed and must not come back
-	imageID    string
-	startedAt  time.Time
-	finishedAt time.Time
-	exitCode   int
-	reason     string
-	message    string
-	user       ResolvedUser
-	stopSignal string
-	pid        int
-	exited     chan struct{} // closed when state has become exited
+	mu          sync.Mutex // guards the fields below; never held over a slow call
+	state       containerState
+	forgotten   bool // the record is removed and must not come back
+	imageID     string
+	mountImages []string // ids of the images that config.Mounts have, by mount
+	startedAt   time.Time
+	finishedAt  time.Time
+	exitCode    int
+	reason      string
+	message     string
+	user        ResolvedUser
+	stopSignal  string
+	pid         int
+	exited      chan struct{} // closed when state has become exited
 }
 
 // view is the container as callers see it.
@@ -158,20 +159,21 @@ func (c *container) save() error {
 		return nil
 	}
 	r := containerRecord{
-		ID:         c.id,
-		PodID:      c.pod.id,
-		State:      c.state.String(),
-		Config:     c.config,
-		ImageID:    c.imageID,
-		CreatedAt:  c.createdAt,
-		StartedAt:  c.startedAt,
-		FinishedAt: c.finishedAt,
-		ExitCode:   c.exitCode,
-		Reason:     c.reason,
-		Message:    c.message,
-		User:       c.user,
-		StopSignal: c.stopSignal,
-		PID:        c.pid,
+		ID:          c.id,
+		PodID:       c.pod.id,
+		State:       c.state.String(),
+		Config:      c.config,
+		ImageID:     c.imageID,
+		CreatedAt:   c.createdAt,
+		StartedAt:   c.startedAt,
+		FinishedAt:  c.finishedAt,
+		ExitCode:    c.exitCode,
+		Reason:      c.reason,
+		Message:     c.message,
+		User:        c.user,
+		StopSignal:  c.stopSignal,
+		PID:         c.pid,
+		MountImages: c.mountImages,
 	}
 	c.mu.Unlock()
 	return c.pod.store.saveContainer(r)

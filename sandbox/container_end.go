@@ -141,7 +141,7 @@ func (m *Manager) removeContainer(ctx context.Context, c *container) error {
 			return err
 		}
 	}
-	if err := m.cfg.Images.Release(ctx, c.id); err != nil {
+	if err := m.releaseImages(ctx, c); err != nil {
 		return fmt.Errorf("release image: %w", err)
 	}
 	if err := c.forget(); err != nil {

@@ -117,6 +117,10 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	if err != nil {
 		return fmt.Errorf("encode OCI spec: %w", err)
 	}
+	mounts, err := m.makeMounts(stepCtx, c, u)
+	if err != nil {
+		return err
+	}
 	// Before the call: one that is given up here may still be at work in the shim.
 	u.Push("remove container from its VM", func(ctx context.Context) error {
 		if isClosed(shim.Done()) {
@@ -135,6 +139,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 		StdinOnce:   c.config.StdinOnce,
 		Terminal:    c.config.TTY,
 		LogPath:     c.logPath,
+		Mounts:      mounts,
 	})
 	if err != nil {
 		return err

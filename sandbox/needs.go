@@ -9,7 +9,8 @@ import (
 // Images gives containers their root file systems.
 type Images interface {
 	// Prepare finds the image by id, digest or reference, makes sure its layers are
-	// on disk, and keeps it from removal until Release of the same containerID.
+	// on disk, and keeps it from removal until Release of the same containerID. An
+	// image that a container mounts is held by the container's id, a slash and a number.
 	// NotFound when it was not pulled. It may be called again with the same containerID:
 	// after a restart each container's image is prepared anew, by its id.
 	Prepare(ctx context.Context, ref, containerID string) (RootFS, error)

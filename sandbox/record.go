@@ -59,6 +59,8 @@ type containerRecord struct {
 	User       ResolvedUser    `json:"user"`
 	StopSignal string          `json:"stopSignal"`
 	PID        int             `json:"pid"`
+	// MountImages are the ids of the images of the config's mounts, empty for other mounts.
+	MountImages []string `json:"mountImages,omitempty"`
 }
 
 // decodePodRecord reads a pod's record. Errors wrap errNewerRecord when another build

@@ -94,7 +94,7 @@ func (m *Manager) adopt(s stored) error {
 			gate: newGate(), state: state, imageID: r.ImageID,
 			startedAt: r.StartedAt, finishedAt: r.FinishedAt, exitCode: r.ExitCode,
 			reason: r.Reason, message: r.Message, user: r.User,
-			stopSignal: r.StopSignal, pid: r.PID, exited: make(chan struct{}),
+			stopSignal: r.StopSignal, pid: r.PID, mountImages: r.MountImages, exited: make(chan struct{}),
 		}
 		if r.Config.LogPath != "" && p.config.LogDirectory != "" {
 			c.logPath = filepath.Join(p.config.LogDirectory, r.Config.LogPath)
@@ -135,7 +135,7 @@ func (m *Manager) releaseStrayHolds(ctx context.Context) {
 	}
 	for _, id := range images.Holders() {
 		m.mu.RLock()
-		_, known := m.containers[id]
+		_, known := m.containers[holderContainer(id)]
 		m.mu.RUnlock()
 		if known {
 			continue
@@ -164,7 +164,7 @@ func (m *Manager) dropBroken(ctx context.Context, b brokenRecord) {
 	defer cancel()
 	var err error
 	if b.containerID != "" {
-		err = m.cfg.Images.Release(ctx, b.containerID)
+		err = m.cfg.Images.Release(ctx, b.containerID) // those of its mounts are stray, and go after this
 	} else {
 		err = errors.Join(
 			m.cfg.Network.Detach(ctx, PodNetwork{ID: b.podID}),
@@ -217,8 +217,16 @@ func (m *Manager) holdImage(ctx context.Context, c *container) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
-	if _, err := m.cfg.Images.Prepare(ctx, c.imageID, c.id); err != nil {
-		m.log.Warn("hold image", logkey.ContainerID, c.id, logkey.Image, c.imageID, logkey.Error, err)
+	hold := func(image, holder string) {
+		if _, err := m.cfg.Images.Prepare(ctx, image, holder); err != nil {
+			m.log.Warn("hold image", logkey.ContainerID, c.id, logkey.Image, image, logkey.Error, err)
+		}
+	}
+	hold(c.imageID, c.id)
+	for i, image := range c.mountImages {
+		if image != "" {
+			hold(image, mountHolder(c.id, i))
+		}
 	}
 }
 

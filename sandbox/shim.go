@@ -116,16 +116,17 @@ type Route struct {
 
 // ContainerSetup is what a container is made from.
 type ContainerSetup struct {
-	PodID       string  `json:"podId"`
-	ContainerID string  `json:"containerId"`
-	Layers      []Layer `json:"layers"` // bottom first
-	Spec        []byte  `json:"spec"`   // OCI runtime spec, JSON; root, namespace paths, cgroupsPath and user are the agent's to fill
-	User        User    `json:"user"`
-	SharePID    bool    `json:"sharePid"` // the pod's PID namespace rather than its own
-	Stdin       bool    `json:"stdin"`
-	StdinOnce   bool    `json:"stdinOnce"`
-	Terminal    bool    `json:"terminal"`
-	LogPath     string  `json:"logPath"` // host path of the CRI log; empty: none is kept
+	PodID       string       `json:"podId"`
+	ContainerID string       `json:"containerId"`
+	Layers      []Layer      `json:"layers"` // bottom first
+	Spec        []byte       `json:"spec"`   // OCI runtime spec, JSON; root, namespace paths, cgroupsPath and user are the agent's to fill
+	User        User         `json:"user"`
+	SharePID    bool         `json:"sharePid"` // the pod's PID namespace rather than its own
+	Stdin       bool         `json:"stdin"`
+	StdinOnce   bool         `json:"stdinOnce"`
+	Terminal    bool         `json:"terminal"`
+	LogPath     string       `json:"logPath"`          // host path of the CRI log; empty: none is kept
+	Mounts      []MountSetup `json:"mounts,omitempty"` // in the order to make them
 }
 
 // Layer is one read-only layer disk.

@@ -53,6 +53,14 @@ type VM interface {
 	Console() []byte
 }
 
+// A Channeler is a VM that can give a stream a device of its own. Others carry all
+// streams by Dial.
+type Channeler interface {
+	// OpenChannel makes a device of a name that was not used before in the VM's life, and
+	// returns the host's end of it. Closing that takes the device away.
+	OpenChannel(ctx context.Context, name string) (net.Conn, error)
+}
+
 // Disk is a disk to attach.
 type Disk struct {
 	Path     string     // on the host

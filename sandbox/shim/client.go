@@ -15,6 +15,9 @@ import (
 	"github.com/porthole-run/porthole/sandbox/shim/api"
 )
 
+// mountsVersion is the version of the shim protocol that containers have mounts from.
+const mountsVersion = 2
+
 // Client is one shim seen from the daemon.
 type Client struct {
 	folder folder           // immutable after connect
@@ -144,6 +147,11 @@ func (c *Client) RemovePod(ctx context.Context, podID string) error {
 
 // CreateContainer implements sandbox.Shim.
 func (c *Client) CreateContainer(ctx context.Context, s sandbox.ContainerSetup) (sandbox.ContainerCreated, error) {
+	if len(s.Mounts) > 0 && c.info.Protocol < mountsVersion {
+		// It would pass them over.
+		return sandbox.ContainerCreated{}, fmt.Errorf("the pod's VM is of an older build (%s), which has no mounts: make the pod anew: %w",
+			c.info.Version, errdefs.ErrFailedPrecondition)
+	}
 	r, err := call(ctx, c, c.api.CreateContainer, containerToWire(s))
 	if err != nil {
 		return sandbox.ContainerCreated{}, err

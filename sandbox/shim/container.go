@@ -25,6 +25,7 @@ type container struct {
 	inGuest bool // the guest was asked to make it
 	made    bool // and has made it
 	layers  []sandbox.Layer
+	held    held // by its mounts
 	log     Log
 	streams *guest.Streams
 	stop    context.CancelFunc // ends the goroutine that waits for the exit
@@ -101,6 +102,10 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 		return none, err
 	}
 	c.layers = r.Layers
+	mounts, err := s.acquireMounts(ctx, c, r.Mounts)
+	if err != nil {
+		return none, err
+	}
 	c.streams, err = s.guest.OpenStreams(ctx, guest.StreamsConfig{
 		Stdin: r.Stdin, Stdout: true, Stderr: true, Terminal: r.Terminal,
 	})
@@ -121,12 +126,15 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 		User:     guest.User(r.User),
 		Stdio:    c.streams.IDs,
 		SharePID: r.SharePID,
+		Mounts:   mounts,
 	})
 	if err != nil {
 		return none, err
 	}
 	c.made = true
 	s.layers.setMounted(c.layers)
+	s.layers.setMounted(c.held.layers)
+	s.volumes.setMounted(c.held.volumes, true)
 	s.startIO(ctx, c)
 	return sandbox.ContainerCreated{PID: made.PID, User: sandbox.ResolvedUser(made.User)}, nil
 }
@@ -301,7 +309,8 @@ func (s *Server) teardownContainer(ctx context.Context, c *container) error {
 		if err != nil {
 			return err
 		}
-		s.layers.setUnmounted(unused)
+		s.layers.setUnmounted(unused.Layers)
+		s.volumes.setMounted(unused.Volumes, false)
 		c.inGuest = false
 	}
 	for _, o := range c.outputs() {
@@ -317,6 +326,9 @@ func (s *Server) teardownContainer(ctx context.Context, c *container) error {
 	if err := s.layers.release(ctx, c.layers); err != nil {
 		// The disk stays attached, serves the next container that wants it, and ends with the VM.
 		s.log.WarnContext(ctx, "layer was not detached", logkey.ContainerID, c.id, logkey.Error, err)
+	}
+	if err := s.releaseMounts(ctx, &c.held); err != nil {
+		s.log.WarnContext(ctx, "mounts were not all taken back", logkey.ContainerID, c.id, logkey.Error, err)
 	}
 	c.layers = nil
 	s.mu.Lock()

@@ -80,6 +80,9 @@ func containerToWire(c sandbox.ContainerSetup) *api.CreateContainerRequest {
 	for _, l := range c.Layers {
 		r.Layers = append(r.Layers, &api.Layer{DiffId: l.DiffID, Path: l.Path})
 	}
+	for _, m := range c.Mounts {
+		r.Mounts = append(r.Mounts, mountToWire(m))
+	}
 	return r
 }
 
@@ -101,7 +104,47 @@ func containerFromWire(r *api.CreateContainerRequest) sandbox.ContainerSetup {
 	for _, l := range r.GetLayers() {
 		c.Layers = append(c.Layers, sandbox.Layer{DiffID: l.GetDiffId(), Path: l.GetPath()})
 	}
+	for _, m := range r.GetMounts() {
+		c.Mounts = append(c.Mounts, mountFromWire(m))
+	}
 	return c
+}
+
+func mountToWire(m sandbox.MountSetup) *api.Mount {
+	out := &api.Mount{ContainerPath: m.ContainerPath, ReadOnly: m.ReadOnly, Options: m.Options}
+	switch {
+	case m.Folder != nil:
+		out.Source = &api.Mount_Folder{Folder: &api.FolderSource{
+			Path: m.Folder.Path, Private: m.Folder.Private, HostToContainer: m.Folder.HostToContainer,
+		}}
+	case m.Disk != nil:
+		out.Source = &api.Mount_Disk{Disk: &api.DiskSource{Path: m.Disk.Path, ScratchBytes: m.Disk.ScratchBytes}}
+	case m.Image != nil:
+		s := &api.ImageSource{SubPath: m.Image.SubPath}
+		for _, l := range m.Image.Layers {
+			s.Layers = append(s.Layers, &api.Layer{DiffId: l.DiffID, Path: l.Path})
+		}
+		out.Source = &api.Mount_Image{Image: s}
+	}
+	return out
+}
+
+func mountFromWire(m *api.Mount) sandbox.MountSetup {
+	out := sandbox.MountSetup{ContainerPath: m.GetContainerPath(), ReadOnly: m.GetReadOnly(), Options: m.GetOptions()}
+	switch s := m.GetSource().(type) {
+	case *api.Mount_Folder:
+		out.Folder = &sandbox.FolderSource{
+			Path: s.Folder.GetPath(), Private: s.Folder.GetPrivate(), HostToContainer: s.Folder.GetHostToContainer(),
+		}
+	case *api.Mount_Disk:
+		out.Disk = &sandbox.DiskSource{Path: s.Disk.GetPath(), ScratchBytes: s.Disk.GetScratchBytes()}
+	case *api.Mount_Image:
+		out.Image = &sandbox.ImageSource{SubPath: s.Image.GetSubPath()}
+		for _, l := range s.Image.GetLayers() {
+			out.Image.Layers = append(out.Image.Layers, sandbox.Layer{DiffID: l.GetDiffId(), Path: l.GetPath()})
+		}
+	}
+	return out
 }
 
 func exitToWire(e sandbox.Exit) *api.Exit {

@@ -15,6 +15,9 @@ const (
 	flushTimeout = 10 * time.Second // for the rest of the buffer once the output has ended
 	copyBuffer   = 32 << 10
 
+	maxMounts  = 256             // of a container
+	shareDrain = 2 * time.Second // for what a share's guest sends after it has unmounted it
+
 	maxParkedStreams = 256              // opened, not yet named by a call
 	parkTimeout      = 20 * time.Second // how long they may stay so
 	headerTimeout    = 10 * time.Second
@@ -29,5 +32,7 @@ const (
 	shimProcs       = 2
 	shimMemoryLimit = 32 << 20 // of Go's heap and stacks; soft
 	shimGCPercent   = 50
-	shimOOMScore    = -900
+
+	shareMemoryLimit = 192 << 20 // in place of shimMemoryLimit once shares are served
+	shimOOMScore     = -900
 )

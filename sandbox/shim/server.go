@@ -24,6 +24,7 @@ type ServerConfig struct {
 	StartTimeout time.Duration // from Create until the agent answers; 0: 60 s
 	Version      string        // the shim's build
 	OpenLog      LogOpener     // nil: no container logs
+	OpenShare    ShareOpener   // nil: no folders of the host
 	Log          *slog.Logger
 }
 
@@ -49,6 +50,9 @@ type Server struct {
 	vm      sandbox.VM    // immutable after Start
 	guest   *guest.Client // immutable after Start
 	layers  *layerSet     // immutable after Start
+	volumes *volumeSet    // immutable after Start
+	shares  *shareSet     // immutable after Start
+	broken  chan error    // why the VM cannot go on
 	begun   time.Time     // immutable after Start; no process of the guest is older
 
 	sessions *sessions
@@ -91,20 +95,24 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 	cfg.Log.InfoContext(ctx, "vm is up",
 		"kernel", client.Info().KernelRelease, "agent_version", client.Info().AgentVersion,
 		logkey.Duration, time.Since(begun))
-	return &Server{
+	s := &Server{
 		version:    cfg.Version,
 		openLog:    cfg.OpenLog,
 		log:        cfg.Log,
 		vm:         vm,
 		guest:      client,
 		layers:     newLayerSet(vm),
+		volumes:    newVolumeSet(vm),
+		broken:     make(chan error, 1),
 		begun:      begun,
 		sessions:   newSessions(),
 		conns:      newConnSet(),
 		ending:     make(chan struct{}),
 		pods:       map[string]*pod{},
 		containers: map[string]*container{},
-	}, nil
+	}
+	s.shares = newShareSet(cfg.OpenShare, &guestShares{vm: vm, guest: client}, s.shareBroken, cfg.Log)
+	return s, nil
 }
 
 // boot starts the VM and returns when its agent answers.
@@ -167,7 +175,9 @@ func (s *Server) Serve(ctx context.Context, control, streams net.Listener) error
 	case <-s.vm.Done():
 		reason = vmEnded(s.vm.Err())
 	case <-s.guest.Done():
-		reason = s.lostAgent(ctx)
+		reason = s.lostAgent(ctx, fmt.Errorf("connection to the agent is lost: %w", errdefs.ErrUnavailable))
+	case err := <-s.broken:
+		reason = s.lostAgent(ctx, err)
 	case err := <-fail:
 		reason = fmt.Errorf("serve daemon: %w", err)
 	}
@@ -187,8 +197,9 @@ func vmEnded(cause error) error {
 	return errUnavailable(cause)
 }
 
-// lostAgent tells why the connection to the agent ended: most often since the VM does.
-func (s *Server) lostAgent(ctx context.Context) error {
+// lostAgent tells why a connection to the guest has ended: most often since the VM does,
+// else for the cause.
+func (s *Server) lostAgent(ctx context.Context, cause error) error {
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	select {
@@ -197,7 +208,7 @@ func (s *Server) lostAgent(ctx context.Context) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return withConsole(fmt.Errorf("connection to the agent is lost: %w", errdefs.ErrUnavailable), s.vm.Console())
+	return withConsole(cause, s.vm.Console())
 }
 
 func (s *Server) stopVM(ctx context.Context) error {
@@ -225,6 +236,7 @@ func (s *Server) Close() {
 	for _, c := range all {
 		c.stopIO()
 	}
+	s.shares.closeAll()
 	s.wg.Wait()
 }
 

@@ -17,7 +17,7 @@ func TestHello_Versions(t *testing.T) {
 	for _, tt := range []struct {
 		min, max uint32
 		want     uint32 // 0: refused
-	}{{1, 1, 1}, {1, 9, 1}, {2, 9, 0}, {0, 0, 0}} {
+	}{{1, 1, 1}, {1, 9, api.MaxVersion}, {api.MaxVersion + 1, 9, 0}, {0, 0, 0}} {
 		r := newRig(t)
 		resp, err := call(testContext(t), r.Client, r.api.Hello, &api.HelloRequest{MinVersion: tt.min, MaxVersion: tt.max, ClientVersion: "new"})
 		if tt.want == 0 {

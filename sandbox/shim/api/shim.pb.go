@@ -720,6 +720,7 @@ type CreateContainerRequest struct {
 	StdinOnce     bool                   `protobuf:"varint,8,opt,name=stdin_once,json=stdinOnce,proto3" json:"stdin_once,omitempty"`
 	Terminal      bool                   `protobuf:"varint,9,opt,name=terminal,proto3" json:"terminal,omitempty"`
 	LogPath       string                 `protobuf:"bytes,10,opt,name=log_path,json=logPath,proto3" json:"log_path,omitempty"`
+	Mounts        []*Mount               `protobuf:"bytes,11,rep,name=mounts,proto3" json:"mounts,omitempty"` // in the order they are made; since version 2
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -824,6 +825,300 @@ func (x *CreateContainerRequest) GetLogPath() string {
 	return ""
 }
 
+func (x *CreateContainerRequest) GetMounts() []*Mount {
+	if x != nil {
+		return x.Mounts
+	}
+	return nil
+}
+
+// Mount is sandbox.MountSetup.
+type Mount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerPath string                 `protobuf:"bytes,1,opt,name=container_path,json=containerPath,proto3" json:"container_path,omitempty"`
+	ReadOnly      bool                   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	Options       []string               `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty"`
+	// Types that are valid to be assigned to Source:
+	//
+	//	*Mount_Folder
+	//	*Mount_Disk
+	//	*Mount_Image
+	Source        isMount_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mount) Reset() {
+	*x = Mount{}
+	mi := &file_shim_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mount) ProtoMessage() {}
+
+func (x *Mount) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mount.ProtoReflect.Descriptor instead.
+func (*Mount) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Mount) GetContainerPath() string {
+	if x != nil {
+		return x.ContainerPath
+	}
+	return ""
+}
+
+func (x *Mount) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *Mount) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Mount) GetSource() isMount_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Mount) GetFolder() *FolderSource {
+	if x != nil {
+		if x, ok := x.Source.(*Mount_Folder); ok {
+			return x.Folder
+		}
+	}
+	return nil
+}
+
+func (x *Mount) GetDisk() *DiskSource {
+	if x != nil {
+		if x, ok := x.Source.(*Mount_Disk); ok {
+			return x.Disk
+		}
+	}
+	return nil
+}
+
+func (x *Mount) GetImage() *ImageSource {
+	if x != nil {
+		if x, ok := x.Source.(*Mount_Image); ok {
+			return x.Image
+		}
+	}
+	return nil
+}
+
+type isMount_Source interface {
+	isMount_Source()
+}
+
+type Mount_Folder struct {
+	Folder *FolderSource `protobuf:"bytes,4,opt,name=folder,proto3,oneof"`
+}
+
+type Mount_Disk struct {
+	Disk *DiskSource `protobuf:"bytes,5,opt,name=disk,proto3,oneof"`
+}
+
+type Mount_Image struct {
+	Image *ImageSource `protobuf:"bytes,6,opt,name=image,proto3,oneof"`
+}
+
+func (*Mount_Folder) isMount_Source() {}
+
+func (*Mount_Disk) isMount_Source() {}
+
+func (*Mount_Image) isMount_Source() {}
+
+type FolderSource struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Path            string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // of a folder or a regular file
+	Private         bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"`
+	HostToContainer bool                   `protobuf:"varint,3,opt,name=host_to_container,json=hostToContainer,proto3" json:"host_to_container,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *FolderSource) Reset() {
+	*x = FolderSource{}
+	mi := &file_shim_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FolderSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FolderSource) ProtoMessage() {}
+
+func (x *FolderSource) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FolderSource.ProtoReflect.Descriptor instead.
+func (*FolderSource) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FolderSource) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FolderSource) GetPrivate() bool {
+	if x != nil {
+		return x.Private
+	}
+	return false
+}
+
+func (x *FolderSource) GetHostToContainer() bool {
+	if x != nil {
+		return x.HostToContainer
+	}
+	return false
+}
+
+type DiskSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	ScratchBytes  int64                  `protobuf:"varint,2,opt,name=scratch_bytes,json=scratchBytes,proto3" json:"scratch_bytes,omitempty"` // path is a folder that gets a scratch disk of that size; 0: path is the disk
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskSource) Reset() {
+	*x = DiskSource{}
+	mi := &file_shim_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskSource) ProtoMessage() {}
+
+func (x *DiskSource) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskSource.ProtoReflect.Descriptor instead.
+func (*DiskSource) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DiskSource) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *DiskSource) GetScratchBytes() int64 {
+	if x != nil {
+		return x.ScratchBytes
+	}
+	return 0
+}
+
+type ImageSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Layers        []*Layer               `protobuf:"bytes,1,rep,name=layers,proto3" json:"layers,omitempty"`
+	SubPath       string                 `protobuf:"bytes,2,opt,name=sub_path,json=subPath,proto3" json:"sub_path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageSource) Reset() {
+	*x = ImageSource{}
+	mi := &file_shim_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageSource) ProtoMessage() {}
+
+func (x *ImageSource) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
+func (*ImageSource) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ImageSource) GetLayers() []*Layer {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+func (x *ImageSource) GetSubPath() string {
+	if x != nil {
+		return x.SubPath
+	}
+	return ""
+}
+
 type CreateContainerResponse struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Pid            int32                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -836,7 +1131,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_shim_proto_msgTypes[11]
+	mi := &file_shim_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +1143,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[11]
+	mi := &file_shim_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +1156,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{11}
+	return file_shim_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateContainerResponse) GetPid() int32 {
@@ -901,7 +1196,7 @@ type ContainerRequest struct {
 
 func (x *ContainerRequest) Reset() {
 	*x = ContainerRequest{}
-	mi := &file_shim_proto_msgTypes[12]
+	mi := &file_shim_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1208,7 @@ func (x *ContainerRequest) String() string {
 func (*ContainerRequest) ProtoMessage() {}
 
 func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[12]
+	mi := &file_shim_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1221,7 @@ func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRequest.ProtoReflect.Descriptor instead.
 func (*ContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{12}
+	return file_shim_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ContainerRequest) GetContainerId() string {
@@ -945,7 +1240,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_shim_proto_msgTypes[13]
+	mi := &file_shim_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1252,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[13]
+	mi := &file_shim_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1265,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{13}
+	return file_shim_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
@@ -991,7 +1286,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_shim_proto_msgTypes[14]
+	mi := &file_shim_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1298,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[14]
+	mi := &file_shim_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1311,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{14}
+	return file_shim_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -1051,7 +1346,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_shim_proto_msgTypes[15]
+	mi := &file_shim_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1358,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[15]
+	mi := &file_shim_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1371,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{15}
+	return file_shim_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SignalRequest) GetContainerId() string {
@@ -1110,7 +1405,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_shim_proto_msgTypes[16]
+	mi := &file_shim_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1417,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[16]
+	mi := &file_shim_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1430,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{16}
+	return file_shim_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -1162,7 +1457,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_shim_proto_msgTypes[17]
+	mi := &file_shim_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1469,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[17]
+	mi := &file_shim_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1482,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{17}
+	return file_shim_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StateResponse) GetPods() []string {
@@ -1217,7 +1512,7 @@ type ContainerState struct {
 
 func (x *ContainerState) Reset() {
 	*x = ContainerState{}
-	mi := &file_shim_proto_msgTypes[18]
+	mi := &file_shim_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1524,7 @@ func (x *ContainerState) String() string {
 func (*ContainerState) ProtoMessage() {}
 
 func (x *ContainerState) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[18]
+	mi := &file_shim_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1537,7 @@ func (x *ContainerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerState.ProtoReflect.Descriptor instead.
 func (*ContainerState) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{18}
+	return file_shim_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ContainerState) GetId() string {
@@ -1295,7 +1590,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_shim_proto_msgTypes[19]
+	mi := &file_shim_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1602,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[19]
+	mi := &file_shim_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1615,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{19}
+	return file_shim_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Session) GetId() []byte {
@@ -1363,7 +1658,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_shim_proto_msgTypes[20]
+	mi := &file_shim_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1670,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[20]
+	mi := &file_shim_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1683,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{20}
+	return file_shim_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExecRequest) GetSession() *Session {
@@ -1428,7 +1723,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_shim_proto_msgTypes[21]
+	mi := &file_shim_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1735,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[21]
+	mi := &file_shim_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1748,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{21}
+	return file_shim_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExecResponse) GetExitCode() int32 {
@@ -1473,7 +1768,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_shim_proto_msgTypes[22]
+	mi := &file_shim_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1780,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[22]
+	mi := &file_shim_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1793,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{22}
+	return file_shim_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AttachRequest) GetSession() *Session {
@@ -1526,7 +1821,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1833,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1846,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{23}
+	return file_shim_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PortForwardRequest) GetSession() *Session {
@@ -1586,7 +1881,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1893,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1906,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{24}
+	return file_shim_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ResizeRequest) GetSessionId() []byte {
@@ -1644,7 +1939,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1951,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1964,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{25}
+	return file_shim_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelRequest) GetSessionId() []byte {
@@ -1740,7 +2035,7 @@ const file_shim_proto_rawDesc = "" +
 	"\ahas_gid\x18\x02 \x01(\bR\x06hasGid\x12\x10\n" +
 	"\x03gid\x18\x03 \x01(\rR\x03gid\x12/\n" +
 	"\x13supplemental_groups\x18\x04 \x03(\rR\x12supplementalGroups\x12#\n" +
-	"\rstrict_groups\x18\x05 \x01(\bR\fstrictGroups\"\xcc\x02\n" +
+	"\rstrict_groups\x18\x05 \x01(\bR\fstrictGroups\"\xfd\x02\n" +
 	"\x16CreateContainerRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12!\n" +
 	"\fcontainer_id\x18\x02 \x01(\tR\vcontainerId\x12/\n" +
@@ -1753,7 +2048,27 @@ const file_shim_proto_rawDesc = "" +
 	"stdin_once\x18\b \x01(\bR\tstdinOnce\x12\x1a\n" +
 	"\bterminal\x18\t \x01(\bR\bterminal\x12\x19\n" +
 	"\blog_path\x18\n" +
-	" \x01(\tR\alogPath\"x\n" +
+	" \x01(\tR\alogPath\x12/\n" +
+	"\x06mounts\x18\v \x03(\v2\x17.porthole.shim.v1.MountR\x06mounts\"\x94\x02\n" +
+	"\x05Mount\x12%\n" +
+	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
+	"\tread_only\x18\x02 \x01(\bR\breadOnly\x12\x18\n" +
+	"\aoptions\x18\x03 \x03(\tR\aoptions\x128\n" +
+	"\x06folder\x18\x04 \x01(\v2\x1e.porthole.shim.v1.FolderSourceH\x00R\x06folder\x122\n" +
+	"\x04disk\x18\x05 \x01(\v2\x1c.porthole.shim.v1.DiskSourceH\x00R\x04disk\x125\n" +
+	"\x05image\x18\x06 \x01(\v2\x1d.porthole.shim.v1.ImageSourceH\x00R\x05imageB\b\n" +
+	"\x06source\"h\n" +
+	"\fFolderSource\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
+	"\aprivate\x18\x02 \x01(\bR\aprivate\x12*\n" +
+	"\x11host_to_container\x18\x03 \x01(\bR\x0fhostToContainer\"E\n" +
+	"\n" +
+	"DiskSource\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12#\n" +
+	"\rscratch_bytes\x18\x02 \x01(\x03R\fscratchBytes\"Y\n" +
+	"\vImageSource\x12/\n" +
+	"\x06layers\x18\x01 \x03(\v2\x17.porthole.shim.v1.LayerR\x06layers\x12\x19\n" +
+	"\bsub_path\x18\x02 \x01(\tR\asubPath\"x\n" +
 	"\x17CreateContainerResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x10\n" +
@@ -1845,7 +2160,7 @@ func file_shim_proto_rawDescGZIP() []byte {
 	return file_shim_proto_rawDescData
 }
 
-var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_shim_proto_goTypes = []any{
 	(*Empty)(nil),                   // 0: porthole.shim.v1.Empty
 	(*HelloRequest)(nil),            // 1: porthole.shim.v1.HelloRequest
@@ -1858,74 +2173,83 @@ var file_shim_proto_goTypes = []any{
 	(*Layer)(nil),                   // 8: porthole.shim.v1.Layer
 	(*User)(nil),                    // 9: porthole.shim.v1.User
 	(*CreateContainerRequest)(nil),  // 10: porthole.shim.v1.CreateContainerRequest
-	(*CreateContainerResponse)(nil), // 11: porthole.shim.v1.CreateContainerResponse
-	(*ContainerRequest)(nil),        // 12: porthole.shim.v1.ContainerRequest
-	(*StartContainerResponse)(nil),  // 13: porthole.shim.v1.StartContainerResponse
-	(*Exit)(nil),                    // 14: porthole.shim.v1.Exit
-	(*SignalRequest)(nil),           // 15: porthole.shim.v1.SignalRequest
-	(*UpdateContainerRequest)(nil),  // 16: porthole.shim.v1.UpdateContainerRequest
-	(*StateResponse)(nil),           // 17: porthole.shim.v1.StateResponse
-	(*ContainerState)(nil),          // 18: porthole.shim.v1.ContainerState
-	(*Session)(nil),                 // 19: porthole.shim.v1.Session
-	(*ExecRequest)(nil),             // 20: porthole.shim.v1.ExecRequest
-	(*ExecResponse)(nil),            // 21: porthole.shim.v1.ExecResponse
-	(*AttachRequest)(nil),           // 22: porthole.shim.v1.AttachRequest
-	(*PortForwardRequest)(nil),      // 23: porthole.shim.v1.PortForwardRequest
-	(*ResizeRequest)(nil),           // 24: porthole.shim.v1.ResizeRequest
-	(*CancelRequest)(nil),           // 25: porthole.shim.v1.CancelRequest
-	nil,                             // 26: porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	(*Mount)(nil),                   // 11: porthole.shim.v1.Mount
+	(*FolderSource)(nil),            // 12: porthole.shim.v1.FolderSource
+	(*DiskSource)(nil),              // 13: porthole.shim.v1.DiskSource
+	(*ImageSource)(nil),             // 14: porthole.shim.v1.ImageSource
+	(*CreateContainerResponse)(nil), // 15: porthole.shim.v1.CreateContainerResponse
+	(*ContainerRequest)(nil),        // 16: porthole.shim.v1.ContainerRequest
+	(*StartContainerResponse)(nil),  // 17: porthole.shim.v1.StartContainerResponse
+	(*Exit)(nil),                    // 18: porthole.shim.v1.Exit
+	(*SignalRequest)(nil),           // 19: porthole.shim.v1.SignalRequest
+	(*UpdateContainerRequest)(nil),  // 20: porthole.shim.v1.UpdateContainerRequest
+	(*StateResponse)(nil),           // 21: porthole.shim.v1.StateResponse
+	(*ContainerState)(nil),          // 22: porthole.shim.v1.ContainerState
+	(*Session)(nil),                 // 23: porthole.shim.v1.Session
+	(*ExecRequest)(nil),             // 24: porthole.shim.v1.ExecRequest
+	(*ExecResponse)(nil),            // 25: porthole.shim.v1.ExecResponse
+	(*AttachRequest)(nil),           // 26: porthole.shim.v1.AttachRequest
+	(*PortForwardRequest)(nil),      // 27: porthole.shim.v1.PortForwardRequest
+	(*ResizeRequest)(nil),           // 28: porthole.shim.v1.ResizeRequest
+	(*CancelRequest)(nil),           // 29: porthole.shim.v1.CancelRequest
+	nil,                             // 30: porthole.shim.v1.SetupPodRequest.SysctlsEntry
 }
 var file_shim_proto_depIdxs = []int32{
 	5,  // 0: porthole.shim.v1.NIC.routes:type_name -> porthole.shim.v1.Route
 	3,  // 1: porthole.shim.v1.SetupPodRequest.scratch:type_name -> porthole.shim.v1.Disk
 	4,  // 2: porthole.shim.v1.SetupPodRequest.nics:type_name -> porthole.shim.v1.NIC
-	26, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	30, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
 	8,  // 4: porthole.shim.v1.CreateContainerRequest.layers:type_name -> porthole.shim.v1.Layer
 	9,  // 5: porthole.shim.v1.CreateContainerRequest.user:type_name -> porthole.shim.v1.User
-	18, // 6: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
-	14, // 7: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
-	19, // 8: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
-	19, // 9: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
-	19, // 10: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
-	1,  // 11: porthole.shim.v1.Shim.Hello:input_type -> porthole.shim.v1.HelloRequest
-	6,  // 12: porthole.shim.v1.Shim.SetupPod:input_type -> porthole.shim.v1.SetupPodRequest
-	7,  // 13: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
-	10, // 14: porthole.shim.v1.Shim.CreateContainer:input_type -> porthole.shim.v1.CreateContainerRequest
-	12, // 15: porthole.shim.v1.Shim.StartContainer:input_type -> porthole.shim.v1.ContainerRequest
-	12, // 16: porthole.shim.v1.Shim.Wait:input_type -> porthole.shim.v1.ContainerRequest
-	15, // 17: porthole.shim.v1.Shim.Signal:input_type -> porthole.shim.v1.SignalRequest
-	12, // 18: porthole.shim.v1.Shim.RemoveContainer:input_type -> porthole.shim.v1.ContainerRequest
-	12, // 19: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
-	16, // 20: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
-	0,  // 21: porthole.shim.v1.Shim.State:input_type -> porthole.shim.v1.Empty
-	20, // 22: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
-	22, // 23: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
-	23, // 24: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
-	24, // 25: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
-	25, // 26: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
-	0,  // 27: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
-	2,  // 28: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
-	0,  // 29: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.Empty
-	0,  // 30: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
-	11, // 31: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
-	13, // 32: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
-	14, // 33: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
-	0,  // 34: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
-	0,  // 35: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
-	0,  // 36: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
-	0,  // 37: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
-	17, // 38: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
-	21, // 39: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
-	0,  // 40: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
-	0,  // 41: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
-	0,  // 42: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
-	0,  // 43: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
-	0,  // 44: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
-	28, // [28:45] is the sub-list for method output_type
-	11, // [11:28] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	11, // 6: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
+	12, // 7: porthole.shim.v1.Mount.folder:type_name -> porthole.shim.v1.FolderSource
+	13, // 8: porthole.shim.v1.Mount.disk:type_name -> porthole.shim.v1.DiskSource
+	14, // 9: porthole.shim.v1.Mount.image:type_name -> porthole.shim.v1.ImageSource
+	8,  // 10: porthole.shim.v1.ImageSource.layers:type_name -> porthole.shim.v1.Layer
+	22, // 11: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
+	18, // 12: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
+	23, // 13: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
+	23, // 14: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
+	23, // 15: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
+	1,  // 16: porthole.shim.v1.Shim.Hello:input_type -> porthole.shim.v1.HelloRequest
+	6,  // 17: porthole.shim.v1.Shim.SetupPod:input_type -> porthole.shim.v1.SetupPodRequest
+	7,  // 18: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
+	10, // 19: porthole.shim.v1.Shim.CreateContainer:input_type -> porthole.shim.v1.CreateContainerRequest
+	16, // 20: porthole.shim.v1.Shim.StartContainer:input_type -> porthole.shim.v1.ContainerRequest
+	16, // 21: porthole.shim.v1.Shim.Wait:input_type -> porthole.shim.v1.ContainerRequest
+	19, // 22: porthole.shim.v1.Shim.Signal:input_type -> porthole.shim.v1.SignalRequest
+	16, // 23: porthole.shim.v1.Shim.RemoveContainer:input_type -> porthole.shim.v1.ContainerRequest
+	16, // 24: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
+	20, // 25: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
+	0,  // 26: porthole.shim.v1.Shim.State:input_type -> porthole.shim.v1.Empty
+	24, // 27: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
+	26, // 28: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
+	27, // 29: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
+	28, // 30: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
+	29, // 31: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
+	0,  // 32: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
+	2,  // 33: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
+	0,  // 34: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.Empty
+	0,  // 35: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
+	15, // 36: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
+	17, // 37: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
+	18, // 38: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
+	0,  // 39: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
+	0,  // 40: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
+	0,  // 41: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
+	0,  // 42: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
+	21, // 43: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
+	25, // 44: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
+	0,  // 45: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
+	0,  // 46: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
+	0,  // 47: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
+	0,  // 48: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
+	0,  // 49: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
+	33, // [33:50] is the sub-list for method output_type
+	16, // [16:33] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_shim_proto_init() }
@@ -1933,13 +2257,18 @@ func file_shim_proto_init() {
 	if File_shim_proto != nil {
 		return
 	}
+	file_shim_proto_msgTypes[11].OneofWrappers = []any{
+		(*Mount_Folder)(nil),
+		(*Mount_Disk)(nil),
+		(*Mount_Image)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shim_proto_rawDesc), len(file_shim_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

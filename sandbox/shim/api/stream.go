@@ -8,7 +8,7 @@ import (
 // Versions of the shim protocol that this build speaks.
 const (
 	MinVersion = 1
-	MaxVersion = 1
+	MaxVersion = 2 // 2: containers have mounts
 )
 
 // SessionIDSize is the size of a session's id in bytes.

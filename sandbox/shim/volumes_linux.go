@@ -1,0 +1,37 @@
+package shim
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/guest"
+)
+
+// lockFile locks a file for who has it open, without waiting.
+func lockFile(f *os.File, alone bool) error {
+	how := unix.LOCK_SH
+	if alone {
+		how = unix.LOCK_EX
+	}
+	return unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+}
+
+// fileName names a file whatever path it was opened by.
+func fileName(f *os.File) (string, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%x-%x", st.Dev, st.Ino), nil
+}
+
+// rootOf is the owner and the permissions of a folder.
+func rootOf(info fs.FileInfo) *guest.DiskRoot {
+	st := info.Sys().(*syscall.Stat_t)
+	return &guest.DiskRoot{Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid}
+}

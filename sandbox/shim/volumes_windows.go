@@ -1,0 +1,36 @@
+package shim
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/windows"
+
+	"github.com/porthole-run/porthole/guest"
+)
+
+// lockedAt is the one byte that is locked: far past any disk's end, since locks of
+// Windows keep others from what they cover.
+const lockedAt = 1 << 62
+
+// lockFile locks a file for who has it open, without waiting.
+func lockFile(f *os.File, alone bool) error {
+	flags := uint32(windows.LOCKFILE_FAIL_IMMEDIATELY)
+	if alone {
+		flags |= windows.LOCKFILE_EXCLUSIVE_LOCK
+	}
+	return windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{OffsetHigh: lockedAt >> 32})
+}
+
+// fileName names a file whatever path it was opened by.
+func fileName(f *os.File) (string, error) {
+	var info windows.ByHandleFileInformation
+	if err := windows.GetFileInformationByHandle(windows.Handle(f.Fd()), &info); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x-%x%08x", info.VolumeSerialNumber, info.FileIndexHigh, info.FileIndexLow), nil
+}
+
+// rootOf is nil: a folder's owner on Windows says nothing of one in the guest.
+func rootOf(fs.FileInfo) *guest.DiskRoot { return nil }
