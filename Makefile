@@ -76,6 +76,12 @@ unit: ## unit tests with the race detector
 e2e: ## the end-to-end suite in real VMs, in a network namespace of its own
 	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'cd test/e2e && go test -count=1 -timeout 9m ./...'
 
+.PHONY: test-apps
+test-apps: build guest ## databases, RabbitMQ, WordPress and others on shares, killed under load (RUN=pattern; LANE=mount: no VMs)
+	@scripts/setup.sh test
+	@PORTHOLE_APPS=fetch go test -count=1 -timeout 30m ./test/apps
+	@scripts/netns.sh env PORTHOLE_APPS=$(or $(LANE),pod) PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) go test -v -count=1 -timeout 25m -run '$(RUN)' ./test/apps
+
 .PHONY: test
 test: ## everything that must pass: lint, unit, end-to-end, the Windows build (20 minutes at most)
 	@scripts/test.sh

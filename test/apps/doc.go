@@ -10,7 +10,9 @@
 //     over this machine's own /dev/fuse: minutes instead of a quarter of an hour, and
 //     without emulation a much higher load;
 //   - folder: on this machine without a file server, to tell faults of a test from
-//     those of the server.
+//     those of the server;
+//   - fetch: nowhere. It fills the cache, since the tests themselves run in a network
+//     namespace without a way to Debian's archive.
 //
 // A machine is where containers run together: a pod, or the chroots of one test. The
 // rest of a test is the same for all three.

@@ -49,8 +49,15 @@ func run(m *testing.M) (int, error) {
 		return m.Run(), nil
 	case "pod":
 		return runPods(m)
+	case "fetch":
+		for _, app := range appimage.All {
+			if _, err := appimage.Build(context.Background(), filepath.Join(env.cache, "apps"), app); err != nil {
+				return 0, err
+			}
+		}
+		return 0, nil
 	}
-	return 0, fmt.Errorf("PORTHOLE_APPS is %q, want pod, mount or folder", env.lane)
+	return 0, fmt.Errorf("PORTHOLE_APPS is %q, want pod, mount, folder or fetch", env.lane)
 }
 
 // runPods runs the tests against a server of their own.

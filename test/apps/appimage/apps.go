@@ -65,3 +65,6 @@ var Java = App{
 
 // JavaHome is where the runtime is.
 const JavaHome = "/usr/lib/jvm/java-17-openjdk-amd64"
+
+// All are the applications, for filling the cache.
+var All = []App{PostgreSQL, MariaDB, MySQL, RabbitMQ, WordPress, SQLite, Java}

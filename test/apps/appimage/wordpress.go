@@ -6,7 +6,7 @@ import "github.com/porthole-run/porthole/test/registry/debimage"
 // at /data/wp-content, and the database at the address in the environment's WP_DB.
 var WordPress = App{
 	Name:     "wordpress",
-	Packages: []string{"wordpress", "php8.2-cli", "php8.2-mysql", "php8.2-xml", "libapache2-mod-php8.2", "curl"},
+	Packages: []string{"wordpress", "wordpress-theme-twentytwentythree", "php8.2-cli", "php8.2-mysql", "php8.2-xml", "libapache2-mod-php8.2", "curl"},
 	Omit: []string{"apache2-utils", "default-mysql-client", "mariadb-client", "mariadb-client-core", "libconfig-inifiles-perl",
 		"fonts-dejavu-core", "psmisc", "openssl", "php8.2-gd", "php-gd", "libgd3", "libaom3", "libavif15", "libheif1", "libx265-199",
 		"librav1e0", "libsvtav1enc1", "libdav1d6", "libgav1-1", "libde265-0"},
@@ -26,7 +26,7 @@ ServerName localhost
 Listen 127.0.0.1:8080
 PidFile /run/apache2/apache2.pid
 Mutex file:/run/apache2 default
-ErrorLog /dev/stderr
+ErrorLog "|$cat 1>&2"
 LoadModule mpm_prefork_module /usr/lib/apache2/modules/mod_mpm_prefork.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 LoadModule dir_module /usr/lib/apache2/modules/mod_dir.so

@@ -96,7 +96,7 @@ func (a *Archive) aptIn(ctx context.Context, dir string, args ...string) (string
 		"-o", "Dir::State::lists=" + filepath.Join(a.dir, "lists"),
 		"-o", "Dir::State::status=" + filepath.Join(a.dir, "status"),
 		"-o", "Dir::Cache::archives=" + filepath.Join(a.dir, "archives"),
-		"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=",
+		"-o", "Dir::Cache::pkgcache=" + filepath.Join(a.dir, "pkgcache.bin"), "-o", "Dir::Cache::srcpkgcache=",
 		"-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64",
 		"-o", "APT::Install-Recommends=false", "-o", "APT::Sandbox::User=root",
 		"-o", "Acquire::ForceHash=SHA256", "-o", "Acquire::Retries=3"}, args...)...)

@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,12 +17,11 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // layerFormat changes when the same packages give another layer.
-const layerFormat = "1"
+const layerFormat = "2"
 
 // dropped is what a program does without.
 var dropped = []string{
@@ -52,7 +53,64 @@ func Layer(ctx context.Context, cacheDir string, packages []Package) (v1.Layer, 
 			return nil, fmt.Errorf("make layer: %w", err)
 		}
 	}
-	return tarball.LayerFromFile(name, tarball.WithMediaType(types.OCILayer))
+	return openLayer(name)
+}
+
+// layerFile is a layer whose digests were reckoned when it was made: an image is put
+// together without reading it.
+type layerFile struct {
+	name string // of the compressed tar
+	size int64
+	sums layerSums
+}
+
+// layerSums stand beside a layer's file, as JSON.
+type layerSums struct {
+	Digest v1.Hash `json:"digest"`
+	DiffID v1.Hash `json:"diff_id"`
+}
+
+var _ v1.Layer = (*layerFile)(nil)
+
+func openLayer(name string) (v1.Layer, error) {
+	text, err := os.ReadFile(sumsName(name))
+	if err != nil {
+		return nil, err
+	}
+	l := &layerFile{name: name}
+	if err := json.Unmarshal(text, &l.sums); err != nil {
+		return nil, fmt.Errorf("read %s: %w", sumsName(name), err)
+	}
+	fi, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	l.size = fi.Size()
+	return l, nil
+}
+
+func sumsName(layer string) string { return layer + ".json" }
+
+func (l *layerFile) Digest() (v1.Hash, error)            { return l.sums.Digest, nil }
+func (l *layerFile) DiffID() (v1.Hash, error)            { return l.sums.DiffID, nil }
+func (l *layerFile) Size() (int64, error)                { return l.size, nil }
+func (l *layerFile) MediaType() (types.MediaType, error) { return types.OCILayer, nil }
+func (l *layerFile) Compressed() (io.ReadCloser, error)  { return os.Open(l.name) }
+
+// Uncompressed reads the tar. The caller closes it, which closes the file.
+func (l *layerFile) Uncompressed() (io.ReadCloser, error) {
+	f, err := os.Open(l.name)
+	if err != nil {
+		return nil, err
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{z, f}, nil
 }
 
 // writeLayer makes the file of a layer; it appears when it is whole.
@@ -64,11 +122,12 @@ func writeLayer(ctx context.Context, name string, packages []Package) error {
 	defer os.Remove(f.Name())
 	defer f.Close()
 	// Layers stay on this machine: time counts more than room.
-	z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
+	packed, plain := sha256.New(), sha256.New()
+	z, err := gzip.NewWriterLevel(io.MultiWriter(f, packed), gzip.BestSpeed)
 	if err != nil {
 		return err
 	}
-	w := tar.NewWriter(z)
+	w := tar.NewWriter(io.MultiWriter(z, plain))
 	made := map[string]bool{}
 	for _, p := range packages {
 		err := eachFile(ctx, p.Path, func(h *tar.Header, r io.Reader) error { return copyMerged(w, h, r, made) })
@@ -77,6 +136,16 @@ func writeLayer(ctx context.Context, name string, packages []Package) error {
 		}
 	}
 	if err := errors.Join(w.Close(), z.Close(), f.Sync()); err != nil {
+		return err
+	}
+	text, err := json.Marshal(layerSums{
+		Digest: v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(packed.Sum(nil))},
+		DiffID: v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(plain.Sum(nil))},
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(sumsName(name), text, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), name)
