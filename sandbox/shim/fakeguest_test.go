@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ type fakeGuest struct {
 	containers map[string]*fakeProcess
 	execs      map[string]*fakeProcess
 	streams    map[uint64]net.Conn
+	shares     map[uint64]net.Conn
 	arrived    chan struct{}
 	answer     answers
 }
@@ -48,6 +50,8 @@ type fakeProcess struct {
 	in                 io.Reader
 	out, err           net.Conn
 	layers             []string
+	volumes            []string
+	mounts             []*api.Mount
 	begin, done, sized chan struct{}
 	kill               chan int
 	width, height      uint32
@@ -57,7 +61,7 @@ type fakeProcess struct {
 func newFakeGuest(step func(string) error) *fakeGuest {
 	return &fakeGuest{
 		step: step, pods: map[string]bool{}, containers: map[string]*fakeProcess{}, execs: map[string]*fakeProcess{},
-		streams: map[uint64]net.Conn{}, arrived: make(chan struct{}),
+		streams: map[uint64]net.Conn{}, shares: map[uint64]net.Conn{}, arrived: make(chan struct{}),
 	}
 }
 
@@ -194,7 +198,13 @@ func (g *fakeGuest) CreateContainer(ctx context.Context, r *api.CreateContainerR
 	if err != nil {
 		return nil, err
 	}
-	p.pod, p.layers = r.GetPodId(), r.GetLayerIds()
+	p.pod, p.layers, p.mounts = r.GetPodId(), r.GetLayerIds(), r.GetMounts()
+	for _, m := range p.mounts {
+		p.layers = append(p.layers, m.GetImage().GetLayerIds()...)
+		if d := m.GetDisk(); d != nil {
+			p.volumes = append(p.volumes, d.GetVolumeId())
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.containers[r.GetContainerId()] = p
@@ -292,6 +302,7 @@ func (g *fakeGuest) RemoveContainer(_ context.Context, r *api.RemoveContainerReq
 	p := g.containers[r.GetContainerId()]
 	delete(g.containers, r.GetContainerId())
 	unused := append([]string{}, g.answer.unused...)
+	var unusedVolumes []string
 	if p != nil {
 		for _, l := range p.layers {
 			used := false
@@ -304,13 +315,22 @@ func (g *fakeGuest) RemoveContainer(_ context.Context, r *api.RemoveContainerReq
 				unused = append(unused, l)
 			}
 		}
+		for _, v := range p.volumes {
+			used := false
+			for _, other := range g.containers {
+				used = used || slices.Contains(other.volumes, v)
+			}
+			if !used {
+				unusedVolumes = append(unusedVolumes, v)
+			}
+		}
 	}
 	g.mu.Unlock()
 	if p != nil {
 		p.kill <- 9
 		<-p.done
 	}
-	return &api.RemoveContainerResponse{UnusedLayers: unused}, nil
+	return &api.RemoveContainerResponse{UnusedLayers: unused, UnusedVolumes: unusedVolumes}, nil
 }
 func (g *fakeGuest) UpdateContainer(context.Context, *api.UpdateContainerRequest) (*api.UpdateContainerResponse, error) {
 	return &api.UpdateContainerResponse{}, g.step("update container")
@@ -319,10 +339,37 @@ func (g *fakeGuest) Events(context.Context, *api.EventsRequest, api.Guest_Events
 	return errdefs.ErrNotImplemented
 }
 
-func (g *fakeGuest) AttachShare(context.Context, *api.AttachShareRequest) (*api.AttachShareResponse, error) {
-	return nil, errdefs.ErrNotImplemented
+func (g *fakeGuest) AttachShare(ctx context.Context, r *api.AttachShareRequest) (*api.AttachShareResponse, error) {
+	c, err := g.stream(ctx, r.GetShareId())
+	if err != nil {
+		return nil, err
+	}
+	if err := g.step("attach share"); err != nil {
+		c.Close()
+		return nil, err
+	}
+	// A mount is made when the server has answered.
+	if _, err := c.Write([]byte("hello")); err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shares[r.GetShareId()] = c
+	return &api.AttachShareResponse{}, nil
 }
 
-func (g *fakeGuest) DetachShare(context.Context, *api.DetachShareRequest) (*api.DetachShareResponse, error) {
-	return nil, errdefs.ErrNotImplemented
+func (g *fakeGuest) DetachShare(_ context.Context, r *api.DetachShareRequest) (*api.DetachShareResponse, error) {
+	if err := g.step("detach share"); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c := g.shares[r.GetShareId()]; c != nil {
+		c.Close()
+		delete(g.shares, r.GetShareId())
+	}
+	return &api.DetachShareResponse{}, nil
 }

@@ -72,8 +72,12 @@ func (v *fakeVM) String() string {
 		disks = append(disks, d)
 	}
 	slices.Sort(disks)
-	return fmt.Sprintf("%s disks=%v nics=%v pods=%d containers=%d execs=%d",
+	text := fmt.Sprintf("%s disks=%v nics=%v pods=%d containers=%d execs=%d",
 		v.state, disks, v.nics, len(v.guest.pods), len(v.guest.containers), len(v.guest.execs))
+	if n := len(v.guest.shares); n > 0 {
+		text += fmt.Sprintf(" shares=%d", n)
+	}
+	return text
 }
 
 func (v *fakeVM) Create(_ context.Context, c sandbox.VMConfig) (sandbox.VM, error) {
@@ -83,6 +87,12 @@ func (v *fakeVM) Create(_ context.Context, c sandbox.VMConfig) (sandbox.VM, erro
 	v.path = filepath.Join(c.Dir, "v")
 	v.setState("created")
 	return v, nil
+}
+
+func (v *fakeVM) setFail(step string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fail = step
 }
 
 func (v *fakeVM) setState(s string) {
@@ -133,6 +143,10 @@ func (v *fakeVM) serve(c net.Conn, control *chanListener) {
 		select {
 		case control.ch <- c:
 		case <-v.done:
+		}
+	case api.PortShare:
+		if id, err := api.ReadShareHeader(c); err == nil {
+			v.guest.park(id, c)
 		}
 	case api.PortStdio:
 		if id, err := api.ReadStdioHeader(c); err == nil {

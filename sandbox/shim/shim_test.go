@@ -56,12 +56,16 @@ func serverConfig(vm *fakeVM, dir string) ServerConfig {
 	}
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigWith(t, func(*ServerConfig) {}) }
+
+func newRigWith(t *testing.T, change func(*ServerConfig)) *rig {
 	t.Helper()
 	ctx := testContext(t)
 	r := &rig{vm: newFakeVM(), dir: folder(shortDir(t)), ended: make(chan struct{})}
+	c := serverConfig(r.vm, string(r.dir))
+	change(&c)
 	var err error
-	if r.server, err = Start(ctx, serverConfig(r.vm, string(r.dir))); err != nil {
+	if r.server, err = Start(ctx, c); err != nil {
 		t.Fatal(err)
 	}
 	control, streams, err := listen(r.dir)
