@@ -29,6 +29,9 @@ type Features struct {
 	// Local means that nothing but this server's own kind can change the files unseen:
 	// what Watcher does not tell did not happen. False for a file system of a network.
 	Local bool
+	// NoSecurity means that no file has or can get an attribute of the name
+	// security.capability, so that guests need not ask.
+	NoSecurity bool
 }
 
 // FileID names a file of the host, the same for every server on that host, for as long

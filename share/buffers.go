@@ -1,0 +1,57 @@
+package share
+
+import (
+	"io"
+	"sync"
+
+	"github.com/porthole-run/porthole/share/fuse"
+)
+
+// A buffer is one of a pool, or, when its class is negative, of none.
+type buffer struct {
+	b     []byte
+	class int
+}
+
+// Requests are mostly small; reads and writes come in pages, read-aheads, or whole.
+var classes = [...]int{512, 8 << 10, 136 << 10, fuse.MaxFrame}
+
+var pools [len(classes)]sync.Pool
+
+// getBuffer returns a buffer of n bytes with what was in it before.
+func getBuffer(n int) *buffer {
+	for i, size := range classes {
+		if n > size {
+			continue
+		}
+		if p, ok := pools[i].Get().(*buffer); ok {
+			p.b = p.b[:n]
+			return p
+		}
+		return &buffer{b: make([]byte, n, size), class: i}
+	}
+	return &buffer{b: make([]byte, n), class: -1}
+}
+
+// put gives the buffer back. Nothing may use it after.
+func (p *buffer) put() {
+	if p != nil && p.class >= 0 && cap(p.b) == classes[p.class] {
+		pools[p.class].Put(p)
+	}
+}
+
+// outbox is the stream's direction to the guest: one message at a time.
+type outbox struct {
+	mu  sync.Mutex // held while a message is written
+	w   io.Writer
+	end func() // ends the session
+}
+
+func (o *outbox) init(w io.Writer, end func()) { o.w, o.end = w, end }
+
+func (o *outbox) write(b []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, err := o.w.Write(b)
+	return err
+}
