@@ -2,6 +2,7 @@ package hostfs
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -47,13 +48,69 @@ func checkXattr(name string, hidden posix.Errno) error {
 	return nil
 }
 
-// keptErr corrects the answer for a file that is another type on the host: only regular
-// files and folders have attributes of users.
-func (n *node) keptErr(name string, err error) error {
-	if n.typ == n.real || !strings.HasPrefix(name, "user.") {
+// bare tells whether a file has no attribute of that name because of its type: only
+// regular files and folders have attributes of users, whatever stands for the others on
+// the host.
+func (n *node) bare(name string) bool {
+	return n.typ != posix.S_IFREG && n.typ != posix.S_IFDIR && strings.HasPrefix(name, "user.")
+}
+
+// Getxattr returns an extended attribute's value.
+func (n *node) Getxattr(name string) ([]byte, error) {
+	if err := checkXattr(name, posix.ENODATA); err != nil {
+		return nil, err
+	}
+	if n.bare(name) {
+		return nil, posix.ENODATA
+	}
+	var value []byte
+	err := n.with(func(fd int) (err error) {
+		value, err = grow(func(buf []byte) (int, error) { return unix.Getxattr(procPath(fd), name, buf) }, posix.XATTR_SIZE_MAX)
+		return err
+	})
+	return value, err
+}
+
+// Setxattr sets an extended attribute.
+func (n *node) Setxattr(name string, value []byte, flags uint32) error {
+	if err := checkXattr(name, posix.EPERM); err != nil {
 		return err
 	}
-	return posix.EPERM
+	if len(value) > posix.XATTR_SIZE_MAX {
+		return posix.E2BIG
+	}
+	if n.bare(name) {
+		return posix.EPERM
+	}
+	return n.change(func(fd int) error {
+		return again(func() error { return unix.Setxattr(procPath(fd), name, value, int(flags)) })
+	})
+}
+
+// Removexattr removes an extended attribute.
+func (n *node) Removexattr(name string) error {
+	if err := checkXattr(name, posix.ENODATA); err != nil {
+		return err
+	}
+	if n.bare(name) {
+		return posix.EPERM
+	}
+	return n.change(func(fd int) error {
+		return again(func() error { return unix.Removexattr(procPath(fd), name) })
+	})
+}
+
+// Listxattr returns the names of the extended attributes.
+func (n *node) Listxattr() ([]string, error) {
+	var list []byte
+	err := n.with(func(fd int) (err error) {
+		list, err = grow(func(buf []byte) (int, error) { return unix.Listxattr(procPath(fd), buf) }, posix.XATTR_LIST_MAX)
+		return err
+	})
+	if err == posix.EOPNOTSUPP {
+		return nil, nil
+	}
+	return slices.DeleteFunc(visibleNames(list), n.bare), err
 }
 
 // visibleNames splits a list as listxattr(2) gives it, less what is hidden.
