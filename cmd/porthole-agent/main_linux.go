@@ -26,6 +26,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/agent/reap"
+	"github.com/porthole-run/porthole/guest/agent/share"
 	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
 )
@@ -104,6 +105,7 @@ func run(ctx context.Context, platform boot.Platform) error {
 		Namespaces: &podns.Namespaces{Pause: "/bin/pause", Reaper: reaper},
 		Cgroups:    cgroup.New("/sys/fs/cgroup"),
 		Runtime:    &crun.Runtime{Path: runtimePath, Root: "/run/crun", Reaper: reaper},
+		Shares:     &share.Shares{Dir: "/run/porthole/shares", Relay: "/bin/relay", Reaper: reaper, Load: boot.LoadWanted},
 		SetClock: func(t time.Time) error {
 			ts := unix.NsecToTimespec(t.UnixNano())
 			if err := unix.ClockSettime(unix.CLOCK_REALTIME, &ts); err != nil {
@@ -144,7 +146,7 @@ func serveSerial(ctx context.Context, a *agent.Agent) error {
 // serveVsock serves the agent's ports over AF_VSOCK.
 func serveVsock(ctx context.Context, a *agent.Agent) error {
 	ended := make(chan error)
-	for _, port := range []uint32{api.PortControl, api.PortStdio, api.PortForward} {
+	for _, port := range []uint32{api.PortControl, api.PortStdio, api.PortForward, api.PortShare} {
 		l, err := transport.ListenVsock(port)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -25,11 +26,13 @@ const keptEvents = 1024
 type Agent struct {
 	cfg     Config                 // immutable after New
 	streams *stdio.Registry        // has its own lock
+	shared  *stdio.Registry        // streams of shares; has its own lock
 	events  *event.Log[*api.Event] // has its own lock
 
 	mu         sync.Mutex // guards the rest
 	pods       map[string]*pod
 	containers map[string]*container
+	shares     map[uint64]*attached
 	lastDir    uint64
 
 	layersMu sync.Mutex // guards layers, and is held while they are mounted and unmounted
@@ -41,9 +44,11 @@ func New(cfg Config) *Agent {
 	return &Agent{
 		cfg:        cfg,
 		streams:    stdio.NewRegistry(),
+		shared:     stdio.NewRegistry(),
 		events:     event.NewLog[*api.Event](keptEvents),
 		pods:       map[string]*pod{},
 		containers: map[string]*container{},
+		shares:     map[uint64]*attached{},
 		layers:     map[string]*layer{},
 	}
 }
@@ -58,23 +63,32 @@ func (a *Agent) Serve(ctx context.Context, port uint32, c transport.Conn) {
 		a.serveStdio(c)
 	case api.PortForward:
 		a.serveForward(ctx, c)
+	case api.PortShare:
+		a.serveShare(c)
 	default:
 		c.Close()
 	}
 }
 
 // HostGone drops what a host left that will not come back to it.
-func (a *Agent) HostGone() { a.streams.Drop() }
+func (a *Agent) HostGone() {
+	a.streams.Drop()
+	a.shared.Drop()
+}
 
-func (a *Agent) serveStdio(c transport.Conn) {
+func (a *Agent) serveStdio(c transport.Conn) { keep(a.streams, c, api.ReadStdioHeader) }
+func (a *Agent) serveShare(c transport.Conn) { keep(a.shared, c, api.ReadShareHeader) }
+
+// keep lets a stream wait for the call that names it.
+func keep(r *stdio.Registry, c transport.Conn, header func(io.Reader) (uint64, error)) {
 	c.SetReadDeadline(time.Now().Add(headerTime))
-	id, err := api.ReadStdioHeader(c)
+	id, err := header(c)
 	if err != nil {
 		c.Close()
 		return
 	}
 	c.SetReadDeadline(time.Time{})
-	a.streams.Put(id, c) // a stream that can not wait is closed, which the host sees
+	r.Put(id, c) // a stream that can not wait is closed, which the host sees
 }
 
 // pod finds a pod.

@@ -13,6 +13,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/agent/reap"
+	"github.com/porthole-run/porthole/guest/agent/share"
 )
 
 // Disks mounts what root file systems are made of. Package disk implements it.
@@ -55,6 +56,15 @@ type Runtime interface {
 	Delete(ctx context.Context, id string) error
 }
 
+// Shares mounts host folders and files that the host serves. Package share implements it.
+type Shares interface {
+	// Attach owns the stream. What it returns unmounts the share; it may be called again
+	// when it failed.
+	Attach(ctx context.Context, o share.Options) (detach func(context.Context) error, err error)
+	// Path is where the share of an id is mounted.
+	Path(id uint64) string
+}
+
 // Config is what an Agent is made from. All is needed but Log's output.
 type Config struct {
 	Dir        string // an empty folder for pods' files, with a short path
@@ -63,6 +73,7 @@ type Config struct {
 	Namespaces Namespaces
 	Cgroups    Cgroups
 	Runtime    Runtime
+	Shares     Shares
 	SetClock   func(time.Time) error
 	System     System
 }

@@ -85,8 +85,9 @@ func WantedModule(pid int, args []string) (name string, ok bool) {
 	return args[3], true
 }
 
-// LoadWanted loads the module that the kernel asks for by name or alias, and what it
-// needs. The process runs in the kernel's rootfs, where nothing is mounted.
+// LoadWanted loads a module by its name or an alias, and what it needs. NotFound when the
+// guest has it not as a module. The kernel asks for it in a process of its own, which runs
+// in the kernel's rootfs, where nothing is mounted.
 func LoadWanted(name string) error {
 	list, err := readList()
 	if err != nil {

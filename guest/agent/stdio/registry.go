@@ -52,11 +52,11 @@ func (r *Registry) Put(id uint64, s Stream) error {
 	defer r.mu.Unlock()
 	if _, ok := r.waiting[id]; ok {
 		s.Close()
-		return fmt.Errorf("stdio stream %d waits already: %w", id, errdefs.ErrAlreadyExists)
+		return fmt.Errorf("stream %d waits already: %w", id, errdefs.ErrAlreadyExists)
 	}
 	if len(r.waiting) >= MaxWaiting {
 		s.Close()
-		return fmt.Errorf("stdio stream %d: %d streams wait already: %w", id, MaxWaiting, errdefs.ErrResourceExhausted)
+		return fmt.Errorf("stream %d: %d streams wait already: %w", id, MaxWaiting, errdefs.ErrResourceExhausted)
 	}
 	w := &waiting{stream: s}
 	w.timer = time.AfterFunc(KeepWaiting, func() { r.drop(id, w) })
@@ -83,7 +83,7 @@ func (r *Registry) Claim(ctx context.Context, ids ...uint64) ([]Stream, error) {
 	seen := map[uint64]bool{}
 	for _, id := range ids {
 		if id != 0 && seen[id] {
-			return nil, fmt.Errorf("stdio stream %d is named twice: %w", id, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("stream %d is named twice: %w", id, errdefs.ErrInvalidArgument)
 		}
 		seen[id] = true
 	}
@@ -97,9 +97,9 @@ func (r *Registry) Claim(ctx context.Context, ids ...uint64) ([]Stream, error) {
 		select {
 		case <-arrived:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for stdio stream %d: %w", missing, ctx.Err())
+			return nil, fmt.Errorf("wait for stream %d: %w", missing, ctx.Err())
 		case <-timeout.C:
-			return nil, fmt.Errorf("stdio stream %d did not come in %v: %w", missing, ClaimWait, errdefs.ErrNotFound)
+			return nil, fmt.Errorf("stream %d did not come in %v: %w", missing, ClaimWait, errdefs.ErrNotFound)
 		}
 	}
 }

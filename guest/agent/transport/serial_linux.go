@@ -39,6 +39,20 @@ func OpenSerial(ctx context.Context, name string) (*SerialPort, error) {
 	}
 }
 
+// OpenChannel opens a virtio-serial port that carries one stream of its own, once the
+// host has opened its end.
+func OpenChannel(ctx context.Context, name string) (*os.File, error) {
+	p, err := OpenSerial(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.Session(ctx); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p.f, nil
+}
+
 func openNamed(name string) (*os.File, error) {
 	names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
 	if err != nil {

@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// bufferBytes is the most that hv_sock takes for one direction of a connection.
+const bufferBytes = 256 << 10
+
 // VsockListener takes connections to one AF_VSOCK port.
 type VsockListener struct {
 	port uint32
@@ -28,6 +31,11 @@ func listen(family int, addr unix.Sockaddr, port uint32) (*VsockListener, error)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("listen on port %d: socket: %w", port, err)
+	}
+	// hv_sock sizes a connection's rings by these when it is made: its default of 24 KiB
+	// is little for files. A family that has no use for them does without.
+	for _, opt := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, bufferBytes)
 	}
 	if err := unix.Bind(fd, addr); err != nil {
 		unix.Close(fd)
@@ -81,6 +89,9 @@ type socketConn struct {
 	*os.File
 	port uint32
 }
+
+// Take returns the descriptor, for one who is to have all of the connection.
+func (c *socketConn) Take() *os.File { return c.File }
 
 func (c *socketConn) CloseWrite() error {
 	raw, err := c.SyscallConn()
