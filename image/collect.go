@@ -57,8 +57,8 @@ func (s *Store) collectLayers(live map[digest.Digest]bool) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		id, ok := layerID(e.Name())
-		if !ok || live[id] {
+		id, ok, current := layerID(e.Name())
+		if !ok || current && live[id] {
 			continue
 		}
 		if err := s.step("remove layer"); err != nil {

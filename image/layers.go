@@ -20,24 +20,31 @@ import (
 )
 
 const (
-	layerSuffix = ".vhd"
-	tempLayer   = ".tmp-"
+	vhdSuffix = ".vhd"
+	tempLayer = ".tmp-"
 )
+
+// layerSuffix ends the names of layers of the format that this build makes and guests of
+// this build read. A layer of another build's format is as one that is not there: it is
+// made anew from its blob, or its image has to be pulled again.
+var layerSuffix = fmt.Sprintf(".v%d%s", layer.Format, vhdSuffix)
 
 // layerPath is where the layer with a diff ID is kept. The digest must be valid.
 func (s *Store) layerPath(diffID digest.Digest) string {
 	return filepath.Join(s.layersDir, diffID.Algorithm().String()+"-"+diffID.Encoded()+layerSuffix)
 }
 
-// layerID reads a layer's file name.
-func layerID(name string) (digest.Digest, bool) {
-	base, ok := strings.CutSuffix(name, layerSuffix)
+// layerID reads a layer's file name. It tells whether it is a layer, and whether it is
+// one of this build's format.
+func layerID(name string) (id digest.Digest, ok, current bool) {
+	base, ok := strings.CutSuffix(name, vhdSuffix)
 	if !ok {
-		return "", false
+		return "", false, false
 	}
+	base, format, _ := strings.Cut(base, ".") // without one it is of the first format
 	alg, hex, _ := strings.Cut(base, "-")
-	d := digest.NewDigestFromEncoded(digest.Algorithm(alg), hex)
-	return d, d.Validate() == nil
+	id = digest.NewDigestFromEncoded(digest.Algorithm(alg), hex)
+	return id, id.Validate() == nil, "."+format+vhdSuffix == layerSuffix
 }
 
 // ensureLayer fetches a layer and converts it, where that is not done yet.

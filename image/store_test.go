@@ -280,10 +280,12 @@ func TestOpenClearsLeftovers(t *testing.T) {
 	d, _ := lost.Layers()
 	diff, _ := d[0].DiffID()
 	zeros := strings.Repeat("0", 64)
-	os.Remove(filepath.Join(root, "layers", "sha256-"+diff.Hex+".vhd"))
+	os.Remove(filepath.Join(root, "layers", "sha256-"+diff.Hex+layerSuffix))
 	for name, text := range map[string]string{
-		"layers/.tmp-123": "half a layer", "layers/sha256-" + zeros + ".vhd": "a layer of no image",
-		"images/sha256-" + zeros + ".json": `{"version": 1, "id"`, "images/.atomic-x": "half a record",
+		"layers/.tmp-123": "half a layer", "layers/sha256-" + zeros + layerSuffix: "a layer of no image",
+		"layers/sha256-" + zeros + ".vhd":      "a layer of the first format",
+		"layers/sha256-" + zeros + ".v999.vhd": "a layer of a later format",
+		"images/sha256-" + zeros + ".json":     `{"version": 1, "id"`, "images/.atomic-x": "half a record",
 		"holds/junk.json": "{}", "content/blobs/sha256/" + zeros: "a blob of no image",
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {

@@ -22,6 +22,10 @@ const (
 	DefaultMaxEntries = 2_000_000
 )
 
+// Format is raised when layers made before would be read wrong: by what Convert writes,
+// or by what a guest expects. 1 had the image's root at that of the file system.
+const Format = 2
+
 // Root is the folder of a layer's file system that holds what the image has in its root.
 const Root = "root"
 
