@@ -35,8 +35,9 @@ type Agent struct {
 	shares     map[uint64]*attached
 	lastDir    uint64
 
-	layersMu sync.Mutex // guards layers, and is held while they are mounted and unmounted
+	layersMu sync.Mutex // guards layers and volumes, and is held while they are mounted and unmounted
 	layers   map[string]*layer
+	volumes  map[string]*volume
 }
 
 // New returns an agent without pods.
@@ -50,6 +51,7 @@ func New(cfg Config) *Agent {
 		containers: map[string]*container{},
 		shares:     map[uint64]*attached{},
 		layers:     map[string]*layer{},
+		volumes:    map[string]*volume{},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 // Bounds of requests. ttrpc bounds a whole message at 4 MiB.
 const (
 	maxLayers     = 128
+	maxMounts     = 256
 	maxInterfaces = 16
 	maxRoutes     = 1024
 	maxSysctls    = 256

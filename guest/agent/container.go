@@ -34,14 +34,16 @@ type container struct {
 	upper  string // folder of the writable layer
 	layers []layerRef
 
-	mu      sync.Mutex // held through each call but Wait and Signal; guards the rest
-	made    bool       // made and not removed
-	spec    *specs.Spec
-	podPID  bool
-	process *process // immutable once made
-	started int64    // unix nanos; 0: not started
-	dropped bool     // the layers were given back
-	unused  []string // what dropping them answered
+	mu            sync.Mutex // held through each call but Wait and Signal; guards the rest
+	made          bool       // made and not removed
+	spec          *specs.Spec
+	podPID        bool
+	process       *process // immutable once made
+	started       int64    // unix nanos; 0: not started
+	dropped       bool     // the layers were given back
+	unused        []string // what dropping them answered
+	mounts        mountSet // what its mounts hold
+	unusedVolumes []string // what dropping them answered
 
 	// execing is held for reading while an exec is made and for writing while the
 	// container is removed; it is taken before mu.
@@ -204,44 +206,51 @@ func (c *control) RemoveContainer(ctx context.Context, r *api.RemoveContainerReq
 	}
 	ctx, cancel := context.WithTimeout(ctx, removalTime)
 	defer cancel()
-	unused, err := c.removeContainer(ctx, ct)
+	unused, volumes, err := c.removeContainer(ctx, ct)
 	if err != nil {
 		return nil, fmt.Errorf("remove container %q: %w", ct.id, err)
 	}
-	return &api.RemoveContainerResponse{UnusedLayers: unused}, nil
+	return &api.RemoveContainerResponse{UnusedLayers: unused, UnusedVolumes: volumes}, nil
 }
 
 // removeContainer kills a container if need be and undoes its creation. What fails may
 // be tried again.
-func (a *Agent) removeContainer(ctx context.Context, c *container) (unused []string, err error) {
+func (a *Agent) removeContainer(ctx context.Context, c *container) (unused, volumes []string, err error) {
 	c.execing.Lock()
 	defer c.execing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.made {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err := a.endProcesses(ctx, c); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := a.cfg.Runtime.Delete(ctx, c.id); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := errors.Join(a.cfg.Cgroups.Remove(ctx, c.cgroup()), a.cfg.Disks.Unmount(ctx, c.root())); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	layers, volumes, err := a.dropMounts(ctx, c)
+	c.unused, c.unusedVolumes = append(c.unused, layers...), append(c.unusedVolumes, volumes...)
+	if err != nil {
+		return nil, nil, err
 	}
 	if !c.dropped {
 		c.dropped = true
-		if c.unused, err = a.dropLayers(ctx, c.layers); err != nil {
-			return nil, err
+		layers, err := a.dropLayers(ctx, c.layers)
+		c.unused = append(c.unused, layers...)
+		if err != nil {
+			return nil, nil, err
 		}
 	}
 	if err := errors.Join(os.RemoveAll(c.upper), os.RemoveAll(c.dir)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.made = false
 	a.forget(c)
-	return c.unused, nil
+	return c.unused, c.unusedVolumes, nil
 }
 
 // endProcesses kills all of a container's processes and waits for those the agent knows.

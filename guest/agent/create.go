@@ -25,8 +25,11 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 	if err := checkID("container_id", r.ContainerId); err != nil {
 		return nil, err
 	}
-	layers, err := checkLayers(r)
+	layers, err := checkLayers(r.Layers, r.LayerIds)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkMounts(r.Mounts); err != nil {
 		return nil, err
 	}
 	spec, err := parseSpec(r.Spec)
@@ -105,10 +108,15 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	if id, err = prepareRoot(c.root(), r.User, c.spec.Process.Cwd); err != nil {
 		return id, err
 	}
+	u.Push("let go of mounts", func(ctx context.Context) error { _, _, err := a.dropMounts(ctx, c); return err })
+	mounts, err := a.useMounts(ctx, c, r.Mounts)
+	if err != nil {
+		return id, err
+	}
 	complete(c.spec, place{
 		root: c.root(), cgroup: c.cgroup(), pausePID: c.pod.pause.PID(), podPID: c.podPID,
 		terminal: pio.terminal, width: r.Stdio.GetWidth(), height: r.Stdio.GetHeight(),
-		files: c.pod.files, shm: c.pod.shmDir(), user: id,
+		files: c.pod.files, shm: c.pod.shmDir(), mounts: mounts, user: id,
 	})
 	if err := writeJSON(filepath.Join(c.dir, "config.json"), c.spec); err != nil {
 		return id, err
@@ -165,16 +173,16 @@ func prepareRoot(dir string, u *api.User, cwd string) (account.Identity, error) 
 	return id, root.mkdirAll(cwd)
 }
 
-func checkLayers(r *api.CreateContainerRequest) ([]layerRef, error) {
-	if n := len(r.Layers); n == 0 || n > maxLayers || len(r.LayerIds) != n {
-		return nil, invalid("%d layers and %d layer_ids: want as many of both, 1 to %d", n, len(r.LayerIds), maxLayers)
+func checkLayers(layers []*api.DiskAddress, ids []string) ([]layerRef, error) {
+	if n := len(layers); n == 0 || n > maxLayers || len(ids) != n {
+		return nil, invalid("%d layers and %d layer_ids: want as many of both, 1 to %d", n, len(ids), maxLayers)
 	}
-	refs := make([]layerRef, len(r.Layers))
-	for i, l := range r.Layers {
-		if id := r.LayerIds[i]; id == "" || len(id) > 256 {
+	refs := make([]layerRef, len(layers))
+	for i, l := range layers {
+		if id := ids[i]; id == "" || len(id) > 256 {
 			return nil, invalid("layer id of %d bytes", len(id))
 		}
-		refs[i] = layerRef{id: r.LayerIds[i], addr: disk.Address{Controller: l.GetController(), LUN: l.GetLun()}}
+		refs[i] = layerRef{id: ids[i], addr: disk.Address{Controller: l.GetController(), LUN: l.GetLun()}}
 	}
 	return topmost(refs), nil
 }

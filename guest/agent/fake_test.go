@@ -113,6 +113,15 @@ func (m *machine) Unmount(_ context.Context, target string) error {
 	return os.RemoveAll(target)
 }
 func (m *machine) Eject(disk.Address) error { return nil }
+func (m *machine) MountVolume(ctx context.Context, a disk.Address, target string, _ disk.VolumeOptions) error {
+	return m.MountLayer(ctx, a, target)
+}
+func (m *machine) MountStack(target string, _ []string) error {
+	return m.MountLayer(context.Background(), disk.Address{}, target)
+}
+func (m *machine) Bind(_, sub, target string) error {
+	return m.MountLayer(context.Background(), disk.Address{}, target)
+}
 
 func (m *machine) sleeper(out *os.File) (*reap.Process, error) {
 	return m.reaper.Start("/bin/sh", []string{"sh", "-c", "printf '%s' '" + m.output + "'; exec sleep 1000"},

@@ -16,7 +16,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/share"
 )
 
-// Disks mounts what root file systems are made of. Package disk implements it.
+// Disks mounts disks and what is on them. Package disk implements it.
 type Disks interface {
 	MountLayer(ctx context.Context, a disk.Address, target string) error
 	MountScratch(ctx context.Context, a disk.Address, target string) error
@@ -25,6 +25,7 @@ type Disks interface {
 	// Unmount may be called for what is not mounted.
 	Unmount(ctx context.Context, target string) error
 	Eject(a disk.Address) error
+	Volumes
 }
 
 // Namespaces makes pods' namespaces. Package podns implements it.

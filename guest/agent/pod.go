@@ -186,7 +186,7 @@ func (a *Agent) takeDown(ctx context.Context, p *pod) error {
 	}
 	a.mu.Unlock()
 	for _, c := range left {
-		if _, err := a.removeContainer(ctx, c); err != nil {
+		if _, _, err := a.removeContainer(ctx, c); err != nil {
 			return fmt.Errorf("remove container %q: %w", c.id, err)
 		}
 	}

@@ -51,6 +51,7 @@ type place struct {
 	height   uint32
 	files    map[string]string // the pod's name files: path in the container → path in the guest
 	shm      string            // the pod's shared memory
+	mounts   []specs.Mount     // those asked for
 	user     account.Identity
 }
 
@@ -63,29 +64,47 @@ func complete(s *specs.Spec, p place) {
 	s.Linux.Namespaces = namespaces(s.Linux.Namespaces, p)
 	completeProcess(s.Process, p)
 
-	own := map[string]bool{}
-	mounts := s.Mounts[:0:0]
+	s.Mounts = mountsOf(s, p)
+}
+
+// mountsOf is what is mounted: what the spec has for every container, then the pod's own
+// and what was asked for, those nearer to the root first. A mount that was asked for
+// takes the place of the others at its path, and /dev also of those below.
+func mountsOf(s *specs.Spec, p place) []specs.Mount {
+	asked := map[string]bool{}
+	for _, m := range p.mounts {
+		asked[m.Destination] = true
+	}
+	own := maps.Clone(asked)
+	var base []specs.Mount
 	for _, m := range s.Mounts {
 		dst := path.Clean(m.Destination)
 		if dst == "/dev/shm" && m.Type == "tmpfs" { // a default one, not the pod's
 			continue
 		}
 		own[dst] = true
-		mounts = append(mounts, m)
+		if !asked[dst] && !(asked["/dev"] && strings.HasPrefix(dst, "/dev/")) {
+			base = append(base, m)
+		}
 	}
+	var above []specs.Mount
 	if !own["/dev/shm"] {
-		mounts = append(mounts, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: p.shm, Options: []string{"rbind", "rprivate", "nosuid", "nodev", "noexec", "rw"}})
+		above = append(above, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: p.shm, Options: []string{"rbind", "rprivate", "nosuid", "nodev", "noexec", "rw"}})
 	}
 	access := "rw"
-	if readonly {
+	if s.Root.Readonly {
 		access = "ro"
 	}
 	for _, dst := range slices.Sorted(maps.Keys(p.files)) {
 		if !own[dst] {
-			mounts = append(mounts, specs.Mount{Destination: dst, Type: "bind", Source: p.files[dst], Options: []string{"rbind", "rprivate", access}})
+			above = append(above, specs.Mount{Destination: dst, Type: "bind", Source: p.files[dst], Options: []string{"rbind", "rprivate", access}})
 		}
 	}
-	s.Mounts = mounts
+	above = append(above, p.mounts...)
+	slices.SortStableFunc(above, func(a, b specs.Mount) int {
+		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
+	})
+	return append(base, above...)
 }
 
 // completeProcess sets who the process is.
