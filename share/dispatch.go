@@ -2,6 +2,7 @@ package share
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -41,6 +42,7 @@ func (r *request) owner() Owner { return Owner{UID: r.UID, GID: r.GID} }
 const (
 	changes = 1 << iota // EROFS in a read-only share
 	nodeless
+	locks // ENOSYS means that the kernel keeps them itself
 )
 
 type operation struct {
@@ -77,9 +79,9 @@ var operations = [fuse.OpCount]operation{
 	fuse.OpReaddirplus:   {do: (*Session).readdirplus},
 	fuse.OpReleasedir:    {(*Session).release, nodeless},
 	fuse.OpFsyncdir:      {do: (*Session).fsync},
-	fuse.OpGetlk:         {do: (*Session).getlk},
-	fuse.OpSetlk:         {do: (*Session).setlk},
-	fuse.OpSetlkw:        {do: (*Session).setlk},
+	fuse.OpGetlk:         {(*Session).getlk, locks},
+	fuse.OpSetlk:         {(*Session).setlk, locks},
+	fuse.OpSetlkw:        {(*Session).setlk, locks},
 	fuse.OpCreate:        {(*Session).create, changes},
 	fuse.OpTmpfile:       {(*Session).tmpfile, changes},
 	fuse.OpFallocate:     {(*Session).fallocate, changes},
@@ -171,7 +173,11 @@ func (s *Session) perform(ctx context.Context, r *request) (err error) {
 			return posix.ESTALE
 		}
 	}
-	return op.do(s, ctx, r)
+	err = op.do(s, ctx, r)
+	if errors.Is(err, posix.ENOSYS) && (s.locker != nil || op.needs&locks == 0) {
+		return posix.EOPNOTSUPP // the kernel would never ask again, of any file
+	}
+	return err
 }
 
 // answer writes a request's reply, in one piece. A message that was malformed is told

@@ -42,6 +42,9 @@ func (s *Session) invalidate(ctx context.Context, changes []Change, repeat bool)
 		if err != nil {
 			break
 		}
+		if s.single != nil {
+			c = s.single.toGuest(c)
+		}
 		if c.File != (FileID{}) {
 			err = s.invalidateFile(c, repeat, post)
 		}
@@ -143,6 +146,11 @@ func (s *Session) changed(ctx context.Context, n, m *node, changes ...Change) {
 		if x != nil {
 			x.announcing.Add(1)
 			defer x.announcing.Add(-1)
+		}
+	}
+	if s.single != nil {
+		for i := range changes {
+			changes[i] = s.single.toHost(changes[i])
 		}
 	}
 	s.peers.Announce(ctx, changes)

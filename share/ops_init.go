@@ -55,6 +55,10 @@ func (s *Session) initialize(_ context.Context, r *request) error {
 	if err := s.answer(r, nil); err != nil {
 		return err
 	}
+	if root := s.nodes.get(fuse.RootID); root != nil {
+		s.watch(root) // a file is never looked into
+		s.nodes.unref(root)
+	}
 	s.opened.Store(true)
 	// FLUSH has nothing to do here but to drop locks, and a file's deferred errors come
 	// from its fsync and its close, so the relay may answer it. The capability of a file

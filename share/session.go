@@ -57,6 +57,7 @@ type Session struct {
 	backend  Backend
 	watcher  Watcher // nil: the host tells of no changes
 	features Features
+	single   *single // the backend, when it is one file
 	readOnly bool
 	private  bool
 	locker   Locker
@@ -100,6 +101,7 @@ func NewSession(c Config) (*Session, error) {
 	s := &Session{backend: c.Backend, features: c.Backend.Features(), readOnly: c.ReadOnly,
 		private: c.Private, locker: c.Locker, peers: c.Peers, log: c.Log, limits: c.Limits}
 	s.watcher, _ = c.Backend.(Watcher)
+	s.single = oneFile(c.Backend)
 	root := c.Backend.Root()
 	attr, err := root.Attr()
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+
+	"github.com/porthole-run/porthole/share/fuse"
 )
 
 // watchSet is the folders that the host tells of. It is bounded: those that were looked
@@ -79,7 +81,7 @@ func (s *Session) evict() {
 
 // unwatch ends a folder's watch: the guest has forgotten it.
 func (s *Session) unwatch(dir *node) {
-	if s.watcher == nil || !dir.isDir() {
+	if s.watcher == nil || !dir.isDir() && dir.id != fuse.RootID {
 		return
 	}
 	w := &s.watches
