@@ -46,7 +46,7 @@ func (m machine) args() []string {
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", m.consoleFD),
 		"-serial", "chardev:console",
 
-		"-device", "virtio-serial-device,max_ports=2",
+		"-device", fmt.Sprintf("virtio-serial-device,max_ports=%d", maxPorts),
 		"-chardev", fmt.Sprintf("socket,id=mux,fd=%d", m.muxFD),
 		"-device", "virtserialport,id=" + muxDevice + ",chardev=mux,name=" + api.SerialPort,
 		"-device", "virtio-scsi-device,id=scsi0",

@@ -13,7 +13,7 @@
 //	                    │                                          ▲
 //	                    └────────────────── Stop ──────────────────┘
 //
-// The machine is microvm, which hot-adds disks (SCSI) only: the NIC, the control port
+// The machine is microvm, which hot-adds disks (SCSI) and serial ports (channels) only: the NIC, the control port
 // and the rest are there from boot, and the NIC's link is down until AttachNIC.
 //
 // The guest has opened its control port when QEMU says so (VSERPORT_CHANGE): what is

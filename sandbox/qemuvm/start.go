@@ -235,6 +235,7 @@ func (v *VM) event(e qmp.Event) {
 	switch e.Name {
 	case "VSERPORT_CHANGE":
 		if d.ID != muxDevice {
+			v.channels.changed(d.ID, d.Open)
 			return
 		}
 		select {

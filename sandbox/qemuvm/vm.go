@@ -54,6 +54,8 @@ type VM struct {
 	disks disks // hot-added disks; has its own lock
 	nic   nic   // the one NIC; has its own lock
 
+	channels channels // hot-added serial ports; has its own lock
+
 	mu       sync.Mutex // guards the fields below
 	state    state
 	res      resources

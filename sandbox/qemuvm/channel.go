@@ -1,0 +1,188 @@
+package qemuvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/qemuvm/qmp"
+)
+
+// maxPorts is what the virtio-serial device has room for, the most that QEMU can give.
+// Port 0 is not for us, and one is the mux.
+const maxPorts = 31
+
+// maxChannels is how many channels a VM can have at a time.
+const maxChannels = maxPorts - 2
+
+var _ sandbox.Channeler = (*VM)(nil)
+
+// channels are the open channels of a VM by device id.
+type channels struct {
+	mu    sync.Mutex // guards the rest
+	last  int        // number of the last device
+	open  map[string]*channel
+	names map[string]bool // all that ever were
+}
+
+// channel is the host's end of a virtio-serial port of its own.
+type channel struct {
+	*net.UnixConn
+	device string                      // immutable
+	remove func(context.Context) error // immutable; takes the device away
+	ctx    func() (context.Context, context.CancelFunc)
+	once   sync.Once
+	err    error // of remove
+
+	opened bool // the guest has opened its end; guarded by channels.mu
+}
+
+// OpenChannel implements sandbox.Channeler: it hot-adds a virtio-serial port. A further
+// one than the device has room for is ResourceExhausted. When the guest closes its end,
+// reads of the conn return io.EOF.
+func (v *VM) OpenChannel(ctx context.Context, name string) (net.Conn, error) {
+	c, err := v.openChannel(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("open channel %s: %w", name, err)
+	}
+	return c, nil
+}
+
+func (v *VM) openChannel(ctx context.Context, name string) (*channel, error) {
+	client, err := v.client()
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPair()
+	if err != nil {
+		return nil, err
+	}
+	defer p.guest.Close() // QEMU has its own copy
+	c := &channel{UnixConn: p.host}
+	if err := v.channels.reserve(c, name); err != nil {
+		_ = p.host.Close()
+		return nil, err
+	}
+	c.ctx = func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	}
+	c.remove = func(ctx context.Context) error {
+		err := unplugChannel(ctx, client, c.device)
+		if err == nil || errdefs.IsUnavailable(err) {
+			v.channels.forget(c) // of a port that stays, the room is lost
+			return nil
+		}
+		return err
+	}
+	if err := plugChannel(ctx, client, c.device, name, p.guest); err != nil {
+		return nil, v.orGone(errors.Join(err, c.Close()))
+	}
+	return c, nil
+}
+
+// plugChannel makes a port in QEMU whose other end is f, all steps in one go.
+func plugChannel(ctx context.Context, client *qmp.Client, device, name string, f *os.File) error {
+	results := client.Do(ctx,
+		qmp.Command{Name: "getfd", Args: map[string]any{"fdname": device}, File: f},
+		qmp.Command{Name: "chardev-add", Args: map[string]any{
+			"id": device,
+			"backend": map[string]any{"type": "socket", "data": map[string]any{
+				"addr":   map[string]any{"type": "fd", "data": map[string]any{"str": device}},
+				"server": false,
+			}},
+		}},
+		qmp.Command{Name: "device_add", Args: map[string]any{
+			"driver": "virtserialport", "id": device, "chardev": device, "name": name,
+		}},
+	)
+	for _, r := range results {
+		if r.Err != nil {
+			return r.Err // those that follow it failed because of it
+		}
+	}
+	return nil
+}
+
+// unplugChannel takes apart what is there of a port. QEMU does so at once, whatever the
+// guest does with it.
+func unplugChannel(ctx context.Context, client *qmp.Client, device string) error {
+	results := client.Do(ctx,
+		qmp.Command{Name: "device_del", Args: map[string]any{"id": device}},
+		qmp.Command{Name: "chardev-remove", Args: map[string]any{"id": device}},
+		qmp.Command{Name: "closefd", Args: map[string]any{"fdname": device}}, // only when chardev-add did not take it
+	)
+	// Each may be missing when opening failed half way; a chardev that a device still has
+	// is not let go of.
+	for _, r := range results {
+		if r.Err != nil && !refused(r.Err) {
+			return r.Err
+		}
+	}
+	if results[0].Err == nil {
+		return results[1].Err
+	}
+	return nil
+}
+
+// Close closes the host's end and takes the device away. It may be called again.
+func (c *channel) Close() error {
+	c.once.Do(func() {
+		ctx, cancel := c.ctx()
+		defer cancel()
+		_ = c.UnixConn.Close()
+		if err := c.remove(ctx); err != nil {
+			c.err = fmt.Errorf("close channel: %w", err)
+		}
+	})
+	return c.err
+}
+
+// reserve takes room for a channel and names its device.
+func (s *channels) reserve(c *channel, name string) error {
+	if name == "" || name == api.SerialPort {
+		return fmt.Errorf("name %q: %w", name, errdefs.ErrInvalidArgument)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open, s.names = map[string]*channel{}, map[string]bool{}
+	}
+	switch {
+	case s.names[name]:
+		return fmt.Errorf("the name was used before: %w", errdefs.ErrAlreadyExists)
+	case len(s.open) >= maxChannels:
+		return fmt.Errorf("vm has %d channels: %w", maxChannels, errdefs.ErrResourceExhausted)
+	}
+	s.last++
+	c.device = fmt.Sprintf("channel%d", s.last)
+	s.open[c.device], s.names[name] = c, true
+	return nil
+}
+
+func (s *channels) forget(c *channel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c.device)
+}
+
+// changed takes QEMU's word that the guest has opened or closed a port. A port that was
+// closed says no more: its reader hears of that.
+func (s *channels) changed(device string, open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.open[device]
+	switch {
+	case c == nil:
+	case open:
+		c.opened = true
+	case c.opened:
+		_ = c.CloseRead()
+	}
+}
