@@ -23,11 +23,11 @@ import (
 // machine. The network is the test's own, see scripts/netns.sh.
 type host struct {
 	containers []*chroot
-	shown      map[string]string // where a host folder is shown to containers
+	shown      map[string]*shown // host folders as containers see them
 }
 
 func newHost(t *testing.T) *host {
-	h := &host{shown: map[string]string{}}
+	h := &host{shown: map[string]*shown{}}
 	// Registered before the folders are mounted: the containers end first.
 	t.Cleanup(func() { h.crash(t) })
 	return h
@@ -38,8 +38,8 @@ func (h *host) crash(t *testing.T) {
 		c.kill(t)
 	}
 	h.containers = nil
-	for folder, at := range h.shown {
-		hide(t, at)
+	for folder, s := range h.shown {
+		s.hide(t)
 		delete(h.shown, folder)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/test/apps/appimage"
 )
 
@@ -41,9 +40,6 @@ func TestMariaDB(t *testing.T) {
 // many descriptors.
 func TestMySQL(t *testing.T) {
 	begin(t)
-	if !native() {
-		testneed.Long(t) // its initialisation takes minutes under emulation
-	}
 	testMySQL(t, dialect{app: appimage.MySQL, run: mysqlRun, client: "mysql --no-defaults", other: "myisam",
 		files: []string{"ibdata1", "mysql.ibd", "#innodb_redo"}})
 }

@@ -31,7 +31,7 @@ func rpc(method string, params ...string) string {
 	return fmt.Sprintf("curl -sS -m 300 --data-binary @- http://127.0.0.1:8080/xmlrpc.php <<END\n%s\nEND\n", b.String())
 }
 
-func member(name, value string) string {
+func field(name, value string) string {
 	return "<member><name>" + name + "</name><value>" + value + "</value></member>"
 }
 
@@ -61,14 +61,14 @@ func TestWordPress(t *testing.T) {
 	upload := bytes.Repeat([]byte("uploaded to a share\n"), 5000)
 	var post, file string
 	timed(t, "a post and an upload", func() {
-		out := exec(t, webC, rpc("wp.newPost", "<struct>"+member("post_title", "<string>Kept</string>")+member("post_content", "<string>written before the kill</string>")+member("post_status", "<string>publish</string>")+"</struct>"))
+		out := exec(t, webC, rpc("wp.newPost", "<struct>"+field("post_title", "<string>Kept</string>")+field("post_content", "<string>written before the kill</string>")+field("post_status", "<string>publish</string>")+"</struct>"))
 		m := regexp.MustCompile(`<string>(\d+)</string>`).FindStringSubmatch(out)
 		if m == nil {
 			t.Fatalf("newPost: %s", out)
 		}
 		post = m[1]
 		out = exec(t, webC, "bits=$(for ((i = 0; i < 5000; i++)); do echo uploaded to a share; done | base64 -w 0)\n"+
-			rpc("wp.uploadFile", "<struct>"+member("name", "<string>kept.txt</string>")+member("type", "<string>text/plain</string>")+member("bits", "<base64>$bits</base64>")+"</struct>"))
+			rpc("wp.uploadFile", "<struct>"+field("name", "<string>kept.txt</string>")+field("type", "<string>text/plain</string>")+field("bits", "<base64>$bits</base64>")+"</struct>"))
 		_, after, found := strings.Cut(out, "/wp-content/uploads/")
 		if !found {
 			t.Fatalf("uploadFile: %s", out)
