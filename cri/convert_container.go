@@ -40,6 +40,10 @@ func containerConfig(c *runtimeapi.ContainerConfig, pod sandbox.PodConfig) (sand
 	if err != nil {
 		return none, err
 	}
+	volumes, err := mounts(c.GetMounts())
+	if err != nil {
+		return none, err
+	}
 	stop, err := signalName("config.stop_signal", c.GetStopSignal())
 	if err != nil {
 		return none, err
@@ -49,7 +53,7 @@ func containerConfig(c *runtimeapi.ContainerConfig, pod sandbox.PodConfig) (sand
 		Image: c.GetImage().GetImage(), UserImage: c.GetImage().GetUserSpecifiedImage(),
 		Command: c.GetCommand(), Args: c.GetArgs(), WorkingDir: c.GetWorkingDir(), Env: env,
 		Labels: c.GetLabels(), Annotations: c.GetAnnotations(), LogPath: c.GetLogPath(),
-		Stdin: c.GetStdin(), StdinOnce: c.GetStdinOnce(), TTY: c.GetTty(), StopSignal: stop,
+		Stdin: c.GetStdin(), StdinOnce: c.GetStdinOnce(), TTY: c.GetTty(), StopSignal: stop, Mounts: volumes,
 	}
 	return out, containerLinux(c.GetLinux(), pod, &out)
 }
@@ -105,11 +109,9 @@ func containerLinux(l *runtimeapi.LinuxContainerConfig, pod sandbox.PodConfig, o
 	return nil
 }
 
-// checkNoDevices refuses what is shown of the host to a container: none of it is built.
+// checkNoDevices refuses devices of the host: none of that is built.
 func checkNoDevices(c *runtimeapi.ContainerConfig) error {
 	switch {
-	case len(c.GetMounts()) > 0:
-		return unbuilt("config.mounts[0] "+clean(c.GetMounts()[0].GetContainerPath(), maxPath), "mounts are not built yet")
 	case len(c.GetDevices()) > 0:
 		return unbuilt("config.devices[0] "+clean(c.GetDevices()[0].GetContainerPath(), maxPath), "host devices are not built yet")
 	case len(c.GetCDIDevices()) > 0:
@@ -179,6 +181,9 @@ func containerStatus(c sandbox.Container) *runtimeapi.ContainerStatus {
 		LogPath:     c.LogPath,
 		Resources:   &runtimeapi.ContainerResources{Linux: linuxResources(c.Config.Resources)},
 		StopSignal:  signalEnum(c.StopSignal),
+	}
+	for _, m := range c.Config.Mounts {
+		st.Mounts = append(st.Mounts, mountStatus(m))
 	}
 	user := &runtimeapi.LinuxContainerUser{Uid: int64(c.User.UID), Gid: int64(c.User.GID)}
 	for _, g := range c.User.AdditionalGIDs {

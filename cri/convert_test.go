@@ -112,7 +112,6 @@ func TestContainerConfig_Refused(t *testing.T) {
 		name, change, field string
 		kind                error
 	}{
-		{"mounts", `{"mounts":[{"containerPath":"/etc/hosts"}]}`, "config.mounts[0] /etc/hosts", errdefs.ErrNotImplemented},
 		{"devices", `{"devices":[{"containerPath":"/dev/fuse"}]}`, "config.devices[0] /dev/fuse", errdefs.ErrNotImplemented},
 		{"cdi", `{"CDIDevices":[{"name":"v/c=d"}]}`, "config.CDI_devices[0]", errdefs.ErrNotImplemented},
 		{"log_path", `{"logPath":"../../etc/passwd"}`, "config.log_path", errdefs.ErrInvalidArgument},

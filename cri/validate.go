@@ -29,6 +29,7 @@ const (
 	maxGroups     = 65536   // supplemental groups, as Linux's limit
 	maxHostname   = 64      // bytes, as Linux's limit
 	maxListItems  = 1024    // capabilities, masked paths and the like
+	maxMounts     = 256     // of a container
 )
 
 // invalid is an InvalidArgument error about a field, named as in the CRI's proto file.

@@ -34,7 +34,8 @@ func commands() []command {
 		{"image list", "[--config FILE] [--json]", "list the images of the store", runImageList},
 		{"version", "[--json]", "print this build's version", runVersion},
 		{"help", "", "print this", runHelp},
-		{"shim", "--dir DIR", "", runShim},
+		{"shim", "--locks DIR --dir DIR", "", runShim},
+		{"arbiter", "--dir DIR", "", runArbiter},
 	}
 }
 

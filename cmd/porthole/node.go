@@ -137,7 +137,7 @@ func (n *node) launcher(log *slog.Logger) (*shim.Launcher, error) {
 	return shim.NewLauncher(shim.LauncherConfig{
 		StateDir:     filepath.Join(n.config.State, "vm"),
 		Executable:   self,
-		Args:         []string{"shim"},
+		Args:         []string{"shim", "--locks", filepath.Join(n.config.State, "locks")},
 		DriverConfig: settings,
 		Kernel:       n.bundle.Kernel(),
 		Initrd:       n.bundle.Initrd(),

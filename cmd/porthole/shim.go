@@ -2,19 +2,38 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"os"
 
 	"github.com/porthole-run/porthole/sandbox/shim"
+	"github.com/porthole-run/porthole/sandbox/shim/hostshare"
+	"github.com/porthole-run/porthole/share/arbiter"
 )
 
 // runShim is the process of one VM. The daemon starts it; it is not for people.
 func runShim(ctx context.Context, io stdio, args []string) error {
 	f := flags(io, "shim")
 	dir := f.String("dir", "", "the shim's `folder`")
+	locks := f.String("locks", "", "the `folder` of the arbiter of shares' locks")
 	if _, err := parse(f, args, 0, 0); err != nil {
 		return err
 	}
-	if *dir == "" {
-		return usagef("%s: --dir is missing", f.Name())
+	if *dir == "" || *locks == "" {
+		return usagef("%s: --dir or --locks is missing", f.Name())
 	}
-	return shim.Main(ctx, *dir, newDriver)
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own executable: %w", err)
+	}
+	return shim.Main(ctx, *dir, shim.Parts{
+		Driver: newDriver,
+		Shares: func(log *slog.Logger) shim.Shares {
+			return hostshare.New(hostshare.Config{
+				ArbiterDir:   *locks,
+				StartArbiter: arbiter.Exec(self, "arbiter", "--dir", *locks),
+				Log:          log,
+			})
+		},
+	})
 }

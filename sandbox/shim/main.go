@@ -24,10 +24,22 @@ import (
 // NewDriver makes the driver from the settings that the Launcher was given.
 type NewDriver func(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, error)
 
+// Shares opens what the guest is shown of the host.
+type Shares interface {
+	Open(ctx context.Context, s ShareSource) (Share, error) // a ShareOpener
+	Close() error
+}
+
+// Parts make what a shim is put together from.
+type Parts struct {
+	Driver NewDriver
+	Shares func(log *slog.Logger) Shares
+}
+
 // Main is the shim process: it makes the VM that dir/shim.json describes and serves it
 // until it ends. The Launcher starts it with dir as its argument, its log as stderr and
 // the readiness pipe as stdout. It ends the VM when ctx ends or on SIGTERM.
-func Main(ctx context.Context, dir string, newDriver NewDriver) error {
+func Main(ctx context.Context, dir string, parts Parts) error {
 	runtime.GOMAXPROCS(shimProcs)
 	debug.SetMemoryLimit(shimMemoryLimit)
 	debug.SetGCPercent(shimGCPercent)
@@ -37,7 +49,7 @@ func Main(ctx context.Context, dir string, newDriver NewDriver) error {
 	defer stop()
 
 	f := folder(dir)
-	s, serve, err := begin(ctx, f, newDriver)
+	s, serve, err := begin(ctx, f, parts)
 	if err != nil {
 		return errors.Join(err, f.recordExit(err))
 	}
@@ -59,7 +71,7 @@ func (f folder) recordExit(reason error) error {
 }
 
 // begin starts the VM and returns what is left to do: serve it.
-func begin(ctx context.Context, f folder, newDriver NewDriver) (_ *Server, serving func(context.Context) error, err error) {
+func begin(ctx context.Context, f folder, parts Parts) (_ *Server, serving func(context.Context) error, err error) {
 	cfg, err := readConfig(f.config())
 	if err != nil {
 		return nil, nil, err
@@ -73,7 +85,7 @@ func begin(ctx context.Context, f folder, newDriver NewDriver) (_ *Server, servi
 	if err := writeJSON(f.process(), record); err != nil {
 		return nil, nil, fmt.Errorf("record process: %w", err)
 	}
-	driver, err := newDriver(cfg.Driver, log)
+	driver, err := parts.Driver(cfg.Driver, log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make VM driver: %w", err)
 	}
@@ -82,6 +94,7 @@ func begin(ctx context.Context, f folder, newDriver NewDriver) (_ *Server, servi
 	if err := os.Mkdir(f.vm(), 0o700); err != nil {
 		return nil, nil, err
 	}
+	shares := parts.Shares(log)
 	s, err := Start(ctx, ServerConfig{
 		VM: sandbox.VMConfig{
 			ID: cfg.ID, Dir: f.vm(), VCPUs: cfg.VCPUs, MemoryMiB: cfg.MemoryMiB,
@@ -93,10 +106,12 @@ func begin(ctx context.Context, f folder, newDriver NewDriver) (_ *Server, servi
 		OpenLog: func(path string, _ bool) (Log, error) {
 			return crilog.Open(path, crilog.Options{Logger: log})
 		},
-		Log: log,
+		OpenShare:   shares.Open,
+		CloseShares: shares.Close,
+		Log:         log,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, shares.Close())
 	}
 	return s, func(ctx context.Context) error {
 		reason := serve(ctx, s, f, record, log)

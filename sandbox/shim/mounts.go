@@ -100,15 +100,17 @@ type guestShares struct {
 	room  sync.Once
 }
 
-// open gives each share a device of its own where the VM can, so that none waits for
-// another; else a stream beside the others.
+// open gives each share a device of its own while the VM has room for more, so that none
+// waits for another; else a stream beside the others.
 func (g *guestShares) open(ctx context.Context) (id uint64, conn net.Conn, channel string, err error) {
 	g.room.Do(func() { debug.SetMemoryLimit(shareMemoryLimit) })
 	id = g.guest.NewShareID()
 	if c, ok := g.vm.(sandbox.Channeler); ok {
 		channel = fmt.Sprintf("porthole.share.%d", id)
 		conn, err = c.OpenChannel(ctx, channel)
-		return id, conn, channel, err
+		if !errdefs.IsResourceExhausted(err) {
+			return id, conn, channel, err
+		}
 	}
 	conn, err = g.guest.OpenShare(ctx, id)
 	return id, conn, "", err

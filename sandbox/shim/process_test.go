@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) {
 	clog.L.Logger.SetOutput(io.Discard)
 	if len(os.Args) == 4 && os.Args[1] == "shim" && os.Args[2] == "--dir" {
-		if err := Main(context.Background(), os.Args[3], testDriver); err != nil {
+		if err := Main(context.Background(), os.Args[3], Parts{Driver: testDriver, Shares: noShares}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -34,6 +34,16 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// noShares opens nothing.
+func noShares(*slog.Logger) Shares { return closedShares{} }
+
+type closedShares struct{}
+
+func (closedShares) Open(context.Context, ShareSource) (Share, error) {
+	return nil, errdefs.ErrNotImplemented
+}
+func (closedShares) Close() error { return nil }
 
 // testSettings tell the fake driver in the shim process what to do.
 type testSettings struct {

@@ -25,6 +25,7 @@ type ServerConfig struct {
 	Version      string        // the shim's build
 	OpenLog      LogOpener     // nil: no container logs
 	OpenShare    ShareOpener   // nil: no folders of the host
+	CloseShares  func() error  // called once all shares are closed; nil: nothing
 	Log          *slog.Logger
 }
 
@@ -44,16 +45,17 @@ type Log interface {
 
 // Server owns one VM and serves it to the daemon.
 type Server struct {
-	version string        // immutable after Start
-	openLog LogOpener     // immutable after Start
-	log     *slog.Logger  // immutable after Start
-	vm      sandbox.VM    // immutable after Start
-	guest   *guest.Client // immutable after Start
-	layers  *layerSet     // immutable after Start
-	volumes *volumeSet    // immutable after Start
-	shares  *shareSet     // immutable after Start
-	broken  chan error    // why the VM cannot go on
-	begun   time.Time     // immutable after Start; no process of the guest is older
+	version     string        // immutable after Start
+	openLog     LogOpener     // immutable after Start
+	log         *slog.Logger  // immutable after Start
+	vm          sandbox.VM    // immutable after Start
+	guest       *guest.Client // immutable after Start
+	layers      *layerSet     // immutable after Start
+	volumes     *volumeSet    // immutable after Start
+	shares      *shareSet     // immutable after Start
+	broken      chan error    // why the VM cannot go on
+	closeShares func() error  // immutable after Start
+	begun       time.Time     // immutable after Start; no process of the guest is older
 
 	sessions *sessions
 	conns    *connSet
@@ -96,20 +98,21 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		"kernel", client.Info().KernelRelease, "agent_version", client.Info().AgentVersion,
 		logkey.Duration, time.Since(begun))
 	s := &Server{
-		version:    cfg.Version,
-		openLog:    cfg.OpenLog,
-		log:        cfg.Log,
-		vm:         vm,
-		guest:      client,
-		layers:     newLayerSet(vm),
-		volumes:    newVolumeSet(vm),
-		broken:     make(chan error, 1),
-		begun:      begun,
-		sessions:   newSessions(),
-		conns:      newConnSet(),
-		ending:     make(chan struct{}),
-		pods:       map[string]*pod{},
-		containers: map[string]*container{},
+		version:     cfg.Version,
+		openLog:     cfg.OpenLog,
+		log:         cfg.Log,
+		vm:          vm,
+		guest:       client,
+		layers:      newLayerSet(vm),
+		volumes:     newVolumeSet(vm),
+		broken:      make(chan error, 1),
+		closeShares: cfg.CloseShares,
+		begun:       begun,
+		sessions:    newSessions(),
+		conns:       newConnSet(),
+		ending:      make(chan struct{}),
+		pods:        map[string]*pod{},
+		containers:  map[string]*container{},
 	}
 	s.shares = newShareSet(cfg.OpenShare, &guestShares{vm: vm, guest: client}, s.shareBroken, cfg.Log)
 	return s, nil
@@ -237,6 +240,11 @@ func (s *Server) Close() {
 		c.stopIO()
 	}
 	s.shares.closeAll()
+	if s.closeShares != nil {
+		if err := s.closeShares(); err != nil {
+			s.log.Warn("shares were not closed well", logkey.Error, err)
+		}
+	}
 	s.wg.Wait()
 }
 
