@@ -41,6 +41,8 @@ func (c *Conn) Read(b []byte) (int, error) {
 		n, err := unix.Read(c.fd, b)
 		switch {
 		case err == unix.EINTR:
+		case err == unix.ECONNRESET: // the relay ended before it had read all
+			return 0, io.EOF
 		case err != nil:
 			return 0, os.NewSyscallError("read", err)
 		case n == 0 && len(b) > 0:

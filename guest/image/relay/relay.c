@@ -69,7 +69,7 @@ struct reply {
 _Static_assert(sizeof(struct request) == 40 && sizeof(struct reply) == 16, "headers of linux/fuse.h");
 
 /* Opcodes of the kernel that the relay may answer. */
-enum { GETXATTR = 22, FLUSH = 25, SETLK = 32, SETLKW = 33 };
+enum { GETXATTR = 22, FLUSH = 25, POLL = 40, SETLK = 32, SETLKW = 33 };
 
 /* Messages of the relay's own, see docs/wire.md. */
 enum { OWN = 0x10000, HELLO = OWN, OPTIONS, NOTIFIED, INJECT, INJECTED };
@@ -153,6 +153,14 @@ static bool answered(const struct request *r)
 	case SETLKW:
 		locks = true;
 		return false;
+	case POLL:
+		/*
+		 * No server has it, and the kernel asks once. On a host where the server's own
+		 * process uses the mount it may wait for the answer with the lock that the
+		 * server's runtime needs to go on.
+		 */
+		answer(r->unique, ENOSYS);
+		return true;
 	case FLUSH:
 		if (!(set & OPTION_FLUSH) || locks)
 			return false;
