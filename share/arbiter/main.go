@@ -1,0 +1,92 @@
+package arbiter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/porthole-run/porthole/internal/atomicfile"
+)
+
+// files is the folder of an arbiter's files.
+type files string
+
+func (f files) socket() string { return filepath.Join(string(f), "arbiter.sock") }
+func (f files) lock() string   { return filepath.Join(string(f), "arbiter.lock") }
+func (f files) record() string { return filepath.Join(string(f), "arbiter.json") }
+
+// errHeld is that another process is the arbiter.
+var errHeld = errors.New("there is an arbiter already")
+
+// Main is the arbiter process for a folder, which is made if need be. It returns nil
+// when it has had no members for a second, at once when there is an arbiter already, and
+// when ctx ends.
+func Main(ctx context.Context, dir string, log *slog.Logger) error {
+	return run(ctx, dir, log, func(*server) {})
+}
+
+// run is Main; it shows the server that it made.
+func run(ctx context.Context, dir string, log *slog.Logger, made func(*server)) error {
+	f := files(dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	held, err := lockFile(f.lock())
+	if errors.Is(err, errHeld) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", f.lock(), err)
+	}
+	defer held.Close() // last: the next one finds no socket of ours
+	before, err := f.readRecord()
+	if err != nil {
+		log.Warn("what the arbiter before left is not readable", "error", err)
+	}
+	if err := os.Remove(f.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	l, err := net.Listen("unix", f.socket())
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := os.Chmod(f.socket(), 0o600); err != nil {
+		return err
+	}
+	s := newServer(before, f.writeRecord, log)
+	made(s)
+	if err := s.serve(ctx, l); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return os.Remove(f.record())
+}
+
+func (f files) readRecord() (record, error) {
+	var r record
+	b, err := os.ReadFile(f.record())
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		return record{}, err
+	}
+	return r, nil
+}
+
+func (f files) writeRecord(r record) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(f.record(), b, 0o600)
+}
