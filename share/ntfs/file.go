@@ -183,10 +183,14 @@ func (b *Backend) openData(i *inode, flags uint32) (ntapi.Handle, error) {
 			return nil, err
 		}
 		st, err := h.Stat()
-		if err != nil || st.ReparseTag == 0 {
-			return h, err
+		if err == nil && st.ReparseTag == 0 {
+			return h, nil
 		}
-		closeQuietly(h) // a file system filter has the content behind its tag
+		closeQuietly(h)
+		if err != nil {
+			return nil, err
+		}
+		// A file system filter has the content behind its tag.
 		r := b.request(access)
 		r.ID, r.Options = i.id, openOptions(flags)|ntapi.OptionByID|ntapi.OptionNonDirectory
 		return b.open(b.root, r)
