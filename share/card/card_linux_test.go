@@ -1,6 +1,7 @@
 package card
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -39,4 +40,67 @@ func TestHost(t *testing.T) {
 		_ = c.Print(&b)
 		t.Error(b.String())
 	}
+}
+
+// TestModelAlike compares the host with itself: what parts then is the comparison's fault.
+func TestModelAlike(t *testing.T) {
+	testneed.Root(t)
+	sys, err := NewReal(hostFolder(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oracle, err := NewReal(hostFolder(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(sys.Close(), oracle.Close()) }()
+	for seed := range uint64(5) {
+		d, err := CompareModel(t.Context(), sys, oracle, ModelOptions{Seed: seed, Steps: 400})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d != nil {
+			t.Error(d)
+		}
+	}
+}
+
+// lossy forgets the set-user-id bit.
+type lossy struct{ *Real }
+
+type lossyProc struct{ Proc }
+
+func (s lossy) Start(c Cred, dir string) (Proc, error) {
+	p, err := s.Real.Start(c, dir)
+	return lossyProc{p}, err
+}
+
+func (p lossyProc) Chmod(path string, mode uint32) error { return p.Proc.Chmod(path, mode&^0o4000) }
+
+// TestModelFinds shrinks what it finds to what is needed.
+func TestModelFinds(t *testing.T) {
+	testneed.Root(t)
+	sys, err := NewReal(hostFolder(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oracle, err := NewReal(hostFolder(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(sys.Close(), oracle.Close()) }()
+	for seed := range uint64(20) {
+		d, err := CompareModel(t.Context(), lossy{sys}, oracle, ModelOptions{Seed: seed, Steps: 300})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d == nil {
+			continue
+		}
+		if len(d.Lines) > 4 || !strings.Contains(d.String(), "04755") {
+			t.Errorf("found %v", d)
+		}
+		return
+	}
+	t.Error("found nothing")
 }

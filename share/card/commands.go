@@ -165,7 +165,7 @@ var nameCommands = map[string]command{
 	}),
 	// file PATH TEXT: a file with that content.
 	"file": {2, func(e *env, a []string) (string, error) {
-		f, err := e.Open(a[0], posix.O_CREAT|posix.O_TRUNC|posix.O_WRONLY, 0o644)
+		f, err := e.Open(a[0], posix.O_CREAT|posix.O_TRUNC|posix.O_WRONLY|posix.O_NONBLOCK, 0o644)
 		if err != nil {
 			return "", err
 		}
@@ -198,7 +198,7 @@ var nameCommands = map[string]command{
 	"readlink": {1, func(e *env, a []string) (string, error) { return e.Readlink(a[0]) }},
 	// cat PATH: the content. ls PATH: the names, sorted, without "." and "..".
 	"cat": {1, func(e *env, a []string) (string, error) {
-		f, err := e.Open(a[0], posix.O_RDONLY, 0)
+		f, err := e.Open(a[0], posix.O_RDONLY|posix.O_NONBLOCK, 0)
 		if err != nil {
 			return "", err
 		}

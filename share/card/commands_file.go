@@ -281,6 +281,22 @@ var fileCommands = map[string]command{
 		copy(e.maps[a[0]].b[off:], b)
 		return "", nil
 	}},
+	// mapput HANDLE OFFSET TEXT and mapget HANDLE OFFSET LENGTH go through a mapping for
+	// the moment; "beyond" when that is past the end of the file.
+	"mapput": fileVerb(2, func(_ *env, f File, a []string) (string, error) {
+		b, err := content(a[1])
+		if err != nil {
+			return "", err
+		}
+		return mapped(f, a[0], len(b), func(m []byte) string { copy(m, b); return "" })
+	}),
+	"mapget": fileVerb(2, func(_ *env, f File, a []string) (string, error) {
+		n, err := num(a[1])
+		if err != nil {
+			return "", err
+		}
+		return mapped(f, a[0], int(n), shown)
+	}),
 	"munmap": {1, func(e *env, a []string) (string, error) {
 		m, ok := e.maps[a[0]]
 		if !ok {
@@ -289,6 +305,35 @@ var fileCommands = map[string]command{
 		delete(e.maps, a[0])
 		return "", m.unmap()
 	}},
+}
+
+// mapped calls use with length bytes at an offset of a file.
+func mapped(f File, offset string, length int, use func(b []byte) string) (string, error) {
+	off, err := num(offset)
+	if err != nil {
+		return "", err
+	}
+	m, ok := f.(Mapper)
+	if !ok {
+		return "", posix.ENODEV
+	}
+	a, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if kindNames[a.Mode&posix.S_IFMT] != "file" {
+		return "", posix.ENODEV
+	}
+	end := off + int64(length)
+	if end > int64(a.Size) {
+		return "beyond", nil
+	}
+	b, unmap, err := m.Mmap(0, int(end))
+	if err != nil {
+		return "", err
+	}
+	out := use(b[off:])
+	return out, unmap()
 }
 
 var lockTypes = map[string]uint32{"r": posix.F_RDLCK, "w": posix.F_WRLCK, "u": posix.F_UNLCK}

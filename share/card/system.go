@@ -23,7 +23,7 @@ const (
 	NeedMmap    Need = "mmap"    // shared mappings, and O_DIRECT beside them
 	NeedDirect  Need = "direct"  // O_DIRECT
 	NeedTmpfile Need = "tmpfile" // O_TMPFILE
-	NeedExec    Need = "exec"    // execve(2) of a file
+	NeedSpecial Need = "special" // FIFOs and devices that work when they are opened
 )
 
 // Cred is who a process acts as.
