@@ -30,6 +30,9 @@ func (n *node) inherit(dir int, w share.New) (share.New, error) {
 func (fs *FS) settle(fd int, w share.New) error {
 	typ := w.Mode & posix.S_IFMT
 	if fs.mapped {
+		if err := fs.proc.chmod(fd, fs.hostMode(typ)); err != nil { // the umask may have taken some away
+			return err
+		}
 		return setOverride(fd, override{uid: w.Owner.UID, gid: w.Owner.GID, mode: w.Mode & posix.ModeMask, typ: typ,
 			major: posix.Major(w.Rdev), minor: posix.Minor(w.Rdev)})
 	}

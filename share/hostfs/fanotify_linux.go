@@ -25,8 +25,8 @@ type fanotify struct {
 }
 
 type watchedDir struct {
-	id     share.FileID
-	anchor int // to open handles by; -1 when that cannot be
+	id  share.FileID
+	mnt *mount // to open handles by; the watch has a reference
 }
 
 const fanMask = unix.FAN_CREATE | unix.FAN_DELETE | unix.FAN_RENAME | unix.FAN_MODIFY | unix.FAN_CLOSE_WRITE |
@@ -59,7 +59,10 @@ func (f *fanotify) add(n *node, fd int) error {
 	if err := f.mark(unix.FAN_MARK_ADD, fd); err != nil {
 		return err
 	}
-	f.dirs[h] = watchedDir{n.key.id, n.desc.mnt.anchor}
+	f.w.fs.mu.Lock()
+	n.desc.mnt.refs++
+	f.w.fs.mu.Unlock()
+	f.dirs[h] = watchedDir{n.key.id, n.desc.mnt}
 	f.handles[n.key.id] = h
 	return nil
 }
@@ -77,9 +80,17 @@ func (f *fanotify) remove(n *node, fd int) {
 	_ = f.mark(unix.FAN_MARK_REMOVE, fd)
 }
 
+// forget drops what is known of a folder. mu is held.
 func (f *fanotify) forget(h fanHandle) {
-	delete(f.handles, f.dirs[h].id)
+	d, there := f.dirs[h]
+	if !there {
+		return
+	}
+	delete(f.handles, d.id)
 	delete(f.dirs, h)
+	f.w.fs.mu.Lock()
+	f.w.fs.dropMount(d.mnt)
+	f.w.fs.mu.Unlock()
 }
 
 func (f *fanotify) mark(how uint, fd int) error {
@@ -211,10 +222,12 @@ func (f *fanotify) dir(h fanHandle) (watchedDir, bool) {
 // identify returns the identity of a file in a folder; zero when it is gone for good or
 // handles cannot be opened.
 func (f *fanotify) identify(dir watchedDir, h fanHandle) share.FileID {
-	if dir.anchor < 0 || h == "" {
+	f.mu.Lock() // while it is watched the mount stays open
+	defer f.mu.Unlock()
+	if _, watched := f.handles[dir.id]; !watched || dir.mnt.anchor < 0 || h == "" {
 		return share.FileID{}
 	}
-	fd, err := unix.OpenByHandleAt(dir.anchor, h.open(), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	fd, err := unix.OpenByHandleAt(dir.mnt.anchor, h.open(), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return share.FileID{}
 	}

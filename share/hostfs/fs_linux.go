@@ -76,8 +76,11 @@ var (
 // A mount is one mount that nodes have been found on.
 type mount struct {
 	fs       *FS
+	id       uint64
 	anchor   int // any open file of it, for handles; -1: there are none
 	readOnly bool
+
+	refs int // nodes and watched folders; guarded by fs.mu
 }
 
 // Open serves what is at path. Symbolic links in it are followed.
@@ -204,6 +207,7 @@ func (fs *FS) free() {
 	}
 	for id, m := range fs.mounts {
 		closeFD(m.anchor)
+		m.anchor = -1
 		delete(fs.mounts, id)
 	}
 	closeFD(fs.tree)
@@ -211,13 +215,26 @@ func (fs *FS) free() {
 	fs.tree, fs.proc.fd = -1, -1
 }
 
-// mountOf returns the mount that an open file is on. mu is held.
+// dropMount takes back one reference. With the last the host may unmount. mu is held.
+func (fs *FS) dropMount(m *mount) {
+	if m.refs--; m.refs > 0 {
+		return
+	}
+	closeFD(m.anchor)
+	m.anchor = -1
+	if fs.mounts[m.id] == m {
+		delete(fs.mounts, m.id)
+	}
+}
+
+// mountOf returns the mount that an open file is on, with one more reference. mu is held.
 func (fs *FS) mountOf(fd int, st *unix.Statx_t) *mount {
 	m := fs.mounts[st.Mnt_id]
 	if m != nil {
+		m.refs++
 		return m
 	}
-	m = &mount{fs: fs, anchor: -1, readOnly: fs.allRead || fs.readOnly && len(fs.mounts) == 0}
+	m = &mount{fs: fs, id: st.Mnt_id, anchor: -1, refs: 1, readOnly: fs.allRead || fs.readOnly && fs.root == nil}
 	fs.mounts[st.Mnt_id] = m
 	if t := uint32(st.Mode) & posix.S_IFMT; t != posix.S_IFDIR && t != posix.S_IFREG {
 		return m // opening it could do something

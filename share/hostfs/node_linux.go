@@ -60,7 +60,9 @@ func (fs *FS) adopt(fd int, st *unix.Statx_t) (*node, share.Attr, error) {
 		n.typ = o.typ
 		n.rdev = posix.Makedev(o.major, o.minor)
 	}
-	if err := fs.pool.add(&n.desc, fs.mountOf(fd, st), fd); err != nil {
+	mnt := fs.mountOf(fd, st)
+	if err := fs.pool.add(&n.desc, mnt, fd); err != nil {
+		fs.dropMount(mnt)
 		closeFD(fd)
 		return nil, share.Attr{}, err
 	}
@@ -125,6 +127,7 @@ func (n *node) Release() {
 		delete(n.fs.nodes, n.key)
 	}
 	n.fs.pool.remove(&n.desc)
+	n.fs.dropMount(n.desc.mnt)
 }
 
 // Lookup finds a name in a folder.

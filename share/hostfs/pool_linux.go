@@ -13,7 +13,8 @@ import (
 // the process has one limit. It is safe for concurrent use.
 //
 // A node that is not in use may lose its descriptor when the pool is full, and gets it
-// back by its file's handle. What cannot be opened by handle keeps its own; when such
+// back by its file's handle. When meanwhile another than the FS has removed the file's
+// last name and nobody has it open, it is gone: ESTALE. What cannot be opened by handle keeps its own; when such
 // nodes alone reach the bound, further look-ups fail with ENFILE.
 type Pool struct {
 	limit int // immutable after NewPool
