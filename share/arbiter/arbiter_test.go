@@ -331,6 +331,33 @@ func TestLate(t *testing.T) {
 	if err := b.SetLock(t.Context(), file, exclusive(), false); err != nil {
 		t.Error(err)
 	}
+	eventually(t, "the other knows that it is alone", func() bool { return !b.Shared() })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.reqs; len(s.members) != 1 || n > 10 {
+		t.Errorf("%d members, %d messages: the connection does not last", len(s.members), n)
+	}
+}
+
+// BenchmarkSetLock is one lock and unlock through the arbiter.
+func BenchmarkSetLock(b *testing.B) {
+	dir := b.TempDir()
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- Main(ctx, dir, slog.New(slog.DiscardHandler)) }()
+	defer func() { cancel(); <-done }()
+	c := New(Config{Dir: dir, Start: func(context.Context) error { return nil }})
+	defer c.Close()
+	m, err := c.Join(ctx, JoinConfig{Chain: []share.FileID{rootDir}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := m.SetLock(ctx, file, exclusive(), true); err != nil {
+			b.Fatal(err)
+		}
+		m.Drop(file, 0, share.LockPOSIX)
+	}
 }
 
 func TestNoArbiter(t *testing.T) {

@@ -181,9 +181,11 @@ func (c *Client) begin(out *queue, welcome *message) {
 	if !late && !first {
 		out.push(&message{kind: kindClaimed})
 	}
-	for _, req := range slices.Sorted(maps.Keys(c.calls)) {
-		if call := c.calls[req]; call.ask.kind != kindJoin || !call.member.joined {
-			out.push(call.ask)
+	for _, joins := range []bool{true, false} { // joins that are asked again are the youngest calls
+		for _, req := range slices.Sorted(maps.Keys(c.calls)) {
+			if ask := c.calls[req].ask; (ask.kind == kindJoin) == joins {
+				out.push(ask)
+			}
 		}
 	}
 }
@@ -199,8 +201,7 @@ func (c *Client) joinAgain(m *Member) {
 	m.poke()
 	c.reqs++
 	call := &call{ask: &message{kind: kindJoin, req: c.reqs, member: m.id, chain: m.cfg.Chain}, member: m, done: make(chan result, 1)}
-	c.calls[c.reqs] = call
-	c.out.push(call.ask)
+	c.calls[c.reqs] = call // begin sends it
 }
 
 // disconnected keeps members from taking it that they are alone, and ends the calls that
