@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/internal/undo"
@@ -30,6 +29,9 @@ const (
 	flushTime = 10 * time.Second // for what the kernel has to write back
 	undoTime  = 15 * time.Second
 )
+
+// ErrEnded is what New returns when the relay ended before kernel and server had agreed.
+var ErrEnded = errors.New("the relay ended")
 
 // A Process is a relay that was started.
 type Process interface {
@@ -114,7 +116,7 @@ func New(ctx context.Context, c Config) (m *Mount, err error) {
 	select {
 	case <-m.ready:
 	case <-m.done:
-		return nil, fmt.Errorf("%w: %w", m.err, errdefs.ErrUnavailable)
+		return nil, fmt.Errorf("%w: %w", ErrEnded, m.err)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the server's first answer: %w", ctx.Err())
 	}

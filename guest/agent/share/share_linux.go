@@ -76,6 +76,9 @@ func (s *Shares) Attach(ctx context.Context, o Options) (detach func(context.Con
 	if err != nil {
 		closeStream()
 		sh.wg.Wait()
+		if errors.Is(err, fusemount.ErrEnded) {
+			err = fmt.Errorf("%w: %w", err, errdefs.ErrUnavailable)
+		}
 		return nil, err
 	}
 	sh.wg.Go(func() {
