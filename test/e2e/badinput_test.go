@@ -74,9 +74,6 @@ func TestCreateContainerRefused(t *testing.T) {
 		{"group-without-user", "group", func(c *cri.ContainerConfig) {
 			c.Linux.SecurityContext = &cri.LinuxContainerSecurityContext{RunAsGroup: &cri.Int64Value{Value: 5}}
 		}, codes.InvalidArgument},
-		{"mounts-not-built-yet", "mounts", func(c *cri.ContainerConfig) {
-			c.Mounts = []*cri.Mount{{HostPath: "/etc", ContainerPath: "/x"}}
-		}, codes.Unimplemented},
 		{"log-climbs-out", "log", func(c *cri.ContainerConfig) { c.LogPath = "../../climbs.log" }, codes.InvalidArgument},
 	} {
 		t.Run(c.name, func(t *testing.T) {

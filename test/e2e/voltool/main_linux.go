@@ -1,0 +1,97 @@
+// Command voltool does in a container what a shell cannot: it tells inotify events and
+// takes locks. The tests of volumes mount it.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "voltool:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 2 {
+		return errors.New("want watch DIR, flock FILE, posix FILE or tryflock FILE")
+	}
+	switch args[0] {
+	case "watch":
+		return watch(args[1])
+	case "flock":
+		return lock(args[1], func(fd int) error { return unix.Flock(fd, unix.LOCK_EX) })
+	case "tryflock":
+		return lock(args[1], func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	case "posix":
+		return lock(args[1], func(fd int) error {
+			return unix.FcntlFlock(uintptr(fd), unix.F_SETLKW, &unix.Flock_t{Type: unix.F_WRLCK})
+		})
+	}
+	return fmt.Errorf("%s is not known", args[0])
+}
+
+// lock takes a lock, says so, and holds it until standard input ends.
+func lock(file string, take func(fd int) error) error {
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := take(int(f.Fd())); err != nil {
+		return err
+	}
+	fmt.Println("locked")
+	os.Stdin.Read(make([]byte, 1))
+	return f.Close()
+}
+
+var names = []struct {
+	bit  uint32
+	name string
+}{
+	{unix.IN_CREATE, "CREATE"}, {unix.IN_MODIFY, "MODIFY"}, {unix.IN_CLOSE_WRITE, "CLOSE_WRITE"}, {unix.IN_ATTRIB, "ATTRIB"},
+	{unix.IN_MOVED_FROM, "MOVED_FROM"}, {unix.IN_MOVED_TO, "MOVED_TO"}, {unix.IN_DELETE, "DELETE"},
+	{unix.IN_DELETE_SELF, "DELETE_SELF"}, {unix.IN_Q_OVERFLOW, "OVERFLOW"},
+}
+
+// watch prints a folder's events, one a line, after a line "ready".
+func watch(dir string) error {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	var mask uint32
+	for _, n := range names {
+		mask |= n.bit
+	}
+	if _, err := unix.InotifyAddWatch(fd, filepath.Clean(dir), mask&^unix.IN_Q_OVERFLOW); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	b := make([]byte, 64<<10)
+	for {
+		n, err := unix.Read(fd, b)
+		if err != nil {
+			return err
+		}
+		for at := 0; at+unix.SizeofInotifyEvent <= n; {
+			e := (*unix.InotifyEvent)(unsafe.Pointer(&b[at]))
+			at += unix.SizeofInotifyEvent
+			name := strings.TrimRight(string(b[at:at+int(e.Len)]), "\x00")
+			at += int(e.Len)
+			for _, k := range names {
+				if e.Mask&k.bit != 0 {
+					fmt.Println(k.name, name)
+				}
+			}
+		}
+	}
+}
