@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -37,11 +38,15 @@ type channel struct {
 	*net.UnixConn
 	device string                      // immutable
 	remove func(context.Context) error // immutable; takes the device away
-	ctx    func() (context.Context, context.CancelFunc)
-	once   sync.Once
-	err    error // of remove
+	// bound is the context of remove: that of who opened the channel, which may have
+	// ended, with a limit of its own.
+	bound func() (context.Context, context.CancelFunc)
 
-	opened bool // the guest has opened its end; guarded by channels.mu
+	once sync.Once
+	err  error // of remove
+
+	deleted chan struct{} // closed when QEMU has let go of the device
+	opened  bool          // the guest has opened its end; guarded by channels.mu
 }
 
 // OpenChannel implements sandbox.Channeler: it hot-adds a virtio-serial port. A further
@@ -65,16 +70,16 @@ func (v *VM) openChannel(ctx context.Context, name string) (*channel, error) {
 		return nil, err
 	}
 	defer p.guest.Close() // QEMU has its own copy
-	c := &channel{UnixConn: p.host}
+	c := &channel{UnixConn: p.host, deleted: make(chan struct{})}
 	if err := v.channels.reserve(c, name); err != nil {
 		_ = p.host.Close()
 		return nil, err
 	}
-	c.ctx = func() (context.Context, context.CancelFunc) {
+	c.bound = func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	}
 	c.remove = func(ctx context.Context) error {
-		err := unplugChannel(ctx, client, c.device)
+		err := unplugChannel(ctx, client, c)
 		if err == nil || errdefs.IsUnavailable(err) {
 			v.channels.forget(c) // of a port that stays, the room is lost
 			return nil
@@ -110,31 +115,48 @@ func plugChannel(ctx context.Context, client *qmp.Client, device, name string, f
 	return nil
 }
 
-// unplugChannel takes apart what is there of a port. QEMU does so at once, whatever the
-// guest does with it.
-func unplugChannel(ctx context.Context, client *qmp.Client, device string) error {
-	results := client.Do(ctx,
-		qmp.Command{Name: "device_del", Args: map[string]any{"id": device}},
-		qmp.Command{Name: "chardev-remove", Args: map[string]any{"id": device}},
-		qmp.Command{Name: "closefd", Args: map[string]any{"fdname": device}}, // only when chardev-add did not take it
-	)
-	// Each may be missing when opening failed half way; a chardev that a device still has
-	// is not let go of.
-	for _, r := range results {
-		if r.Err != nil && !refused(r.Err) {
-			return r.Err
+// unplugChannel takes apart what is there of a port, whatever the guest does with it.
+func unplugChannel(ctx context.Context, client *qmp.Client, c *channel) error {
+	_, err := client.Run(ctx, "device_del", map[string]any{"id": c.device})
+	plugged := err == nil
+	if plugged {
+		select {
+		case <-c.deleted:
+		case <-client.Done():
+			return client.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("wait for device: %w", ctx.Err())
+		}
+	} else if !refused(err) {
+		return err
+	}
+	// A device that is gone lets go of its chardev a moment later.
+	retry := time.NewTicker(2 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		_, err = client.Run(ctx, "chardev-remove", map[string]any{"id": c.device})
+		if err == nil || !refused(err) {
+			return err
+		}
+		if !plugged { // opening failed half way: there may be neither chardev nor device
+			_, err = client.Run(ctx, "closefd", map[string]any{"fdname": c.device})
+			if refused(err) {
+				return nil
+			}
+			return err
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return err
 		}
 	}
-	if results[0].Err == nil {
-		return results[1].Err
-	}
-	return nil
 }
 
 // Close closes the host's end and takes the device away. It may be called again.
 func (c *channel) Close() error {
 	c.once.Do(func() {
-		ctx, cancel := c.ctx()
+		ctx, cancel := c.bound()
 		defer cancel()
 		_ = c.UnixConn.Close()
 		if err := c.remove(ctx); err != nil {
@@ -170,6 +192,21 @@ func (s *channels) forget(c *channel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c.device)
+}
+
+// gone takes QEMU's word that a device is gone.
+func (s *channels) gone(device string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.open[device]
+	if c == nil {
+		return
+	}
+	select {
+	case <-c.deleted:
+	default:
+		close(c.deleted)
+	}
 }
 
 // changed takes QEMU's word that the guest has opened or closed a port. A port that was

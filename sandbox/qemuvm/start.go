@@ -250,6 +250,7 @@ func (v *VM) event(e qmp.Event) {
 		}
 	case "DEVICE_DELETED":
 		v.disks.deleted(d.Device)
+		v.channels.gone(d.Device)
 	case "SHUTDOWN":
 		v.mu.Lock()
 		v.shutdown = tame.Line(d.Reason, 40)
