@@ -64,6 +64,9 @@ type FS struct {
 	mounts map[uint64]*mount
 	inos   inoTable
 
+	// going is held for reading while a name is removed, from before its file loses it
+	// until its node has a descriptor, and for writing to open a node again: see removing.
+	going  sync.RWMutex
 	owners sync.Mutex // one change of an override_stat at a time
 	watch  *watcher
 }

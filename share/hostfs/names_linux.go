@@ -44,35 +44,36 @@ func (n *node) remove(name string, flags int) error {
 		return err
 	}
 	return n.change(func(dir int) error {
-		n.fs.keep(dir, name)
-		return again(func() error { return unix.Unlinkat(dir, name, flags) })
+		return n.fs.removing(dir, name, func() error { return unix.Unlinkat(dir, name, flags) })
 	})
 }
 
-// keep opens the node of a name that is about to go, when it has lost its descriptor,
-// and pins it: without a name the file would be gone for good.
-func (fs *FS) keep(dir int, name string) {
-	if fs.closed.Load() == 0 {
-		return
+// removing calls remove, which takes a name away from its file. A node of that file that
+// has lost its descriptor gets one: without a name it could not be opened again.
+func (fs *FS) removing(dir int, name string, remove func() error) error {
+	fs.going.RLock()
+	defer fs.going.RUnlock()
+	if fs.closed.Load() == 0 && !fs.pool.crowded() {
+		return again(remove)
 	}
-	st, err := statName(dir, name)
+	fd, err := openChild(dir, name, unix.O_PATH, 0)
 	if err != nil {
-		return
+		return again(remove) // nothing there
+	}
+	defer func() { closeFD(fd) }()
+	if err := again(remove); err != nil {
+		return err
+	}
+	st, err := statFD(fd)
+	if err != nil {
+		return nil // the name is gone, and that was asked for
 	}
 	fs.mu.Lock()
-	n := fs.nodes[nodeKey{fileID(&st), st.Mnt_id}]
-	if n != nil {
-		n.refs++
+	defer fs.mu.Unlock()
+	if n := fs.nodes[nodeKey{fileID(&st), st.Mnt_id}]; n != nil && n.isSame(fd) && fs.pool.supply(&n.desc, fd) {
+		fd = -1
 	}
-	fs.mu.Unlock()
-	if n == nil {
-		return
-	}
-	defer n.Release()
-	if _, err := n.hold(); err == nil {
-		fs.pool.pin(&n.desc)
-		n.drop()
-	}
+	return nil
 }
 
 // Rename moves a name.
@@ -92,10 +93,11 @@ func (n *node) Rename(name string, to share.Node, newName string, flags uint32) 
 	}
 	return n.change(func(dir int) error {
 		return t.change(func(toDir int) error {
-			if flags == 0 {
-				n.fs.keep(toDir, newName)
+			rename := func() error { return unix.Renameat2(dir, name, toDir, newName, uint(flags)) }
+			if flags != 0 {
+				return again(rename) // no file loses its name
 			}
-			return again(func() error { return unix.Renameat2(dir, name, toDir, newName, uint(flags)) })
+			return n.fs.removing(toDir, newName, rename)
 		})
 	})
 }

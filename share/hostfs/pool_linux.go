@@ -69,9 +69,11 @@ func (p *Pool) hold(d *descriptor) (int, error) {
 	defer p.mu.Unlock()
 	if d.fd < 0 {
 		p.mu.Unlock()
+		d.mnt.fs.going.Lock()
 		fd, err := againFD(func() (int, error) {
 			return unix.OpenByHandleAt(d.mnt.anchor, *d.handle, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 		})
+		d.mnt.fs.going.Unlock()
 		p.mu.Lock()
 		switch {
 		case d.fd >= 0: // another was faster
@@ -102,14 +104,6 @@ func (p *Pool) drop(d *descriptor) {
 		d.where = p.idle.PushFront(d)
 		p.trim()
 	}
-}
-
-// pin keeps a descriptor, which is held, from ever being closed: its file is about to
-// lose its name, and may not be found by its handle any more.
-func (p *Pool) pin(d *descriptor) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	d.pinned = true
 }
 
 // supply gives a descriptor of the same file to one that has been closed and reports
@@ -147,8 +141,25 @@ func (p *Pool) remove(d *descriptor) {
 	p.open--
 }
 
+// nameless tells whether an open file has no name any more, or none yet: it would be gone
+// for good with its descriptor. What is in memory of its attributes is enough.
+func nameless(fd int) bool {
+	var st unix.Statx_t
+	err := again(func() error {
+		return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_NLINK, &st)
+	})
+	return err != nil || st.Nlink == 0
+}
+
+// crowded tells whether nodes may lose their descriptors soon.
+func (p *Pool) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return 2*p.open > p.limit
+}
+
 // trim closes what has been idle longest until the bound is kept. mu is held: handles
-// are asked for here, and cost one system call that does no I/O.
+// are asked for here, and links counted, which are system calls that do no I/O.
 func (p *Pool) trim() {
 	for p.open > p.limit {
 		last := p.idle.Back()
@@ -157,6 +168,10 @@ func (p *Pool) trim() {
 		}
 		d := p.idle.Remove(last).(*descriptor)
 		d.where = nil
+		if nameless(d.fd) {
+			d.pinned = true
+			continue
+		}
 		if d.handle == nil {
 			h, _, err := unix.NameToHandleAt(d.fd, "", unix.AT_EMPTY_PATH)
 			if err != nil {
