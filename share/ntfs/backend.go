@@ -60,6 +60,9 @@ type inode struct {
 	pin    sync.RWMutex
 	orphan ntapi.Handle
 	gone   atomic.Bool // its last name is gone
+	// hidden: the file was made without a name, and has one that no guest sees. It goes
+	// with the inode, unless the file is given another.
+	hidden atomic.Bool
 
 	mu          sync.Mutex // guards the rest
 	files       map[*file]struct{}
@@ -108,6 +111,9 @@ func newBackend(root ntapi.Handle, o Options) (*Backend, error) {
 	}
 	b.rootID = st.ID
 	b.events = newWatcher(b)
+	if err := b.sweep(); err != nil {
+		return nil, err
+	}
 	b.acquire(st.ID) // the root's own, until Close
 	return b, nil
 }
@@ -143,7 +149,7 @@ func (b *Backend) Close() error {
 		err = errors.Join(err, f.park())
 	}
 	for _, i := range inodes {
-		err = errors.Join(err, i.unpin())
+		err = errors.Join(err, b.forget(i))
 	}
 	return errors.Join(err, b.root.Close())
 }
@@ -171,12 +177,23 @@ func (b *Backend) release(i *inode) {
 	}
 	b.mu.Unlock()
 	if last {
-		_ = i.unpin() // a file without a name: nothing of it is left to lose
+		_ = b.forget(i) // a file without a name: nothing of it is left to lose
 	}
 }
 
 func (b *Backend) fileID(id ntapi.FileID) share.FileID {
 	return share.FileID{Volume: b.serial, File: id.Low, High: id.High}
+}
+
+// forget ends what is kept of a file without a name.
+func (b *Backend) forget(i *inode) error {
+	var err error
+	i.pin.RLock()
+	if i.orphan != nil && i.hidden.Load() {
+		err = b.remove(i.orphan)
+	}
+	i.pin.RUnlock()
+	return errors.Join(err, i.unpin())
 }
 
 // unpin lets a nameless file go.

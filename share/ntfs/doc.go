@@ -1,2 +1,79 @@
-// Package ntfs is the share.Backend of a folder on NTFS.
+// Package ntfs is the share.Backend of a folder or file on NTFS, with POSIX meaning that
+// WSL agrees with: owners, modes and device numbers in its extended attributes, types in
+// its reparse tags, names in its mapping. It works on ntapi.Handle: Windows' own, or
+// share/ntfs/ntfake's, over which its tests run. It does not lock (share/lock does), and
+// it serves no FAT and no file system of a network; ReFS as far as that goes.
+//
+// # How it is built
+//
+// A file is opened relative to a directory by one name, or by its id; links are never
+// followed, and what was found must have the very name that was asked for, not another
+// case or an 8.3 alias of it. New folders get NTFS's flag for case, others when a guest
+// first makes something in them.
+//
+// NTFS renames no directory that has a handle open below. So nodes hold none: each call
+// opens the file by its id, under Backend.tree held to read. A directory's rename takes
+// tree to write, closes the guests' open files below and opens them again by their id.
+// Files that have lost their last name cannot be opened by id any more: a handle of
+// theirs is kept from just before until the last node goes. One that the host removes
+// goes on in the files that guests have open, and is ESTALE to others.
+//
+// NTFS tells the time of a write when the handle closes. A stat that comes first has the
+// time set through the handles that wrote; times set by guests are set through all of
+// them, which stops NTFS from setting its own until the next write.
+//
+// Extended attributes of guests are in one of NTFS', LXCRI.XATTR, as NTFS upper-cases
+// names and has 64 KiB for all. Renames that exchange, and those of a folder over an
+// empty one, go in steps under tree, each undone when a later fails; programs of the host
+// can see the steps. A server that is killed between leaves a name that begins with
+// U+F000: of a file that is then shown under an alias, or of a file without a name that
+// the next server removes.
+//
+// Methods are safe for concurrent use. One goroutine reads notices from the first Watch
+// on until Close, which waits for it.
+//
+// # Falls short of POSIX
+//
+// Where NTFS refuses the case flag, two names that differ in case alone cannot be
+// (EEXIST). A name that is another file's 8.3 alias cannot be made (EEXIST). A file that
+// a program of the host has to itself, deletes or runs is EBUSY after 200 ms, as is the
+// rename of a folder that the host or another VM has files open in. 1024 names per file
+// (EMLINK). Extended attributes take 64 KiB in all (ENOSPC). fallocate reserves past the
+// end only, not in holes. Folders of more than 4096 entries have the link count 1, "not
+// known". Changes of the host's have no origin, and of content and attributes one event.
+//
+// # Unproven
+//
+// No NTFS was at hand: the following is from documents, and the fake takes the harder
+// answer where there are two. "porthole share selftest DIR" on Windows runs the score
+// card's checks over a folder of the user's; the areas named show each.
+//
+//   - FileStatLxInformation by a user's process, with the rights to read attributes only:
+//     else every stat fails, and the first check of "open" says STATUS_INVALID_INFO_CLASS
+//     or STATUS_ACCESS_DENIED.
+//   - Extended attributes and a reparse point on one file, as WSL has them: "mknod",
+//     "mkfifo" and "symlink" lose owner and mode, or fail with STATUS_EAS_NOT_SUPPORTED.
+//   - FSCTL_SET_REPARSE_POINT with no data for sockets, FIFOs and devices: "mkfifo" and
+//     "mknod" fail with STATUS_IO_REPARSE_DATA_INVALID.
+//   - FileCaseSensitiveInformation without further rights, and on folders that are not
+//     empty: "rename" and "open" of names that differ in case get EEXIST.
+//   - The name that FileNormalizedNameInformation gives for one of several links opened by
+//     name is that one: "link" and "unlink" get ENOENT for names that are there.
+//   - An empty name relative to a handle opens the handle's own file, also when it has no
+//     name any more: "unlink" of an open file, then a stat of it, fails.
+//   - Handles on a file without a name read, write and set attributes, and it stays until
+//     the last closes: "unlink" and "rename" over an open file.
+//   - Opening by id a file whose directory was renamed; a parked file's directory renames
+//     at all: "rename" of a folder with open files is EBUSY.
+//   - Whether a POSIX rename replaces an empty directory is not relied upon.
+//   - LastWriteTime of a write by one handle, when another's close comes later: "utimensat"
+//     and "granular" see a time that moved by itself.
+//   - NtFlushBuffersFileEx on a directory opened to add files: "fsync" of a folder fails
+//     with STATUS_ACCESS_DENIED or STATUS_INVALID_DEVICE_REQUEST.
+//   - ZeroData gives 64 KiB ranges back, SetAllocation keeps space of a sparse file:
+//     "fallocate" sees other blocks than it reserved.
+//   - NtNotifyChangeDirectoryFileEx gives parent ids, and a move between folders as a
+//     removal and an addition of one id, one after the other: the "watch" checks miss
+//     events, or see no rename.
+//   - 8.3 aliases in folders with the case flag: "names" finds what nobody made.
 package ntfs

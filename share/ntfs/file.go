@@ -96,35 +96,6 @@ func (n *node) openThere(name string, flags uint32, collision error) (share.Node
 	return child, f, a, nil
 }
 
-// Tmpfile implements share.Node: a hidden name, gone at once, while two handles stay.
-func (n *node) Tmpfile(flags uint32, how share.New) (share.Node, share.File, share.Attr, error) {
-	var child *node
-	var f *file
-	var a share.Attr
-	how.Mode = how.Mode&posix.ModeMask | posix.S_IFREG
-	r := ntapi.OpenRequest{Access: accessData, Attributes: ntapi.AttributeHidden, Options: ntapi.OptionNonDirectory | openOptions(flags)}
-	err := n.inDir(func(dir ntapi.Handle, st ntapi.StatLx) error {
-		return n.b.makeHost(dir, st, hiddenName("t"), how, r, func(h ntapi.Handle, st ntapi.StatLx) error {
-			i := n.b.acquire(st.ID)
-			defer n.b.release(i)
-			i.meta.Lock()
-			defer i.meta.Unlock()
-			if err := n.b.orphan(i, h, st, func() error { return n.b.remove(h) }); err != nil {
-				return err
-			}
-			var err error
-			if child, a, err = n.b.node(st.ID, h); err == nil {
-				f = n.b.newFile(h, st, flags)
-			}
-			return err
-		})
-	})
-	if err != nil {
-		return nil, nil, a, n.wrap("tmpfile in", err)
-	}
-	return child, f, a, nil
-}
-
 // Open implements share.Node.
 func (n *node) Open(flags uint32) (share.File, error) {
 	n.b.tree.RLock()
@@ -232,6 +203,8 @@ func (f *file) do(call func(h ntapi.Handle) error) error {
 	return call(h)
 }
 
+func (f *file) readOnly() bool { return f.flags&posix.O_ACCMODE == posix.O_RDONLY }
+
 // ID implements share.File.
 func (f *file) ID() share.FileID { return f.b.fileID(f.i.id) }
 
@@ -253,7 +226,10 @@ func (f *file) ReadAt(b []byte, off int64) (int, error) {
 
 // WriteAt implements share.File.
 func (f *file) WriteAt(b []byte, off int64, kill bool) (int, error) {
-	if off < 0 || off > math.MaxInt64-int64(len(b)) {
+	switch {
+	case f.readOnly():
+		return 0, posix.EBADF
+	case off < 0 || off > math.MaxInt64-int64(len(b)):
 		return 0, posix.EFBIG
 	}
 	done := 0
@@ -326,7 +302,7 @@ func (i *inode) publish(st ntapi.StatLx) bool {
 // setWriteTime sets the time through the handle, which then sets none when it closes.
 func (f *file) setWriteTime(write, change ntapi.Time) error {
 	h := f.h.Load()
-	if h == nil || f.flags&posix.O_ACCMODE == posix.O_RDONLY {
+	if h == nil || f.readOnly() {
 		return nil
 	}
 	f.wrote.Store(0)
@@ -342,7 +318,7 @@ func (f *file) Fsync(dataOnly bool) error {
 	}
 	return f.do(func(h ntapi.Handle) error {
 		err := h.Flush(flags)
-		if errors.Is(err, ntapi.StatusAccessDenied) && f.flags&posix.O_ACCMODE == posix.O_RDONLY {
+		if errors.Is(err, ntapi.StatusAccessDenied) && f.readOnly() {
 			return nil // open for reading only: nothing of this file's is unwritten
 		}
 		return err

@@ -327,6 +327,56 @@ func TestTmpfileHasNoName(t *testing.T) {
 	}
 }
 
+func TestTmpfileGetsNameLater(t *testing.T) {
+	f := newFixture(t, ntfake.Config{})
+	d := f.mkdir(f.dir, "d")
+	n, file, _, err := d.Tmpfile(posix.O_RDWR, share.New{Mode: 0o600})
+	f.ok(err)
+	defer n.Release()
+	_, err = file.WriteAt([]byte("abc"), 0, false)
+	f.ok(err)
+	other, err := New(f.vol.Root(), Options{}) // sweeps, but not what is in use
+	f.ok(err)
+	a, err := d.Link("named", n)
+	f.ok(err)
+	if a.Nlink != 1 || a.Size != 3 {
+		t.Errorf("attributes %+v", a)
+	}
+	f.ok(f.dir.Rename("d", f.dir, "e", 0))
+	f.ok(file.Close())
+	if got := f.content(d, "named"); got != "abc" {
+		t.Errorf("named has %q", got)
+	}
+	f.ok(other.Close())
+}
+
+func TestFileAsShare(t *testing.T) {
+	vol := ntfake.New(ntfake.Config{})
+	f := &fixture{t: t, vol: vol}
+	f.hostFile("one", "content")
+	root := vol.Root()
+	h, _, err := root.Open(ntapi.OpenRequest{Name: "one", Access: accessData, Share: ntapi.ShareAll, Disposition: ntapi.DispositionOpen})
+	f.ok(err)
+	f.ok(root.Close())
+	b, err := New(h, Options{})
+	f.ok(err)
+	if a := f.attr(b.Root()); a.Mode != posix.S_IFREG|0o755 || a.Size != 7 {
+		t.Errorf("attributes %+v", a)
+	}
+	file, err := b.Root().Open(posix.O_RDWR)
+	f.ok(err)
+	if got := f.read(file, 20); got != "content" {
+		t.Errorf("read %q", got)
+	}
+	f.ok(file.Close())
+	_, _, err = b.Root().Lookup("x")
+	f.wants(err, posix.ENOTDIR)
+	f.ok(b.Close())
+	if n := vol.Handles(); n != 0 {
+		t.Errorf("%d handles are left open", n)
+	}
+}
+
 func TestListing(t *testing.T) {
 	f := newFixture(t, ntfake.Config{})
 	var want []string

@@ -13,6 +13,8 @@ import (
 func (f *file) Fallocate(mode uint32, off, length uint64) error {
 	const keep, punch, zero = posix.FALLOC_FL_KEEP_SIZE, posix.FALLOC_FL_PUNCH_HOLE, posix.FALLOC_FL_ZERO_RANGE
 	switch {
+	case f.readOnly():
+		return posix.EBADF
 	case mode != 0 && mode != keep && mode != punch|keep && mode != zero && mode != zero|keep:
 		return posix.EOPNOTSUPP
 	case length == 0:
@@ -108,6 +110,8 @@ func (f *file) CopyTo(to share.File, off, toOff, length uint64) (uint64, error) 
 	switch {
 	case !ok || t.b != f.b:
 		return 0, posix.EXDEV
+	case t.readOnly():
+		return 0, posix.EBADF
 	case off > math.MaxInt64 || toOff > math.MaxInt64 || length > math.MaxInt64-max(off, toOff):
 		return 0, posix.EFBIG
 	case t.i == f.i && off < toOff+length && toOff < off+length:

@@ -95,6 +95,11 @@ func (n *node) Link(name string, target share.Node) (a share.Attr, err error) {
 				return err
 			case kind == posix.S_IFDIR || st.Attributes&ntapi.AttributeDirectory != 0:
 				return posix.EPERM
+			case t.f.hidden.Load():
+				if err = n.b.unhide(t.f, h, dir, host); err == nil {
+					a, err = n.b.attr(t.f, h)
+				}
+				return err
 			case t.f.gone.Load():
 				return posix.ENOENT
 			}
@@ -106,5 +111,11 @@ func (n *node) Link(name string, target share.Node) (a share.Attr, err error) {
 			return err
 		})
 	})
+	if err == nil && t.f.named() {
+		err = t.f.unpin()
+	}
 	return a, n.wrap("link in", err)
 }
+
+// named tells whether a file has a name that needs no handle to keep it.
+func (i *inode) named() bool { return !i.gone.Load() && !i.hidden.Load() }

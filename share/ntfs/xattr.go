@@ -182,6 +182,9 @@ func (n *node) changeXattr(name string, change func(list []xattr, i int) ([]xatt
 	n.f.meta.Lock()
 	defer n.f.meta.Unlock()
 	return n.with(ntapi.AccessReadEA|ntapi.AccessWriteEA, func(h ntapi.Handle) error {
+		if err := n.b.mayHave(h, name); err != nil {
+			return err
+		}
 		list, err := readXattrs(h)
 		if err != nil {
 			return err
@@ -192,6 +195,22 @@ func (n *node) changeXattr(name string, change func(list []xattr, i int) ([]xatt
 		}
 		return writeXattrs(h, list)
 	})
+}
+
+// mayHave refuses attributes of users on what is neither file nor folder, as Linux does.
+func (b *Backend) mayHave(h ntapi.Handle, name string) error {
+	if !strings.HasPrefix(name, "user.") {
+		return nil
+	}
+	st, err := h.Stat()
+	if err != nil {
+		return err
+	}
+	kind, err := typeOf(st.Attributes, st.ReparseTag)
+	if err == nil && kind != posix.S_IFREG && kind != posix.S_IFDIR {
+		err = posix.EPERM
+	}
+	return err
 }
 
 // dropCapability removes the file's capabilities, as a change of its owner or content
