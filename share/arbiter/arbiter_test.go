@@ -31,6 +31,7 @@ type place struct {
 	mu      sync.Mutex
 	server  *server
 	kill    context.CancelFunc
+	ended   chan struct{} // closed when server has
 	starts  int
 	running sync.WaitGroup
 }
@@ -55,12 +56,14 @@ func (p *place) start(context.Context) error {
 	defer p.mu.Unlock()
 	p.starts++
 	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
 	p.running.Go(func() {
+		defer close(ended)
 		defer cancel()
 		err := run(ctx, p.dir, slog.New(slog.DiscardHandler), func(s *server) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.server, p.kill = s, cancel
+			p.server, p.kill, p.ended = s, cancel, ended
 		})
 		if err != nil && ctx.Err() == nil {
 			p.t.Errorf("arbiter: %v", err)
@@ -72,9 +75,11 @@ func (p *place) start(context.Context) error {
 // die ends the arbiter as a kill does: its record stays.
 func (p *place) die() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.kill != nil {
-		p.kill()
+	kill, ended := p.kill, p.ended
+	p.mu.Unlock()
+	if kill != nil {
+		kill()
+		<-ended
 	}
 }
 
@@ -254,7 +259,9 @@ func TestDeath_LocksAreClaimed(t *testing.T) {
 	go func() { waits <- b.SetLock(t.Context(), file, exclusive(), true) }()
 	for round := range 5 {
 		eventually(t, "wait", func() bool { return p.waiting() == 1 })
+		p.mu.Lock()
 		old := p.server
+		p.mu.Unlock()
 		p.die()
 		if err := c.SetLock(t.Context(), file, exclusive(), false); !errors.Is(err, posix.EAGAIN) {
 			t.Fatalf("round %d: lock of another = %v", round, err)
@@ -370,6 +377,12 @@ func TestNoArbiter(t *testing.T) {
 	c.Close()
 	if _, err := c.Join(t.Context(), JoinConfig{Chain: []share.FileID{rootDir}}); !errors.Is(err, posix.ENOTCONN) {
 		t.Errorf("Join after Close = %v", err)
+	}
+}
+
+func TestMain_NobodyComes(t *testing.T) {
+	if err := Main(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler)); err != nil {
+		t.Error(err)
 	}
 }
 

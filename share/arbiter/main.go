@@ -65,7 +65,10 @@ func run(ctx context.Context, dir string, log *slog.Logger, made func(*server)) 
 	if err := s.serve(ctx, l); err != nil || ctx.Err() != nil {
 		return err
 	}
-	return os.Remove(f.record())
+	if err := os.Remove(f.record()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (f files) readRecord() (record, error) {
