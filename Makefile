@@ -17,7 +17,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := go build -trimpath -ldflags "$(LDFLAGS)"
 SUITE := scripts/suite.sh
 # Packages whose tests make links or VMs: each runs in namespaces of its own.
-HOSTBOUND := /(network|sandbox/qemuvm|sandbox/shim|guest)(/|$$)
+HOSTBOUND := /(network|sandbox/qemuvm|sandbox/shim|guest|share|internal/fusemount)(/|$$)
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
 
 .PHONY: help
