@@ -44,10 +44,10 @@ func (p *buffer) put() {
 type outbox struct {
 	mu  sync.Mutex // held while a message is written
 	w   io.Writer
-	end func() // ends the session
+	end func(why error) // ends the session
 }
 
-func (o *outbox) init(w io.Writer, end func()) { o.w, o.end = w, end }
+func (o *outbox) init(w io.Writer, end func(why error)) { o.w, o.end = w, end }
 
 func (o *outbox) write(b []byte) error {
 	o.mu.Lock()

@@ -132,8 +132,7 @@ func (s *Session) route(ctx context.Context, r *request) error {
 	}
 	return s.queue.add(ctx, r, func(r *request) {
 		if err := s.run(ctx, r); err != nil {
-			s.log.Warn("end a share's session", "opcode", r.Opcode, "error", err)
-			s.out.end()
+			s.out.end(fmt.Errorf("answer %v: %w", r.Opcode, err))
 		}
 	})
 }

@@ -2,6 +2,7 @@ package share
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/porthole-run/porthole/share/fuse"
@@ -73,8 +74,7 @@ func (s *Session) waitLock(ctx context.Context, r *request) error {
 		defer cancel()
 		defer s.waits.remove(r.Unique)
 		if err := s.run(ctx, r); err != nil {
-			s.log.Warn("end a share's session", "opcode", r.Opcode, "error", err)
-			s.out.end()
+			s.out.end(fmt.Errorf("answer %v: %w", r.Opcode, err))
 		}
 	})
 	return nil

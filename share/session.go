@@ -141,11 +141,13 @@ func (s *Session) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 		return errors.New("serve share: the session has been used")
 	}
 	outer := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
 	var closing sync.Once
-	end := func() { closing.Do(func() { cancel(); _ = conn.Close() }) }
-	stop := context.AfterFunc(ctx, end)
+	end := func(why error) {
+		cancel(why)
+		closing.Do(func() { _ = conn.Close() }) // what is lost in it is the guest's
+	}
+	stop := context.AfterFunc(ctx, func() { end(nil) })
 	defer stop()
 
 	s.out.init(conn, end)
@@ -155,8 +157,8 @@ func (s *Session) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 		helpers.Go(func() { s.follow(ctx) })
 	}
 	helpers.Go(func() { s.mend(ctx) })
-	err := s.read(ctx, conn)
-	end()
+	end(s.read(ctx, conn))
+	err := context.Cause(ctx)
 	s.queue.close()
 	s.notes.stop()
 	helpers.Wait()
