@@ -103,6 +103,14 @@ bench: ## figures next to containerd and runc on this machine, in one run (BENCH
 	@$(BIN)/bench -fetch -cache $(PORTHOLE_CACHE)
 	@scripts/netns.sh $(BIN)/bench -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE) $(BENCH)
 
+.PHONY: bench-share
+bench-share: ## host folders in a VM against the pod's own disk and, with KERNEL=small, 9P (BENCH="-n 5 -write docs/performance.md")
+	@scripts/setup.sh bench
+	@$(MAKE) --no-print-directory build guest
+	@$(GOBUILD) -o $(BIN)/ ./test/bench ./test/bench/shareload
+	@$(BIN)/bench -share -fetch -cache $(PORTHOLE_CACHE)
+	@scripts/netns.sh $(BIN)/bench -share -n 3 -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE) $(BENCH)
+
 .PHONY: generate
 generate: ## make generated code anew (needs protoc)
 	@scripts/generate.sh

@@ -21,6 +21,8 @@ type options struct {
 	pauseSource       string
 	write             string // document to rewrite; empty: none
 	fetch             bool   // only fill the cache
+	share             bool   // measure shares instead
+	relaySource       string
 }
 
 func main() {
@@ -45,6 +47,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.pauseSource, "pause", "guest/image/pause/pause.c", "source of the peer's pause process")
 	f.StringVar(&o.write, "write", "", "document whose generated part is rewritten")
 	f.BoolVar(&o.fetch, "fetch", false, "only fetch the packages that images are built from, which needs the machine's network")
+	f.BoolVar(&o.share, "share", false, "measure host folders in a VM, against the pod's own disk and 9P")
+	f.StringVar(&o.relaySource, "relay", "guest/image/relay/relay.c", "source of the relay that runs in a container")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -67,8 +71,9 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
-// debs is where Debian packages are kept.
+// debs is where Debian packages are kept, apps where those of whole applications are.
 func (o options) debs() string { return filepath.Join(o.cache, "debs") }
+func (o options) apps() string { return filepath.Join(o.cache, "apps") }
 
 func run(ctx context.Context, args []string) (err error) {
 	o, err := parse(args)
@@ -77,6 +82,9 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	if o.fetch && o.share {
+		return fetchShares(ctx, o)
 	}
 	if o.fetch {
 		_, err := largeImage(ctx, o.debs())
@@ -87,24 +95,39 @@ func run(ctx context.Context, args []string) (err error) {
 	}
 	if o.write != "" {
 		// A document without markers is found out now, not after the run.
-		if err := rewrite(o.write, func(old string) (string, error) { return replaceGenerated(old, "") }, false); err != nil {
+		if err := rewrite(o.write, func(old string) (string, error) { return o.replace(old, "") }, false); err != nil {
 			return err
 		}
 	}
 	var u undo
 	defer func() { err = errors.Join(err, u.run()) }()
 	begin := time.Now()
-	r, err := measure(ctx, o, &u)
+	text, err := o.measure(ctx, &u)
 	if err != nil {
 		return err
 	}
-	text := r.markdown()
 	fmt.Print(text)
 	fmt.Fprintf(os.Stderr, "measured in %.0f s\n", time.Since(begin).Seconds())
 	if o.write == "" {
 		return nil
 	}
-	return rewrite(o.write, func(old string) (string, error) { return replaceGenerated(old, text) }, true)
+	return rewrite(o.write, func(old string) (string, error) { return o.replace(old, text) }, true)
+}
+
+// measure measures what the flags name, and returns the text for a document.
+func (o options) measure(ctx context.Context, u *undo) (string, error) {
+	if o.share {
+		r, err := measureShares(ctx, o, u)
+		if err != nil {
+			return "", err
+		}
+		return r.markdown(), nil
+	}
+	r, err := measure(ctx, o, u)
+	if err != nil {
+		return "", err
+	}
+	return r.markdown(), nil
 }
 
 // undo is a stack of steps that take down what a run made.

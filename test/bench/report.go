@@ -12,6 +12,9 @@ import (
 const (
 	beginMarker = "<!-- bench:begin: written by make bench, do not edit -->"
 	endMarker   = "<!-- bench:end -->"
+
+	beginShare = "<!-- bench-share:begin: written by make bench-share, do not edit -->"
+	endShare   = "<!-- bench-share:end -->"
 )
 
 // report is what a run found.
@@ -102,17 +105,25 @@ func number(v float64, digits int) string {
 	return fmt.Sprintf("%.*f", digits, v)
 }
 
-// replaceGenerated puts text between the markers of a document.
-func replaceGenerated(doc, text string) (string, error) {
-	head, rest, ok := strings.Cut(doc, beginMarker+"\n")
-	if !ok {
-		return "", fmt.Errorf("no line %q", beginMarker)
+// replace puts text into the part of a document that the flags name.
+func (o options) replace(doc, text string) (string, error) {
+	if o.share {
+		return replaceGenerated(doc, text, beginShare, endShare)
 	}
-	_, tail, ok := strings.Cut(rest, endMarker)
+	return replaceGenerated(doc, text, beginMarker, endMarker)
+}
+
+// replaceGenerated puts text between two markers of a document.
+func replaceGenerated(doc, text, begin, end string) (string, error) {
+	head, rest, ok := strings.Cut(doc, begin+"\n")
 	if !ok {
-		return "", fmt.Errorf("no line %q after %q", endMarker, beginMarker)
+		return "", fmt.Errorf("no line %q", begin)
 	}
-	return head + beginMarker + "\n\n" + text + "\n" + endMarker + tail, nil
+	_, tail, ok := strings.Cut(rest, end)
+	if !ok {
+		return "", fmt.Errorf("no line %q after %q", end, begin)
+	}
+	return head + begin + "\n\n" + text + "\n" + end + tail, nil
 }
 
 // rewrite changes a file, or with keep false only tries to.

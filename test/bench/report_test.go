@@ -38,11 +38,11 @@ Memory (proportional set size):
 func TestReplaceGenerated(t *testing.T) {
 	doc := "head\n" + beginMarker + "\nold\n" + endMarker + "\ntail\n"
 	want := "head\n" + beginMarker + "\n\nnew\n\n" + endMarker + "\ntail\n"
-	got, err := replaceGenerated(doc, "new\n")
+	got, err := replaceGenerated(doc, "new\n", beginMarker, endMarker)
 	if err != nil || got != want {
 		t.Errorf("replaceGenerated = %q, %v, want %q", got, err, want)
 	}
-	if again, err := replaceGenerated(got, "new\n"); err != nil || again != want {
+	if again, err := replaceGenerated(got, "new\n", beginMarker, endMarker); err != nil || again != want {
 		t.Errorf("the second time = %q, %v, want no change", again, err)
 	}
 	for name, doc := range map[string]string{
@@ -50,7 +50,7 @@ func TestReplaceGenerated(t *testing.T) {
 		"no_end":   beginMarker + "\n",
 		"reversed": endMarker + "\n" + beginMarker + "\n",
 	} {
-		if _, err := replaceGenerated(doc, "new"); err == nil {
+		if _, err := replaceGenerated(doc, "new", beginMarker, endMarker); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -61,7 +61,7 @@ func TestRewriteKeepsWhatItCannotChange(t *testing.T) {
 	if err := os.WriteFile(path, []byte("no markers"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := rewrite(path, func(old string) (string, error) { return replaceGenerated(old, "new") }, true)
+	err := rewrite(path, func(old string) (string, error) { return replaceGenerated(old, "new", beginMarker, endMarker) }, true)
 	if err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("rewrite = %v, want an error that names the file", err)
 	}

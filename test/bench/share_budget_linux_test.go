@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -43,24 +41,19 @@ func mountCounted(t *testing.T, folder string) *counted {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	end, conn, err := fusemount.Pair()
 	if err != nil {
-		t.Fatal(err)
-	}
-	end := os.NewFile(uintptr(fds[0]), "session")
-	conn, err := net.FileConn(end)
-	if err := errors.Join(err, end.Close()); err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
 	go func() { served <- session.Serve(context.Background(), conn) }()
 	dir := filepath.Join(t.TempDir(), "share")
-	m, err := fusemount.New(t.Context(), fusemount.Config{Relay: relay, Start: fusemount.Start, Stream: os.NewFile(uintptr(fds[1]), "relay"), Dir: dir})
+	m, err := fusemount.New(t.Context(), fusemount.Config{Relay: relay, Start: fusemount.Start, Stream: end, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(m.Unmount(context.Background()), <-served, backend.Close()); err != nil {
+		if err := errors.Join(m.Unmount(context.Background()), conn.Close(), <-served, backend.Close()); err != nil {
 			t.Error(err)
 		}
 	})

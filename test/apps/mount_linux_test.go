@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/porthole-run/porthole/internal/fusemount"
@@ -24,6 +22,7 @@ type shown struct {
 	mount   *fusemount.Mount
 	backend share.Backend
 	session *share.Session
+	conn    *fusemount.Conn
 	served  chan error
 	group   *group
 }
@@ -117,16 +116,17 @@ func mountFolder(t *testing.T, folder string) (*shown, error) {
 		return nil, errors.Join(err, backend.Close())
 	}
 	m.self = s.session
-	ours, theirs, err := socketPair()
+	var theirs *os.File
+	theirs, s.conn, err = fusemount.Pair()
 	if err != nil {
 		return nil, errors.Join(err, backend.Close())
 	}
 	s.group.mu.Lock()
 	s.group.sessions[s.session] = true
 	s.group.mu.Unlock()
-	go func() { s.served <- s.session.Serve(context.Background(), ours) }()
+	go func() { s.served <- s.session.Serve(context.Background(), s.conn) }()
 	if s.mount, err = fusemount.New(t.Context(), fusemount.Config{Relay: relay, Start: fusemount.Start, Stream: theirs, Dir: s.dir}); err != nil {
-		return nil, errors.Join(err, ours.Close(), <-s.served, backend.Close())
+		return nil, errors.Join(err, s.conn.Close(), <-s.served, backend.Close())
 	}
 	return s, nil
 }
@@ -135,6 +135,9 @@ func mountFolder(t *testing.T, folder string) (*shown, error) {
 func (s *shown) hide(t *testing.T) {
 	if err := s.mount.Unmount(context.Background()); err != nil {
 		t.Errorf("unmount %s: %v", s.dir, err)
+	}
+	if err := s.conn.Close(); err != nil {
+		t.Error(err)
 	}
 	if err := <-s.served; err != nil {
 		t.Errorf("the session of %s ended with %v", s.dir, err)
@@ -145,19 +148,4 @@ func (s *shown) hide(t *testing.T) {
 	if err := s.backend.Close(); err != nil {
 		t.Error(err)
 	}
-}
-
-// socketPair is a stream between a session and a relay.
-func socketPair() (ours net.Conn, theirs *os.File, err error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	f := os.NewFile(uintptr(fds[0]), "session")
-	defer f.Close()
-	theirs = os.NewFile(uintptr(fds[1]), "relay")
-	if ours, err = net.FileConn(f); err != nil {
-		return nil, nil, errors.Join(err, theirs.Close())
-	}
-	return ours, theirs, nil
 }
