@@ -148,6 +148,9 @@ func (v *Volume) reopen(n *node, l *link, r ntapi.OpenRequest) (*handle, ntapi.S
 		return nil, ntapi.StatusSharingViolation
 	}
 	for o := range n.handles {
+		if !shares(o.access) || !shares(r.Access) {
+			continue
+		}
 		if !admits(o.share, r.Access) || !admits(r.Share, o.access) {
 			return nil, ntapi.StatusSharingViolation
 		}
@@ -163,6 +166,11 @@ func filtered(tag uint32) bool {
 		return false
 	}
 	return tag&ntapi.TagNameSurrogate == 0
+}
+
+// shares tells whether an access takes part in sharing: one to attributes alone does not.
+func shares(access uint32) bool {
+	return access&(ntapi.AccessReadData|ntapi.AccessWriteData|ntapi.AccessAppendData|ntapi.AccessDelete) != 0
 }
 
 // admits tells whether a share mode lets an access be.

@@ -53,11 +53,11 @@ func (h *handle) Path() (string, error) {
 	}
 	for _, l := range h.node.links {
 		if l == h.link || h.link == nil {
-			return path(l)[1:], nil
+			return path(l), nil
 		}
 	}
 	if len(h.node.links) > 0 {
-		return path(h.node.links[0])[1:], nil
+		return path(h.node.links[0]), nil
 	}
 	return "", &ntapi.Error{Op: "Path", Status: ntapi.StatusFileDeleted}
 }
