@@ -211,7 +211,7 @@ type host struct {
 func newHost(t *testing.T, m *machine) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir()}
-	a := New(Config{Dir: h.dir, Version: "test", Disks: m, Namespaces: m, Cgroups: m, Runtime: fakeRuntime{m}, SetClock: func(time.Time) error { return nil }})
+	a := New(Config{Dir: h.dir, Version: "test", Disks: m, Namespaces: m, Cgroups: m, Runtime: fakeRuntime{m}, Shares: fakeShares{m}, SetClock: func(time.Time) error { return nil }})
 	ours, theirs := net.Pipe()
 	done := make(chan struct{})
 	go func() { transport.ServeMux(context.Background(), theirs, a.Serve); close(done) }()
