@@ -289,7 +289,7 @@ func (b *Backend) setAttr(i *inode, h ntapi.Handle, s share.SetAttr) error {
 			return err
 		}
 	}
-	if strips {
+	if strips || s.Fields&share.SetSize != 0 {
 		if err := dropCapability(h); err != nil {
 			return err
 		}

@@ -55,6 +55,9 @@ type inode struct {
 	// meta is held by what reads and then writes metadata or takes names away.
 	meta sync.Mutex
 
+	// uncapable: the file has no capabilities that a write would have to clear.
+	uncapable atomic.Bool
+
 	// pin guards orphan: a handle that keeps a file that has no name any more. It is
 	// held to read while orphan is used.
 	pin    sync.RWMutex

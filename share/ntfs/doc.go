@@ -45,35 +45,38 @@
 // # Unproven
 //
 // No NTFS was at hand: the following is from documents, and the fake takes the harder
-// answer where there are two. "porthole share selftest DIR" on Windows runs the score
-// card's checks over a folder of the user's; the areas named show each.
+// answer where there are two. On Windows "porthole share selftest DIR" runs the score
+// card's checks over a folder of the user's; each line says what it would show, by the
+// groups of checks.
 //
-//   - FileStatLxInformation by a user's process, with the rights to read attributes only:
-//     else every stat fails, and the first check of "open" says STATUS_INVALID_INFO_CLASS
-//     or STATUS_ACCESS_DENIED.
-//   - Extended attributes and a reparse point on one file, as WSL has them: "mknod",
-//     "mkfifo" and "symlink" lose owner and mode, or fail with STATUS_EAS_NOT_SUPPORTED.
-//   - FSCTL_SET_REPARSE_POINT with no data for sockets, FIFOs and devices: "mkfifo" and
-//     "mknod" fail with STATUS_IO_REPARSE_DATA_INVALID.
+//   - FileStatLxInformation for a user's process, with the rights to read attributes and
+//     extended attributes: else all checks fail, with STATUS_INVALID_INFO_CLASS or
+//     STATUS_ACCESS_DENIED.
+//   - Extended attributes and a reparse point on one file, as WSL has them: "mknod" and
+//     "symlink" lose owner and mode, or fail with STATUS_EAS_NOT_SUPPORTED.
+//   - FSCTL_SET_REPARSE_POINT with no data for sockets, FIFOs and devices: "mknod" fails
+//     with STATUS_IO_REPARSE_DATA_INVALID.
 //   - FileCaseSensitiveInformation without further rights, and on folders that are not
-//     empty: "rename" and "open" of names that differ in case get EEXIST.
-//   - The name that FileNormalizedNameInformation gives for one of several links opened by
-//     name is that one: "link" and "unlink" get ENOENT for names that are there.
-//   - An empty name relative to a handle opens the handle's own file, also when it has no
-//     name any more: "unlink" of an open file, then a stat of it, fails.
-//   - Handles on a file without a name read, write and set attributes, and it stays until
-//     the last closes: "unlink" and "rename" over an open file.
-//   - Opening by id a file whose directory was renamed; a parked file's directory renames
-//     at all: "rename" of a folder with open files is EBUSY.
-//   - Whether a POSIX rename replaces an empty directory is not relied upon.
-//   - LastWriteTime of a write by one handle, when another's close comes later: "utimensat"
-//     and "granular" see a time that moved by itself.
-//   - NtFlushBuffersFileEx on a directory opened to add files: "fsync" of a folder fails
+//     empty: "paths" gets EEXIST for names that differ in case.
+//   - FileNormalizedNameInformation of a file opened by one of several links gives that
+//     one: "link" and "unlink" get ENOENT for names that are there.
+//   - An empty name relative to a handle opens the handle's own file, also one without a
+//     name: "unlink" and "handles" fail on files that are open.
+//   - A file whose last name went by a POSIX delete has NumberOfLinks 0, reads, writes and
+//     takes attributes until its last handle closes: "unlink", "rename" over open files.
+//   - A directory renames when none below has a handle, and parked files open by id
+//     after: "rename" and "handles" get EBUSY for folders with open files.
+//   - Which of an explicit LastWriteTime and the lazy one of another handle stays, and -2
+//     after an explicit time: "utimens" sees times that move by themselves or stand still.
+//   - NtFlushBuffersFileEx on a directory opened to add files: "folders" fails to fsync
 //     with STATUS_ACCESS_DENIED or STATUS_INVALID_DEVICE_REQUEST.
-//   - ZeroData gives 64 KiB ranges back, SetAllocation keeps space of a sparse file:
-//     "fallocate" sees other blocks than it reserved.
+//   - FSCTL_SET_ZERO_DATA gives ranges of 64 KiB back, and an allocation past the end stays
+//     until the close: "fallocate" sees other blocks than it reserved.
+//   - A name that is an 8.3 alias in a folder with the case flag: "paths" finds what
+//     nobody made.
+//   - The rights of a service without SeBackupPrivilege: "chown" and "open" get EACCES
+//     for files that another user of the host has made.
 //   - NtNotifyChangeDirectoryFileEx gives parent ids, and a move between folders as a
-//     removal and an addition of one id, one after the other: the "watch" checks miss
-//     events, or see no rename.
-//   - 8.3 aliases in folders with the case flag: "names" finds what nobody made.
+//     removal and an addition of one id, one after the other: no check of the card sees
+//     it; inotify in a guest misses what the host does, or tells a rename as two events.
 package ntfs

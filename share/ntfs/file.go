@@ -36,6 +36,7 @@ func (b *Backend) newFile(h ntapi.Handle, st ntapi.StatLx, flags uint32) *file {
 	f := &file{b: b, i: b.acquire(st.ID), flags: flags}
 	f.h.Store(&h)
 	f.end.Store(st.EndOfFile)
+	f.i.uncapable.Store(false) // another server may have given it some
 	f.i.mu.Lock()
 	f.i.files[f] = struct{}{}
 	f.i.mu.Unlock()
@@ -113,7 +114,11 @@ func (n *node) Open(flags uint32) (share.File, error) {
 	}
 	f := n.b.newFile(h, st, flags)
 	if flags&posix.O_TRUNC != 0 && flags&posix.O_ACCMODE != posix.O_RDONLY {
-		if err := h.SetEndOfFile(0); err != nil {
+		err := f.disarm(h, false)
+		if err == nil {
+			err = h.SetEndOfFile(0)
+		}
+		if err != nil {
 			return nil, n.wrap("open", errors.Join(err, f.close()))
 		}
 		f.end.Store(0)
@@ -234,10 +239,8 @@ func (f *file) WriteAt(b []byte, off int64, kill bool) (int, error) {
 	}
 	done := 0
 	err := f.do(func(h ntapi.Handle) error {
-		if kill {
-			if err := f.kill(h); err != nil {
-				return err
-			}
+		if err := f.disarm(h, kill); err != nil {
+			return err
 		}
 		if f.held.Swap(false) {
 			if err := h.SetBasic(ntapi.Basic{Write: ntapi.TimeResume}); err != nil {
@@ -260,10 +263,21 @@ func (f *file) WriteAt(b []byte, off int64, kill bool) (int, error) {
 	return done, err
 }
 
-func (f *file) kill(h ntapi.Handle) error {
+// disarm clears what a change of content takes: capabilities always, set-user-id and
+// set-group-id when the guest says so.
+func (f *file) disarm(h ntapi.Handle, kill bool) error {
+	if !kill && f.i.uncapable.Load() {
+		return nil
+	}
 	f.i.meta.Lock()
 	defer f.i.meta.Unlock()
-	return f.b.kill(h)
+	drop := dropCapability
+	if kill {
+		drop = f.b.kill
+	}
+	err := drop(h)
+	f.i.uncapable.Store(err == nil)
+	return err
 }
 
 // grow makes a file sparse before a write far past its end.

@@ -25,12 +25,27 @@ func hiddenName(kind string) string {
 // when that was its last: a handle is kept until they are released. The caller has i.meta
 // and a reference of i.
 func (b *Backend) orphan(i *inode, h ntapi.Handle, st ntapi.StatLx, remove func() error) error {
-	dir := st.Attributes&ntapi.AttributeDirectory != 0
-	if st.Links > 1 && !dir {
+	switch {
+	case i.gone.Load() || st.Links == 0:
+		return posix.ENOENT // by another request, since it was found
+	case st.Links > 1 && st.Attributes&ntapi.AttributeDirectory == 0:
 		return remove()
 	}
+	if err := b.keep(i, h, st); err != nil {
+		return err
+	}
+	if err := remove(); err != nil {
+		_ = i.unpin() // opened for nothing
+		return err
+	}
+	i.gone.Store(true)
+	return nil
+}
+
+// keep pins a file by one more handle. The caller has i.meta and a reference of i.
+func (b *Backend) keep(i *inode, h ntapi.Handle, st ntapi.StatLx) error {
 	access := uint32(accessData)
-	if dir {
+	if st.Attributes&ntapi.AttributeDirectory != 0 {
 		access = accessDir | ntapi.AccessReadEA | ntapi.AccessWriteEA
 	}
 	keep, err := b.open(h, b.request(access))
@@ -42,10 +57,24 @@ func (b *Backend) orphan(i *inode, h ntapi.Handle, st ntapi.StatLx, remove func(
 		}
 	}
 	i.pin.Lock()
+	defer i.pin.Unlock()
 	i.orphan = keep
-	i.pin.Unlock()
-	if err := remove(); err != nil {
-		_ = i.unpin() // opened for nothing
+	return nil
+}
+
+// keepRemoved pins a file whose last name went after it was opened, and before the inode
+// had a reference that the remover could see.
+func (b *Backend) keepRemoved(i *inode, h ntapi.Handle) error {
+	st, err := h.Stat()
+	if err != nil || st.Links > 0 {
+		return err
+	}
+	i.meta.Lock()
+	defer i.meta.Unlock()
+	if i.gone.Load() {
+		return nil
+	}
+	if err := b.keep(i, h, st); err != nil {
 		return err
 	}
 	i.gone.Store(true)
@@ -65,13 +94,12 @@ func (n *node) Tmpfile(flags uint32, how share.New) (share.Node, share.File, sha
 		return n.b.makeHost(n.b.root, st, hiddenName("t"), how, r, func(h ntapi.Handle, st ntapi.StatLx) error {
 			i := n.b.acquire(st.ID)
 			defer n.b.release(i)
-			keep, err := n.b.open(h, n.b.request(accessData))
+			i.meta.Lock()
+			defer i.meta.Unlock()
+			err := n.b.keep(i, h, st)
 			if err != nil {
 				return err
 			}
-			i.pin.Lock()
-			i.orphan = keep
-			i.pin.Unlock()
 			i.gone.Store(true)
 			if child, a, err = n.b.node(st.ID, h); err == nil {
 				i.hidden.Store(true)

@@ -36,7 +36,11 @@ func (n *node) wrap(op string, err error) error {
 // node returns a node of an id, and its attributes by an open handle.
 func (b *Backend) node(id ntapi.FileID, h ntapi.Handle) (*node, share.Attr, error) {
 	n := &node{b: b, f: b.acquire(id)}
-	a, err := b.attr(n.f, h)
+	err := b.keepRemoved(n.f, h)
+	var a share.Attr
+	if err == nil {
+		a, err = b.attr(n.f, h)
+	}
 	if err != nil {
 		n.Release()
 		return nil, share.Attr{}, err

@@ -24,6 +24,9 @@ func (f *file) Fallocate(mode uint32, off, length uint64) error {
 	}
 	from, to := int64(off), int64(off+length)
 	return f.do(func(h ntapi.Handle) error {
+		if err := f.disarm(h, false); err != nil {
+			return err
+		}
 		st, err := h.Stat()
 		if err != nil {
 			return err

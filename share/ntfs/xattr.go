@@ -181,6 +181,9 @@ func (n *node) changeXattr(name string, change func(list []xattr, i int) ([]xatt
 	}
 	n.f.meta.Lock()
 	defer n.f.meta.Unlock()
+	if name == capability {
+		n.f.uncapable.Store(false)
+	}
 	return n.with(ntapi.AccessReadEA|ntapi.AccessWriteEA, func(h ntapi.Handle) error {
 		if err := n.b.mayHave(h, name); err != nil {
 			return err
