@@ -99,7 +99,7 @@ func testDirRewind(e *env) {
 
 // testDirRemove: as rm -r and postgres's rmtree do.
 func testDirRemove(e *env) {
-	const files = 2000
+	const files = 1000
 	dir := e.mkdir(e.root, "d")
 	for i := range files {
 		n, _, err := dir.Mknod(fmt.Sprintf("%d", i), share.New{Mode: posix.S_IFREG | 0o600})

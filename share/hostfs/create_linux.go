@@ -72,6 +72,9 @@ func (n *node) make(name string, w share.New, by func(dir int, w share.New) erro
 		if err != nil {
 			return err
 		}
+		if err := n.fs.pool.room(); err != nil {
+			return err
+		}
 		if err := by(dir, w); err != nil {
 			return err
 		}
@@ -321,12 +324,18 @@ func (n *node) Tmpfile(flags uint32, w share.New) (share.Node, share.File, share
 
 // newFile makes a file by means of by and returns it as a node and open.
 func (n *node) newFile(flags uint32, w share.New, by func(dir, how int, w share.New) (int, error)) (share.Node, share.File, share.Attr, error) {
+	if err := n.fs.pool.takeFile(); err != nil {
+		return nil, nil, share.Attr{}, err
+	}
 	var child *node
 	var f *file
 	var a share.Attr
 	err := n.change(func(dir int) error {
 		w, err := n.inherit(dir, w)
 		if err != nil {
+			return err
+		}
+		if err := n.fs.pool.room(); err != nil {
 			return err
 		}
 		// For writing too, whatever is asked: O_TMPFILE wants it, and so may the guest's
@@ -349,6 +358,7 @@ func (n *node) newFile(flags uint32, w share.New, by func(dir, how int, w share.
 		return nil
 	})
 	if err != nil {
+		n.fs.pool.giveFile()
 		return nil, nil, share.Attr{}, err
 	}
 	return child, f, a, nil

@@ -32,12 +32,7 @@ func (n *node) OpenDir() (share.Dir, error) {
 	if n.typ != posix.S_IFDIR {
 		return nil, posix.ENOTDIR
 	}
-	fd, err := n.hold()
-	if err != nil {
-		return nil, err
-	}
-	defer n.drop()
-	opened, err := n.fs.proc.reopen(fd, unix.O_RDONLY|unix.O_DIRECTORY)
+	opened, err := n.reopen(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
@@ -132,5 +127,6 @@ func (d *dir) Fsync(dataOnly bool) error { return syncFD(d.fd, dataOnly) }
 // Close closes the folder.
 func (d *dir) Close() error {
 	closeFD(d.fd)
+	d.fs.pool.giveFile()
 	return nil
 }

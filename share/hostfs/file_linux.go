@@ -9,7 +9,7 @@ import (
 	"github.com/porthole-run/porthole/share/posix"
 )
 
-// A file is an open regular file. Its descriptor counts to no Pool.
+// A file is an open regular file.
 type file struct {
 	fs *FS
 	id share.FileID
@@ -55,19 +55,30 @@ func (n *node) Open(flags uint32) (share.File, error) {
 	if n.desc.mnt.readOnly && how&(unix.O_RDWR|unix.O_TRUNC) != 0 {
 		return nil, posix.EROFS
 	}
-	fd, err := n.hold()
-	if err != nil {
-		return nil, err
-	}
-	defer n.drop()
-	opened, err := n.fs.proc.reopen(fd, how)
+	opened, err := n.reopen(how)
 	if err == posix.EACCES && flags&posix.O_ACCMODE == posix.O_WRONLY {
-		opened, err = n.fs.proc.reopen(fd, how&^unix.O_ACCMODE|unix.O_WRONLY)
+		opened, err = n.reopen(how&^unix.O_ACCMODE | unix.O_WRONLY)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &file{fs: n.fs, id: n.key.id, fd: opened}, nil
+}
+
+// reopen opens the node's file or folder, and counts it until the pool's giveFile.
+func (n *node) reopen(how int) (int, error) {
+	if err := n.fs.pool.takeFile(); err != nil {
+		return -1, err
+	}
+	opened := -1
+	err := n.with(func(fd int) (err error) {
+		opened, err = n.fs.proc.reopen(fd, how)
+		return err
+	})
+	if err != nil {
+		n.fs.pool.giveFile()
+	}
+	return opened, err
 }
 
 // ID is the file's identity.
@@ -211,6 +222,7 @@ func (f *file) CopyTo(to share.File, off, toOff, length uint64) (uint64, error) 
 
 // Close closes the file.
 func (f *file) Close() error {
+	defer f.fs.pool.giveFile()
 	// Linux has closed the descriptor even when it says EINTR.
 	if err := unix.Close(f.fd); err != unix.EINTR {
 		return toErrno(err)

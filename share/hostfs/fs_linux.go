@@ -183,7 +183,7 @@ func (fs *FS) adoptRoot(fd int, how Ownership) error {
 	}
 	fs.root, _, err = fs.adopt(fd, &st)
 	if err == nil {
-		fs.root.hold() // for good: it is the way to all else
+		_, err = fs.root.hold() // for good: it is the way to all else
 	}
 	return err
 }

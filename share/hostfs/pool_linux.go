@@ -9,19 +9,23 @@ import (
 	"github.com/porthole-run/porthole/share/posix"
 )
 
-// A Pool bounds the descriptors that nodes hold. All FS of a process should have one, as
-// the process has one limit. It is safe for concurrent use.
+// A Pool bounds the descriptors that nodes hold, and half as many again (64 at least)
+// for open files and folders. All FS of a process should have one, as the process has
+// one limit. It is safe for concurrent use.
 //
 // A node that is not in use may lose its descriptor when the pool is full, and gets it
 // back by its file's handle. When meanwhile another than the FS has removed the file's
-// last name and nobody has it open, it is gone: ESTALE. What cannot be opened by handle keeps its own; when such
-// nodes alone reach the bound, further look-ups fail with ENFILE.
+// last name and nobody has it open, it is gone: ESTALE. What cannot be opened by handle,
+// or has no name, keeps its own; when such nodes alone reach the bound, further look-ups
+// fail with ENFILE, as opens do past theirs.
 type Pool struct {
 	limit int // immutable after NewPool
 
-	mu   sync.Mutex // guards what follows and every descriptor
-	open int        // descriptors of all nodes
-	idle *list.List // of *descriptor, in use last at the front; those that may be closed
+	mu     sync.Mutex // guards what follows and every descriptor
+	open   int        // descriptors of all nodes
+	pinned int        // of them those that are never closed
+	files  int        // open files and folders
+	idle   *list.List // of *descriptor, in use last at the front; those that may be closed
 }
 
 // NewPool returns a pool for that many descriptors.
@@ -37,6 +41,27 @@ var defaultPool = sync.OnceValue(func() *Pool {
 	return NewPool(int(min(r.Cur, 1<<20) * 6 / 10))
 })
 
+// fewFiles is how many files may be open however small the pool is.
+const fewFiles = 64
+
+// takeFile counts one more open file or folder: ENFILE when there are enough.
+func (p *Pool) takeFile() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.files >= max(p.limit/2, fewFiles) {
+		return posix.ENFILE
+	}
+	p.files++
+	return nil
+}
+
+// giveFile counts one less.
+func (p *Pool) giveFile() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.files--
+}
+
 // A descriptor is the O_PATH descriptor of one file, which comes and goes. Its fields
 // are guarded by the pool's mu, but for mnt, which is immutable.
 type descriptor struct {
@@ -48,19 +73,37 @@ type descriptor struct {
 	where  *list.Element // in idle
 }
 
-// add takes over a new node's descriptor, in use once. ENFILE when no more fit; fd is
-// then still the caller's.
-func (p *Pool) add(d *descriptor, mnt *mount, fd int) error {
-	d.mnt, d.fd, d.users, d.pinned = mnt, fd, 1, mnt.anchor < 0
+// room is ENFILE when no more nodes fit: what would make one asks first.
+func (p *Pool) room() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.open++
-	p.trim()
-	if p.open > p.limit && p.idle.Len() == 0 && d.pinned {
-		p.open--
+	if p.pinned >= p.limit {
 		return posix.ENFILE
 	}
 	return nil
+}
+
+// add takes over a new node's descriptor, in use once. ENFILE when no more fit; fd is
+// then still the caller's.
+func (p *Pool) add(d *descriptor, mnt *mount, fd int) error {
+	d.mnt, d.fd, d.users = mnt, fd, 1
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pinned >= p.limit {
+		return posix.ENFILE
+	}
+	p.open++
+	if mnt.anchor < 0 {
+		p.pin(d)
+	}
+	p.trim()
+	return nil
+}
+
+// pin keeps a descriptor from ever being closed while its node is there. mu is held.
+func (p *Pool) pin(d *descriptor) {
+	d.pinned = true
+	p.pinned++
 }
 
 // hold returns the descriptor, opened again if need be, and keeps it open until drop.
@@ -132,6 +175,10 @@ func (p *Pool) remove(d *descriptor) {
 		p.idle.Remove(d.where)
 		d.where = nil
 	}
+	if d.pinned {
+		p.pinned--
+		d.pinned = false
+	}
 	if d.fd < 0 {
 		d.mnt.fs.closed.Add(-1)
 		return
@@ -169,13 +216,13 @@ func (p *Pool) trim() {
 		d := p.idle.Remove(last).(*descriptor)
 		d.where = nil
 		if nameless(d.fd) {
-			d.pinned = true
+			p.pin(d)
 			continue
 		}
 		if d.handle == nil {
 			h, _, err := unix.NameToHandleAt(d.fd, "", unix.AT_EMPTY_PATH)
 			if err != nil {
-				d.pinned = true
+				p.pin(d)
 				continue
 			}
 			d.handle = &h

@@ -83,7 +83,7 @@ func TestManyNodes(t *testing.T) {
 func TestWithoutHandles(t *testing.T) {
 	dir := t.TempDir()
 	fs := open(t, dir, Options{Pool: NewPool(5)})
-	for _, m := range fs.mounts {
+	for _, m := range fs.mounts { // as on a file system that has no handles
 		closeFD(m.anchor)
 		m.anchor = -1
 	}
@@ -97,8 +97,8 @@ func TestWithoutHandles(t *testing.T) {
 		}
 		all = append(all, n)
 	}
-	if !errors.Is(err, posix.ENFILE) || len(all) != 4 {
-		t.Errorf("%d nodes, then %v; want 4, ENFILE", len(all), err)
+	if !errors.Is(err, posix.ENFILE) || len(all) != 5 {
+		t.Errorf("%d nodes, then %v; want 5, ENFILE", len(all), err)
 	}
 	for _, n := range all {
 		if _, err := n.Attr(); err != nil {
@@ -107,6 +107,77 @@ func TestWithoutHandles(t *testing.T) {
 		n.Release()
 	}
 	lookup(t, fs.Root(), "0")
+}
+
+// TestNamelessAreBounded: a guest that keeps many files without names is refused more,
+// before the process has no descriptors left.
+func TestNamelessAreBounded(t *testing.T) {
+	fs := open(t, mountTmpfs(t, "size=1m"), Options{Pool: NewPool(8)})
+	var all []share.Node
+	var err error
+	for range 100 {
+		var n share.Node
+		var f share.File
+		if n, f, _, err = fs.Root().Create("f", posix.O_RDWR|posix.O_EXCL, share.New{Mode: 0o600}); err != nil {
+			break
+		}
+		all = append(all, n)
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := fs.Root().Unlink("f"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !errors.Is(err, posix.ENFILE) || len(all) > 10 {
+		t.Errorf("%d files without names, then %v", len(all), err)
+	}
+	for _, n := range all {
+		if _, err := n.Attr(); err != nil {
+			t.Error(err)
+		}
+		n.Release()
+	}
+	if _, _, err := fs.Root().Lookup("f"); !errors.Is(err, posix.ENOENT) {
+		t.Errorf("what was refused is there: %v", err)
+	}
+}
+
+func TestOpenFilesAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	touch(t, filepath.Join(dir, "f"))
+	fs := open(t, dir, Options{Pool: NewPool(1)})
+	n, _ := lookup(t, fs.Root(), "f")
+	var all []interface{ Close() error }
+	for i := range fewFiles {
+		var err error
+		var f share.File
+		var d share.Dir
+		if i%2 == 0 {
+			f, err = n.Open(posix.O_RDONLY)
+			all = append(all, f)
+		} else {
+			d, err = fs.Root().OpenDir()
+			all = append(all, d)
+		}
+		if err != nil {
+			t.Fatalf("open %d: %v", i, err)
+		}
+	}
+	if _, err := n.Open(posix.O_RDONLY); !errors.Is(err, posix.ENFILE) {
+		t.Errorf("open of too many: %v", err)
+	}
+	if _, _, _, err := fs.Root().Create("g", posix.O_RDWR, share.New{Mode: 0o600}); !errors.Is(err, posix.ENFILE) {
+		t.Errorf("create of too many: %v", err)
+	}
+	for _, f := range all {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if fs.pool.files != 0 {
+		t.Errorf("%d files are counted", fs.pool.files)
+	}
 }
 
 // TestCloseFreesAll: nothing is left of an FS, whatever was held when it was closed.
