@@ -51,7 +51,27 @@ func (s *Session) attrFor(n *node, a *Attr, since uint64) time.Duration {
 	if s.covered(n, a) {
 		return watchedFor
 	}
+	s.notice(n, a)
 	return unwatchedFor
+}
+
+// notice has a file's cached pages dropped when its attributes say that they are old, for
+// a file whose changes the host does not tell of while the kernel relies on that. What
+// the guest has written itself moves them too: then the next open is what decides.
+func (s *Session) notice(n *node, a *Attr) {
+	if !s.trusted() || n.typ != posix.S_IFREG {
+		return
+	}
+	v := versionOf(a)
+	n.mu.Lock()
+	old := n.seen.known && !n.own && n.seen != v
+	if old {
+		n.seen = v
+	}
+	n.mu.Unlock()
+	if old {
+		s.notes.again(Change{File: n.fid, Len: -1})
+	}
 }
 
 // covered tells whether the host would tell of every change of a file: all its names are

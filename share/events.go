@@ -52,6 +52,7 @@ func (s *Session) follow(ctx context.Context) {
 			return
 		case e, ok := <-events:
 			if !ok {
+				s.log.Warn("the host tells of no more changes")
 				s.unwatchAll()
 				b.add(Event{Kind: EventOverflow})
 				events = nil

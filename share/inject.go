@@ -130,6 +130,9 @@ func (s *Session) tryInject(ctx context.Context, a *armed, msg fuse.Inject) posi
 		return e
 	case <-timed.Done():
 	}
+	if ctx.Err() != nil {
+		return posix.ENOTCONN
+	}
 	// The injector may hang in the guest's kernel. Its requests are refused from now on;
 	// there is no other injection before this one has ended.
 	i.now.Store(nil)

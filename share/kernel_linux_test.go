@@ -1,0 +1,225 @@
+package share_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/share"
+	"github.com/porthole-run/porthole/share/hostfs"
+	"github.com/porthole-run/porthole/share/sharetest"
+)
+
+// These tests have a real kernel as the guest's, this machine's, through the real relay.
+
+func mounted(t *testing.T, one string) (host, guest string) {
+	t.Helper()
+	host = t.TempDir()
+	if one != "" {
+		check(t, os.WriteFile(filepath.Join(host, one), []byte("first"), 0o644))
+		check(t, os.WriteFile(filepath.Join(host, "sibling"), nil, 0o644))
+	}
+	fs, err := hostfs.Open(host, hostfs.Options{})
+	check(t, err)
+	b := share.Backend(fs)
+	if one != "" {
+		b = share.OneFile(fs, one)
+	}
+	t.Cleanup(func() { check(t, b.Close()) })
+	guest = sharetest.Mount(t, share.Config{Backend: b, Private: true,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return host, guest
+}
+
+// onHost makes changes by another process than the server's: its own are the guest's.
+func onHost(t *testing.T, dir, script string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-ec", script)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", script, err, out)
+	}
+}
+
+// watcher reads a folder's inotify events as text.
+type watcher struct {
+	t  *testing.T
+	fd *os.File
+}
+
+func inotify(t *testing.T, dir string) *watcher {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	check(t, err)
+	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_DELETE|unix.IN_MODIFY|unix.IN_CLOSE_WRITE|unix.IN_ATTRIB|unix.IN_MOVED_FROM|unix.IN_MOVED_TO)
+	check(t, err)
+	w := &watcher{t, os.NewFile(uintptr(fd), "inotify")}
+	t.Cleanup(func() { w.fd.Close() })
+	return w
+}
+
+var eventNames = []struct {
+	mask uint32
+	name string
+}{{unix.IN_CREATE, "CREATE"}, {unix.IN_DELETE, "DELETE"}, {unix.IN_MODIFY, "MODIFY"}, {unix.IN_CLOSE_WRITE, "CLOSE_WRITE"},
+	{unix.IN_ATTRIB, "ATTRIB"}, {unix.IN_MOVED_FROM, "MOVED_FROM"}, {unix.IN_MOVED_TO, "MOVED_TO"}, {unix.IN_Q_OVERFLOW, "OVERFLOW"}}
+
+// until reads events until one ends with last, for ten seconds at most.
+func (w *watcher) until(last string) []string {
+	w.t.Helper()
+	var all []string
+	check(w.t, w.fd.SetReadDeadline(time.Now().Add(10*time.Second)))
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := w.fd.Read(buf)
+		if err != nil {
+			w.t.Errorf("events %q, then %v; want %q", all, err, last)
+			return all
+		}
+		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+			mask, size := binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[12:])
+			name := strings.TrimRight(string(b[16:16+size]), "\x00")
+			for _, e := range eventNames {
+				if mask&e.mask != 0 {
+					all = append(all, strings.TrimSpace(e.name+" "+name))
+				}
+			}
+			b = b[16+size:]
+		}
+		if len(all) > 0 && all[len(all)-1] == last {
+			return all
+		}
+	}
+}
+
+func TestKernel_Inotify(t *testing.T) {
+	host, guest := mounted(t, "")
+	if _, err := os.ReadDir(guest); err != nil {
+		t.Fatal(err)
+	}
+	w := inotify(t, guest)
+	for _, c := range []struct{ name, do, want string }{
+		{"create", "printf data >a", "CREATE a; MODIFY a; CLOSE_WRITE a"},
+		{"append", "printf more >>a", "MODIFY a; CLOSE_WRITE a"},
+		{"chmod", "chmod 600 a", "ATTRIB a"},
+		{"mkdir", "mkdir d", "CREATE d"},
+		{"rename", "mv a b", "MOVED_FROM a; MOVED_TO b"},
+		{"unlink", "rm b", "DELETE b"},
+		{"rmdir", "rmdir d", "DELETE d"},
+		{"symlink", "ln -s ..1 ..data_tmp", "CREATE ..data_tmp"},
+		{"data", "mv -T ..data_tmp ..data", "MOVED_FROM ..data_tmp; MOVED_TO ..data"},
+		{"data_swap", "ln -s ..2 ..data_tmp; mv -T ..data_tmp ..data", "CREATE ..data_tmp; MOVED_FROM ..data_tmp; MOVED_TO ..data"},
+	} {
+		onHost(t, host, c.do)
+		want := strings.Split(c.want, "; ")
+		if got := strings.Join(w.until(want[len(want)-1]), "; "); got != c.want {
+			t.Errorf("%s gave %q, want %q", c.name, got, c.want)
+		}
+	}
+	if target, err := os.Readlink(filepath.Join(guest, "..data")); target != "..2" {
+		t.Errorf("..data is %q, %v", target, err)
+	}
+	// The guest's own changes come once, from its own kernel.
+	check(t, os.WriteFile(filepath.Join(guest, "own"), []byte("x"), 0o644))
+	onHost(t, host, "true >end")
+	if got := strings.Join(w.until("CLOSE_WRITE end"), "; "); strings.Count(got, "own") != 3 {
+		t.Errorf("own changes gave %q", got)
+	}
+}
+
+func TestKernel_Burst(t *testing.T) {
+	host, guest := mounted(t, "")
+	if _, err := os.ReadDir(guest); err != nil {
+		t.Fatal(err)
+	}
+	w := inotify(t, guest)
+	const n = 1000
+	onHost(t, host, fmt.Sprintf("for i in $(seq 0 %d); do true >$i; done", n-1))
+	all := w.until(fmt.Sprintf("CLOSE_WRITE %d", n-1))
+	created := 0
+	for _, e := range all {
+		if strings.HasPrefix(e, "CREATE") {
+			created++
+		}
+	}
+	if created != n {
+		t.Errorf("%d of %d files raised an event", created, n)
+	}
+}
+
+// eventually asks until it is so, and fails past the time that is promised for changes
+// on the host to be seen, with some more for a busy machine.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	began := time.Now()
+	for !ok() {
+		if time.Since(began) > 2*time.Second {
+			t.Fatalf("%s: not seen", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("%s: seen after %v", what, time.Since(began))
+}
+
+func TestKernel_Coherence(t *testing.T) {
+	host, guest := mounted(t, "")
+	g := filepath.Join(guest, "f")
+	if _, err := os.Stat(g); err == nil {
+		t.Fatal("there before it is made")
+	}
+	onHost(t, host, "printf one >f")
+	eventually(t, "a new file", func() bool { _, err := os.Stat(g); return err == nil })
+	f, err := os.Open(g)
+	check(t, err)
+	defer f.Close()
+	read := func() string {
+		b := make([]byte, 100)
+		n, _ := f.ReadAt(b, 0) // io.EOF
+		return string(b[:n])
+	}
+	if got := read(); got != "one" {
+		t.Errorf("read %q", got)
+	}
+	onHost(t, host, "printf two >f")
+	eventually(t, "new content in an open file", func() bool { return read() == "two" })
+	onHost(t, host, "chmod 600 f")
+	eventually(t, "a new mode", func() bool { i, err := os.Stat(g); return err == nil && i.Mode() == 0o600 })
+	onHost(t, host, "mv f f2")
+	eventually(t, "a new name", func() bool { _, err := os.Stat(g + "2"); return err == nil })
+	eventually(t, "no old name", func() bool { _, err := os.Stat(g); return err != nil })
+	onHost(t, host, "rm f2")
+	eventually(t, "no file", func() bool { _, err := os.Stat(g + "2"); return err != nil })
+	if got := read(); got != "two" {
+		t.Errorf("a removed file that is open reads %q", got)
+	}
+}
+
+func TestKernel_OneFile(t *testing.T) {
+	host, guest := mounted(t, "file")
+	read := func() string {
+		b, err := os.ReadFile(guest)
+		if err != nil {
+			return err.Error()
+		}
+		return string(b)
+	}
+	if got := read(); got != "first" {
+		t.Errorf("read %q", got)
+	}
+	onHost(t, host, "printf second >new; mv new file")
+	eventually(t, "another file of the name", func() bool { return read() == "second" })
+	check(t, os.WriteFile(guest, []byte("third"), 0o644))
+	if b, err := os.ReadFile(filepath.Join(host, "file")); string(b) != "third" {
+		t.Errorf("on the host it reads %q, %v", b, err)
+	}
+	onHost(t, host, "printf fourth >file")
+	eventually(t, "new content", func() bool { return read() == "fourth" })
+}
