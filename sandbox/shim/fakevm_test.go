@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -183,14 +184,18 @@ func (v *fakeVM) Dial(ctx context.Context, port uint32) (net.Conn, error) {
 }
 
 func (v *fakeVM) AttachDisk(_ context.Context, d sandbox.Disk) (sandbox.DiskAddress, error) {
-	if err := v.step("attach " + filepath.Base(d.Path)); err != nil {
+	name := filepath.Base(d.Path)
+	if link, err := os.Readlink(d.Path); err == nil { // by an open file
+		name = filepath.Base(link)
+	}
+	if err := v.step("attach " + name); err != nil {
 		return sandbox.DiskAddress{}, err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for lun := uint32(0); ; lun++ {
 		if _, ok := v.disks[lun]; !ok {
-			v.disks[lun] = filepath.Base(d.Path)
+			v.disks[lun] = name
 			return sandbox.DiskAddress{LUN: lun}, nil
 		}
 	}

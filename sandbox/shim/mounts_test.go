@@ -238,21 +238,23 @@ func TestDiskFormat(t *testing.T) {
 		return b
 	}
 	for _, tt := range []struct {
-		name    string
+		file    string
 		content []byte
 		want    sandbox.DiskFormat
 		is      func(error) bool
 	}{
 		{"raw", make([]byte, 4096), sandbox.DiskRaw, nil},
-		{"vhd", vhd(2), sandbox.DiskVHD, nil},
-		{"vhdx", append([]byte("vhdxfile"), make([]byte, 4096)...), sandbox.DiskVHDX, nil},
-		{"dynamic_vhd", vhd(3), 0, errdefs.IsNotImplemented},
-		{"qcow2", append([]byte("QFI\xfb"), make([]byte, 4096)...), 0, errdefs.IsNotImplemented},
-		{"tiny", make([]byte, 100), 0, errdefs.IsInvalidArgument},
-		{"empty", nil, 0, errdefs.IsInvalidArgument},
+		{"raw.img", vhd(2), sandbox.DiskRaw, nil}, // whatever a guest wrote there
+		{"raw.qcow2", append([]byte("vhdxfile"), make([]byte, 4096)...), sandbox.DiskRaw, nil},
+		{"fixed.vhd", vhd(2), sandbox.DiskVHD, nil},
+		{"some.VHDX", make([]byte, 4096), sandbox.DiskVHDX, nil},
+		{"dynamic.vhd", vhd(3), sandbox.DiskVHD, errdefs.IsNotImplemented},
+		{"raw.vhd", make([]byte, 4096), sandbox.DiskVHD, errdefs.IsInvalidArgument},
+		{"tiny.vhd", make([]byte, 100), sandbox.DiskVHD, errdefs.IsInvalidArgument},
+		{"empty.vhd", nil, sandbox.DiskVHD, errdefs.IsInvalidArgument},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			name := filepath.Join(t.TempDir(), "disk")
+		t.Run(tt.file, func(t *testing.T) {
+			name := filepath.Join(t.TempDir(), tt.file)
 			if err := os.WriteFile(name, tt.content, 0o600); err != nil {
 				t.Fatal(err)
 			}

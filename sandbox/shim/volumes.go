@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -25,8 +26,9 @@ type volumeSet struct {
 }
 
 type volume struct {
-	id    string
-	users int
+	id       string // immutable
+	readOnly bool   // immutable
+	users    int
 
 	// mounted: the guest uses the disk, whatever users says, until it tells otherwise.
 	mounted bool
@@ -50,7 +52,7 @@ func (s *volumeSet) acquire(ctx context.Context, src sandbox.DiskSource, readOnl
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	used, err := s.attach(ctx, v, f, readOnly, root)
+	used, err := s.attach(ctx, v, f, root)
 	if !used {
 		err = errors.Join(err, f.Close())
 	}
@@ -62,20 +64,21 @@ func (s *volumeSet) acquire(ctx context.Context, src sandbox.DiskSource, readOnl
 	return nil, errors.Join(err, s.release(uctx, v.id))
 }
 
-// pin finds the volume of an open disk: one for each file and way to attach it.
+// pin finds the volume of an open disk: one for each file and way to attach it. What is
+// attached for writing is read by it too.
 func (s *volumeSet) pin(f *os.File, readOnly bool) (*volume, error) {
 	id, err := fileName(f)
 	if err != nil {
 		return nil, err
 	}
-	if readOnly {
-		id += "-ro"
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if readOnly && s.volumes[id] == nil {
+		id += "-ro"
+	}
 	v := s.volumes[id]
 	if v == nil {
-		v = &volume{id: id, lock: newLock()}
+		v = &volume{id: id, readOnly: readOnly, lock: newLock()}
 		s.volumes[id] = v
 	}
 	v.users++
@@ -83,7 +86,7 @@ func (s *volumeSet) pin(f *os.File, readOnly bool) (*volume, error) {
 }
 
 // attach tells whether it took the file.
-func (s *volumeSet) attach(ctx context.Context, v *volume, f *os.File, readOnly bool, root *guest.DiskRoot) (used bool, err error) {
+func (s *volumeSet) attach(ctx context.Context, v *volume, f *os.File, root *guest.DiskRoot) (used bool, err error) {
 	if err := v.lock.acquire(ctx); err != nil {
 		return false, err
 	}
@@ -91,21 +94,23 @@ func (s *volumeSet) attach(ctx context.Context, v *volume, f *os.File, readOnly 
 	if v.file != nil {
 		return false, nil
 	}
-	if err := lockFile(f, !readOnly); err != nil {
+	if err := lockFile(f, !v.readOnly); err != nil {
 		return false, fmt.Errorf("disk %s is in use by another VM, or by this one in another way: %w: %w", f.Name(), err, errdefs.ErrFailedPrecondition)
 	}
 	format, err := diskFormat(f)
 	if err != nil {
 		return false, err
 	}
-	addr, err := s.vm.AttachDisk(ctx, sandbox.Disk{Path: f.Name(), Format: format, ReadOnly: readOnly})
+	// By what is open and locked: a guest that is shown the folder may have put a link at
+	// the name meanwhile.
+	addr, err := s.vm.AttachDisk(ctx, sandbox.Disk{Path: openPath(f), Format: format, ReadOnly: v.readOnly})
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("attach disk %s: %w", f.Name(), err)
 	}
 	v.file = f
 	v.disk = &guest.Volume{
 		ID: v.id, Disk: guest.DiskAddress{Controller: addr.Controller, LUN: addr.LUN},
-		ReadOnly: readOnly, FormatBlank: !readOnly, NewRoot: root,
+		ReadOnly: v.readOnly, FormatBlank: !v.readOnly, NewRoot: root,
 	}
 	return true, nil
 }
@@ -216,39 +221,39 @@ func sizeScratch(f *os.File, size int64) error {
 	return f.Truncate(size)
 }
 
-// Sizes of what formats are known by.
-const (
-	vhdFooter = 512
-	headBytes = 8
-)
+// vhdFooter is the size of what a VHD ends with.
+const vhdFooter = 512
 
-// diskFormat tells a disk's format from what it holds.
+// diskFormat tells a disk's format from its file's name, which is the host's. What the
+// disk holds may be a guest's, which could have it taken for another format.
 func diskFormat(f *os.File) (sandbox.DiskFormat, error) {
+	switch strings.ToLower(filepath.Ext(f.Name())) {
+	case ".vhdx":
+		return sandbox.DiskVHDX, nil
+	case ".vhd":
+		return sandbox.DiskVHD, checkVHD(f)
+	}
+	return sandbox.DiskRaw, nil
+}
+
+// checkVHD refuses what is no VHD of a fixed size.
+func checkVHD(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if info.Size() < vhdFooter {
-		return 0, fmt.Errorf("disk %s of %d bytes is too small: %w", f.Name(), info.Size(), errdefs.ErrInvalidArgument)
-	}
-	head := make([]byte, headBytes)
-	if _, err := f.ReadAt(head, 0); err != nil {
-		return 0, err
-	}
+	const diskType = 60 // offset in the footer; 2 is fixed
 	foot := make([]byte, vhdFooter)
-	if _, err := f.ReadAt(foot, info.Size()-vhdFooter); err != nil {
-		return 0, err
+	if info.Size() > vhdFooter {
+		if _, err := f.ReadAt(foot, info.Size()-vhdFooter); err != nil {
+			return err
+		}
 	}
-	const diskType = 60 // offset in a VHD's footer; 2 is fixed
 	switch {
-	case string(head) == "vhdxfile":
-		return sandbox.DiskVHDX, nil
-	case strings.HasPrefix(string(head), "QFI\xfb"):
-		return 0, fmt.Errorf("disk %s is of the format qcow2: %w", f.Name(), errdefs.ErrNotImplemented)
 	case string(foot[:8]) != "conectix":
-		return sandbox.DiskRaw, nil
+		return fmt.Errorf("disk %s is no VHD: %w", f.Name(), errdefs.ErrInvalidArgument)
 	case foot[diskType+3] != 2:
-		return 0, fmt.Errorf("disk %s is a VHD that is not of a fixed size: %w", f.Name(), errdefs.ErrNotImplemented)
+		return fmt.Errorf("disk %s is a VHD that is not of a fixed size: %w", f.Name(), errdefs.ErrNotImplemented)
 	}
-	return sandbox.DiskVHD, nil
+	return nil
 }

@@ -20,6 +20,9 @@ func lockFile(f *os.File, alone bool) error {
 	return unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 }
 
+// openPath is a path in this process that leads to an open file whatever its name is now.
+func openPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
 // fileName names a file whatever path it was opened by.
 func fileName(f *os.File) (string, error) {
 	info, err := f.Stat()

@@ -12,6 +12,8 @@ import (
 
 func lockFile(*os.File, bool) error { return errors.ErrUnsupported }
 
+func openPath(f *os.File) string { return f.Name() }
+
 func fileName(*os.File) (string, error) { return "", errors.ErrUnsupported }
 
 func rootOf(fs.FileInfo) *guest.DiskRoot { return nil }

@@ -23,6 +23,10 @@ func lockFile(f *os.File, alone bool) error {
 	return windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{OffsetHigh: lockedAt >> 32})
 }
 
+// openPath is a path that leads to an open file: nobody replaces or renames it as long as
+// Go has it open, since Go shares neither.
+func openPath(f *os.File) string { return f.Name() }
+
 // fileName names a file whatever path it was opened by.
 func fileName(f *os.File) (string, error) {
 	var info windows.ByHandleFileInformation
