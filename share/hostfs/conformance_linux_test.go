@@ -29,7 +29,7 @@ func TestNative(t *testing.T) {
 func TestFewDescriptors(t *testing.T) {
 	testneed.Root(t)
 	backendtest.Run(t, func(t *testing.T) share.Backend {
-		return open(t, mountTmpfs(t, "size=64m"), Options{Pool: NewPool(3)})
+		return open(t, mountTmpfs(t, "size=64m"), Options{Pool: NewPool(8)})
 	}, backendtest.Options{Hidden: hidden, Lacks: tmpfsLacks})
 }
 
