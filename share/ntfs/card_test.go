@@ -19,9 +19,9 @@ var exceptions = []card.Exception{
 	{System: system, Check: "xattr/trusted", Reason: "FUSE's listxattr says nothing of the caller's rights: trusted names are listed to all"},
 }
 
-// TestCard runs the score card's checks in a kernel in miniature, served by a session of
-// the backend over the fake.
-func TestCard(t *testing.T) {
+// mount serves a folder of a new fake volume to a kernel in miniature.
+func mount(t *testing.T) *client.Kernel {
+	t.Helper()
 	vol := ntfake.New(ntfake.Config{})
 	b, err := ntfs.New(vol.Root(), ntfs.Options{DirMode: 0o777})
 	if err != nil {
@@ -35,16 +35,23 @@ func TestCard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := card.Run(t.Context(), k, card.Options{System: system, Exceptions: slices.Concat(exceptions, card.Exceptions)})
-	if err := k.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := b.Close(); err != nil {
-		t.Error(err)
-	}
-	if n := vol.Handles(); n != 0 {
-		t.Errorf("%d handles are left open", n)
-	}
+	t.Cleanup(func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := vol.Handles(); n != 0 {
+			t.Errorf("%d handles are left open", n)
+		}
+	})
+	return k
+}
+
+// TestCard runs the score card's checks over the fake.
+func TestCard(t *testing.T) {
+	c := card.Run(t.Context(), mount(t), card.Options{System: system, Exceptions: slices.Concat(exceptions, card.Exceptions)})
 	for _, r := range c.Results {
 		if r.Outcome == card.Failed {
 			t.Errorf("%s: %v", r.Check.Name, r.Err)

@@ -24,7 +24,8 @@ func (f *file) Fallocate(mode uint32, off, length uint64) error {
 	}
 	from, to := int64(off), int64(off+length)
 	return f.do(func(h ntapi.Handle) error {
-		if err := f.disarm(h, false); err != nil {
+		// FUSE does not say whose request it is: whoever asks, the bits go.
+		if err := f.disarm(h, true); err != nil {
 			return err
 		}
 		st, err := h.Stat()
@@ -127,7 +128,7 @@ func (f *file) CopyTo(to share.File, off, toOff, length uint64) (uint64, error) 
 		if err != nil || n == 0 {
 			return done, errUnless(done, err)
 		}
-		n, err = t.WriteAt(buf[:n], int64(toOff+done), false)
+		n, err = t.WriteAt(buf[:n], int64(toOff+done), done == 0) // as for Fallocate
 		done += uint64(n)
 		if err != nil {
 			return done, errUnless(done, err)
