@@ -243,6 +243,24 @@ func TestInotify_NoEcho(t *testing.T) {
 	}
 }
 
+// TestInotify_LateClose: a writer that closes long after it has made the file.
+func TestInotify_LateClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := memfs.New(memfs.Options{})
+		k := watching(t, fs)
+		n, f, _, err := fs.Host().Create("f", posix.O_RDWR, share.New{Mode: posix.S_IFREG | 0o644})
+		check(t, err)
+		settled()
+		check(t, f.Close())
+		n.Release()
+		settled()
+		if got, want := k.events(), "CREATE f; MODIFY CLOSE_WRITE f"; got != want {
+			t.Errorf("events %q, want %q", got, want)
+		}
+		k.g.unmount()
+	})
+}
+
 func TestInotify_Burst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := memfs.New(memfs.Options{})
