@@ -32,6 +32,7 @@ func commands() []command {
 		{"image import", "[--config FILE] ARCHIVE", "add the images of an OCI layout or docker-save archive (-: standard input)", runImageImport},
 		{"image export", "[--config FILE] ARCHIVE IMAGE...", "write images to an OCI archive (-: standard output)", runImageExport},
 		{"image list", "[--config FILE] [--json]", "list the images of the store", runImageList},
+		{"share selftest", "[--seeds N] [--seed N] DIR", "check that a folder of this machine can be a volume with full POSIX meaning", runShareSelftest},
 		{"version", "[--json]", "print this build's version", runVersion},
 		{"help", "", "print this", runHelp},
 		{"shim", "--locks DIR --dir DIR", "", runShim},

@@ -200,6 +200,9 @@ var fileCommands = map[string]command{
 		if !ok {
 			return "", broken("no file %q is open", a[0])
 		}
+		if to.owner != e.who {
+			return "", broken("file %q is %s's", a[0], to.owner)
+		}
 		n, err := nums(a[1:]...)
 		if err != nil {
 			return "", err

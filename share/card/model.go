@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/porthole-run/porthole/share"
 	"github.com/porthole-run/porthole/share/posix"
 )
 
@@ -235,16 +234,12 @@ func describeOne(p Proc, name string) (string, error) {
 	f := fields(a)
 	text := fmt.Sprintf("%s %s %s:%s", f["type"], f["mode"], f["uid"], f["gid"])
 	text += " nlink " + f["nlink"]
-	for _, t := range []struct {
-		name string
-		at   share.Time
-	}{{"atime", a.Atime}, {"mtime", a.Mtime}} {
-		if t.at.Sec <= lastSet && (t.name == "mtime" || f["type"] != "file" && f["type"] != "folder") {
-			text += fmt.Sprintf(" %s %s", t.name, f[t.name])
-		}
+	// Looking at things moves atime.
+	if a.Mtime.Sec <= lastSet {
+		text += " mtime " + f["mtime"]
 	}
-	// A change of attributes or content moves ctime, and both come of one clock.
-	if before(a.Ctime, a.Mtime) && a.Mtime.Sec > lastSet {
+	// A change of attributes or content moves ctime too, by the same clock.
+	if a.Ctime.Sec < a.Mtime.Sec-1 && a.Mtime.Sec > lastSet {
 		text += " ctime before mtime"
 	}
 	switch f["type"] {

@@ -183,7 +183,14 @@ func (f *realFile) Dup() (File, error) {
 	return d, err
 }
 
-func (f *realFile) Close() error { return f.p.do(func() error { return unix.Close(f.fd) }) }
+// Close makes the handle one of no file: its number may become another file's.
+func (f *realFile) Close() error {
+	return f.p.do(func() error {
+		fd := f.fd
+		f.fd = -1
+		return unix.Close(fd)
+	})
+}
 
 // Mmap implements Mapper. A mapping belongs to all threads.
 func (f *realFile) Mmap(off int64, length int) (b []byte, unmap func() error, err error) {

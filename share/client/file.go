@@ -1,6 +1,8 @@
 package client
 
 import (
+	"errors"
+
 	"github.com/porthole-run/porthole/share"
 	"github.com/porthole-run/porthole/share/card"
 	"github.com/porthole-run/porthole/share/fuse"
@@ -318,11 +320,14 @@ func (f *file) Fallocate(mode uint32, off, length int64) error {
 
 func (f *file) CopyTo(other card.File, off, toOff int64, length int) (int, error) {
 	to := other.(*file)
+	if err := errors.Join(f.open(), to.open()); err != nil {
+		return 0, posix.EBADF
+	}
 	switch {
+	case f.d.n.isDir() || to.d.n.isDir():
+		return 0, posix.EISDIR
 	case !f.d.reads() || !to.d.writes() || to.d.flags&posix.O_APPEND != 0:
 		return 0, posix.EBADF
-	case f.d.n == to.d.n && off < toOff+int64(length) && toOff < off+int64(length):
-		return 0, posix.EINVAL
 	}
 	a, err := f.attrs()
 	if err != nil {
@@ -330,6 +335,9 @@ func (f *file) CopyTo(other card.File, off, toOff int64, length int) (int, error
 	}
 	if length = int(min(int64(length), int64(a.Size)-off)); length <= 0 {
 		return 0, nil
+	}
+	if f.d.n == to.d.n && off < toOff+int64(length) && toOff < off+int64(length) {
+		return 0, posix.EINVAL
 	}
 	d, err := f.call(fuse.OpCopyFileRange, fuse.CopyFileRangeIn{FHIn: f.d.fh, OffIn: uint64(off),
 		NodeIDOut: to.d.n.id, FHOut: to.d.fh, OffOut: uint64(toOff), Len: uint64(length)})
@@ -355,13 +363,10 @@ func (f *file) copyByHand(to *file, off, toOff int64, length int) (int, error) {
 
 func (f *file) Linkat(path string) error {
 	a, err := f.Stat()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case f.d.noLink || a.Nlink == 0 && !f.d.linked:
-		return posix.ENOENT
 	}
-	return f.p.linkInode(f.d.n, a, path)
+	return f.p.linkInode(f.d.n, a, path, f.d.noLink || a.Nlink == 0 && !f.d.linked)
 }
 
 func (f *file) Dup() (card.File, error) {

@@ -121,8 +121,8 @@ func (f *file) Flock(typ uint32, wait bool) error {
 
 // set changes a lock, at the server or, when that leaves locks to the kernel, here.
 func (f *file) set(l share.Lock, wait, remote bool) error {
-	if !remote {
-		return f.setLocal(l, wait)
+	if !remote || f.d.n.isDir() {
+		return f.setLocal(l, wait) // FUSE has no locks of folders
 	}
 	in := fuse.LkIn{FH: f.d.fh, Owner: l.Owner, Start: l.Start, End: l.End, Type: l.Type, PID: l.PID}
 	if l.Kind == share.LockFlock {
@@ -156,7 +156,7 @@ func (f *file) GetLock(kind card.LockKind, typ uint32, start, length int64) (uin
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	if f.p.k.flags&fuse.PosixLocks == 0 {
+	if f.p.k.flags&fuse.PosixLocks == 0 || f.d.n.isDir() {
 		got, found, err := f.p.k.local.GetLock(context.Background(), f.localID(), l)
 		if err != nil || !found {
 			return posix.F_UNLCK, 0, 0, err

@@ -11,9 +11,6 @@ func (p *proc) absent(at place, folder bool) error {
 	if at.dots {
 		return posix.EEXIST
 	}
-	if err := p.may(at.dir, mayExec); err != nil {
-		return err
-	}
 	switch n, _, err := p.lookup(at.dir, at.name); {
 	case err == nil:
 		p.k.put(n)
@@ -96,17 +93,21 @@ func (p *proc) Link(old, path string) error {
 		if err != nil {
 			return err
 		}
-		return p.linkInode(n, a, path)
+		return p.linkInode(n, a, path, false)
 	})
 }
 
-func (p *proc) linkInode(n *inode, a share.Attr, path string) error {
+// linkInode links what is not gone.
+func (p *proc) linkInode(n *inode, a share.Attr, path string, gone bool) error {
 	return p.at(path, func(at place) error {
 		if err := p.absent(at, false); err != nil {
 			return err
 		}
-		if n.isDir() {
+		switch {
+		case n.isDir():
 			return posix.EPERM
+		case gone:
+			return posix.ENOENT
 		}
 		d, err := p.k.call(header{fuse.OpLink, at.dir.id, p}, fuse.LinkIn{OldNodeID: n.id}, named(at.name))
 		if err != nil {
@@ -136,21 +137,13 @@ func (p *proc) Readlink(path string) (target string, err error) {
 	return target, err
 }
 
-// victim looks a name up that is to go.
-func (p *proc) victim(at place) (*inode, share.Attr, error) {
-	if err := p.may(at.dir, mayExec); err != nil {
-		return nil, share.Attr{}, err
-	}
-	return p.lookup(at.dir, at.name)
-}
-
 // Unlink implements card.Proc.
 func (p *proc) Unlink(path string) error {
 	return p.at(path, func(at place) error {
 		if at.dots {
 			return posix.EISDIR
 		}
-		n, a, err := p.victim(at)
+		n, a, err := p.lookup(at.dir, at.name)
 		if err != nil {
 			return err
 		}
@@ -178,7 +171,7 @@ func (p *proc) Rmdir(path string) error {
 		case at.dots:
 			return posix.ENOTEMPTY
 		}
-		n, a, err := p.victim(at)
+		n, a, err := p.lookup(at.dir, at.name)
 		if err != nil {
 			return err
 		}
@@ -231,12 +224,12 @@ func (p *proc) rename(from, to place, flags uint32) error {
 	case to.dots:
 		return posix.EEXIST
 	}
-	n, a, err := p.victim(from)
+	n, a, err := p.lookup(from.dir, from.name)
 	if err != nil {
 		return err
 	}
 	defer p.k.put(n)
-	over, overAttr, err := p.victim(to)
+	over, overAttr, err := p.lookup(to.dir, to.name)
 	switch {
 	case err == nil:
 		defer p.k.put(over)

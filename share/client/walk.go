@@ -119,6 +119,10 @@ func (w *walker) parent(from *inode, path string) (place, error) {
 		name, more, _ := strings.Cut(rest, "/")
 		slash := len(name) < len(rest)
 		rest = strings.TrimLeft(more, "/")
+		if err := w.p.may(at.dir, mayExec); err != nil {
+			k.put(at.dir)
+			return place{}, err
+		}
 		if rest == "" {
 			at.name, at.slash, at.dots = name, slash, name == "." || name == ".."
 			return at, nil
@@ -139,12 +143,6 @@ func (w *walker) parent(from *inode, path string) (place, error) {
 // step goes to a name in a folder, and on through symbolic links when follow is set.
 func (w *walker) step(dir *inode, name string, follow bool) (*inode, error) {
 	k := w.p.k
-	if !dir.isDir() {
-		return nil, posix.ENOTDIR
-	}
-	if err := w.p.may(dir, mayExec); err != nil {
-		return nil, err
-	}
 	switch name {
 	case ".":
 		return k.get(dir), nil
