@@ -88,9 +88,21 @@ func fileSystem(ctx context.Context, u *undo) (string, error) {
 }
 
 func unmount(dir string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return errors.Join(unmountBelow(ctx, dir), command(ctx, "umount", dir))
+	for {
+		err := errors.Join(unmountBelow(ctx, dir), command(ctx, "umount", dir))
+		if err == nil {
+			return nil
+		}
+		// The arbiter of shares' locks, which has its folder there, outlives the last pod
+		// by a second.
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // unmountBelow unmounts what is mounted in a folder, but not at it.

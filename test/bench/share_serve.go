@@ -67,6 +67,14 @@ func serve9P(ctx context.Context, cache, dir string, u *undo) (int, error) {
 			return 0, err
 		}
 	}
+	if err := errors.Join(os.MkdirAll(filepath.Join(root, "dev"), 0o755),
+		command(ctx, "mknod", "-m", "666", filepath.Join(root, "dev", "null"), "c", "1", "3"),
+		os.MkdirAll(filepath.Join(root, "etc"), 0o755),
+		os.WriteFile(filepath.Join(root, "etc", "passwd"), []byte("root:x:0:0:root:/root:/bin/sh\n"), 0o644),
+		os.WriteFile(filepath.Join(root, "etc", "nsswitch.conf"), []byte("hosts: files\n"), 0o644),
+		os.WriteFile(filepath.Join(root, "etc", "group"), []byte("root:x:0:\n"), 0o644)); err != nil {
+		return 0, err
+	}
 	// A port that was free a moment ago, in a network that is this run's own.
 	l, err := net.Listen("tcp", ":0")
 	if err != nil {
