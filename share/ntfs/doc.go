@@ -26,8 +26,9 @@
 // names and has 64 KiB for all. Renames that exchange, and those of a folder over an
 // empty one, go in steps under tree, each undone when a later fails; programs of the host
 // can see the steps. A server that is killed between leaves a name that begins with
-// U+F000: of a file that is then shown under an alias, or of a file without a name that
-// the next server removes.
+// U+F000: of a file without a name, which the next server removes, or of one that had
+// a name before the step: it stays on the host, listings do not show it, and an
+// administrator has to name it again.
 //
 // Methods are safe for concurrent use. One goroutine reads notices from the first Watch
 // on until Close, which waits for it.
