@@ -1,0 +1,40 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/hanwen/go-fuse/v2/posixtest"
+
+	"github.com/porthole-run/porthole/share/sharetest"
+)
+
+// TestGoFuse runs the tests that another project has for file systems over FUSE.
+func TestGoFuse(t *testing.T) {
+	for _, s := range []struct {
+		name string
+		open backend
+	}{{"hostfs", openHost}, {"ntfs", openNTFS}} {
+		t.Run(s.name, func(t *testing.T) {
+			b, err := s.open(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := b.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			mnt := sharetest.Mount(t, config(b))
+			for _, name := range slices.Sorted(maps.Keys(posixtest.All)) {
+				dir := mnt + "/" + name
+				if err := os.Mkdir(dir, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				t.Run(name, func(t *testing.T) { posixtest.All[name](t, dir) })
+			}
+		})
+	}
+}
