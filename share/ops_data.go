@@ -163,7 +163,9 @@ func (s *Session) fallocate(ctx context.Context, r *request) error {
 	h.wrote.Store(true)
 	r.node.wrote()
 	done := s.echoFile(r.node, echoModify)
-	err = h.file.Fallocate(m.Mode, m.Offset, m.Length)
+	if err = r.killPrivileges(r.node); err == nil {
+		err = h.file.Fallocate(m.Mode, m.Offset, m.Length)
+	}
 	done()
 	if err != nil {
 		return err
@@ -230,7 +232,10 @@ func (s *Session) copyFileRange(ctx context.Context, r *request) error {
 	to.wrote.Store(true)
 	n.wrote()
 	done := s.echoFile(n, echoModify)
-	copied, err := from.file.CopyTo(to.file, m.OffIn, m.OffOut, length)
+	var copied uint64
+	if err = r.killPrivileges(n); err == nil {
+		copied, err = from.file.CopyTo(to.file, m.OffIn, m.OffOut, length)
+	}
 	done()
 	if err != nil && copied == 0 {
 		return err
@@ -238,4 +243,18 @@ func (s *Session) copyFileRange(ctx context.Context, r *request) error {
 	s.changed(ctx, n, nil, Change{File: n.fid, Off: int64(m.OffOut), Len: int64(copied)})
 	r.append(fuse.WriteOut{Size: uint32(copied)})
 	return nil
+}
+
+// killPrivileges takes set-user-id and the like off a file that is about to change, for
+// requests that have no flag to ask for it: the kernel leaves it to the server
+// (HANDLE_KILLPRIV_V2), which knows of the caller's rights the user alone.
+func (r *request) killPrivileges(n *node) error {
+	if r.UID == 0 {
+		return nil
+	}
+	a, err := n.n.Attr()
+	if err == nil && a.Mode&(posix.S_ISUID|posix.S_ISGID) != 0 {
+		_, err = n.n.SetAttr(SetAttr{Fields: KillSUIDGID})
+	}
+	return err
 }
