@@ -12,8 +12,8 @@ import (
 
 // How long a shim has to end after being asked, after SIGTERM, and after SIGKILL.
 const (
-	askedWait      = stopTimeout + 5*time.Second
-	terminatedWait = stopTimeout
+	askedWait      = settleTimeout + stopTimeout + 5*time.Second
+	terminatedWait = settleTimeout + stopTimeout
 	killedWait     = 5 * time.Second
 )
 

@@ -7,6 +7,7 @@ const (
 	defaultStartTimeout = 60 * time.Second
 	undoTimeout         = 15 * time.Second // for taking back what a failed call did
 	stopTimeout         = 20 * time.Second // for ending the VM
+	settleTimeout       = 20 * time.Second // for unmounting its volumes before
 
 	drainQuiet   = 2 * time.Second  // silence after an exit that ends a process's output
 	drainLimit   = 60 * time.Second // longest wait for the output after an exit

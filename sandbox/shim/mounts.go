@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -83,6 +84,40 @@ func (s *Server) releaseMounts(ctx context.Context, h *held) error {
 	errs = append(errs, s.layers.release(ctx, h.layers))
 	*h = held{}
 	return errors.Join(errs...)
+}
+
+// settleVolumes removes the containers that have disks, so that the guest writes what it
+// has of them and unmounts them: they outlive the VM. Shares need nothing of the kind,
+// as a file's last close writes what was written to it.
+func (s *Server) settleVolumes(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	s.mu.Lock()
+	all := make([]*container, 0, len(s.containers))
+	for _, c := range s.containers {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, c := range all {
+		wg.Go(func() {
+			if err := s.settleContainer(ctx, c); err != nil {
+				s.log.WarnContext(ctx, "disks of container were not unmounted", logkey.ContainerID, c.id, logkey.Error, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (s *Server) settleContainer(ctx context.Context, c *container) error {
+	if err := c.lock.acquire(ctx); err != nil {
+		return err
+	}
+	defer c.lock.release()
+	if len(c.held.volumes) == 0 {
+		return nil
+	}
+	return s.teardownContainer(ctx, c)
 }
 
 // shareBroken ends the VM: a pod of which a volume is gone does not work, and says so.

@@ -205,6 +205,26 @@ func TestVolumes_OneVMWrites(t *testing.T) {
 	}
 }
 
+// TestVolumes_Settled: a VM that is asked to end unmounts its volumes before.
+func TestVolumes_Settled(t *testing.T) {
+	r, _, disk := mountingRig(t)
+	volume := sandbox.MountSetup{ContainerPath: "/v", Disk: &sandbox.DiskSource{Path: disk}}
+	if err := r.create(t, "c1", volume); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.create(t, "c2"); err != nil {
+		t.Fatal(err)
+	}
+	r.server.end()
+	<-r.ended
+	if r.reason != nil {
+		t.Fatal(r.reason)
+	}
+	if got := r.vm.String(); strings.Contains(got, "disk.img") || !strings.Contains(got, "containers=1") {
+		t.Errorf("at the end the VM had: %s", got)
+	}
+}
+
 func TestVolumes_Scratch(t *testing.T) {
 	r, _, _ := mountingRig(t)
 	dir := t.TempDir()

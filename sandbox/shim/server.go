@@ -185,6 +185,9 @@ func (s *Server) Serve(ctx context.Context, control, streams net.Listener) error
 		reason = fmt.Errorf("serve daemon: %w", err)
 	}
 	s.end()
+	if reason == nil {
+		s.settleVolumes(ctx)
+	}
 	if err := s.stopVM(ctx); err != nil {
 		reason = errors.Join(reason, fmt.Errorf("stop VM: %w", err))
 	}

@@ -323,11 +323,18 @@ func TestVolumeDisk(t *testing.T) {
 	}
 	_, err := q.tryCreate(idle("second", bind("/data", disk)))
 	refused(t, err, disk, codes.FailedPrecondition)
-	k.remove()
-	l.remove()
+	k.exec("echo not synced > /data/g")
+	stopPod(t, p)
 	m := q.start(idle("third", bind("/data", disk)))
-	equal(t, "in another VM afterwards", m.exec("cat /data/f"), "kept")
+	equal(t, "in another VM afterwards", m.exec("cat /data/f /data/g"), "kept\nnot synced")
 	m.remove()
+}
+
+func stopPod(t *testing.T, p *pod) {
+	t.Helper()
+	if _, err := p.s.StopPodSandbox(testContext(t), &cri.StopPodSandboxRequest{PodSandboxId: p.id}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestVolumeDaemonKilled(t *testing.T) {
