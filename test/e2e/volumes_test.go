@@ -16,11 +16,7 @@ import (
 
 // voltool is the host path of the program of test/e2e/voltool.
 var voltool = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "pe2etool")
-	if err != nil {
-		return "", err
-	}
-	out := filepath.Join(dir, "voltool")
+	out := filepath.Join(env.server.Dir, "voltool") // goes with the server
 	cmd := exec.Command("go", "build", "-o", out, "./voltool")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
