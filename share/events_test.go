@@ -3,6 +3,7 @@ package share_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -386,6 +387,16 @@ func TestInvalidate(t *testing.T) {
 		if e, err = g.lookup(fuse.RootID, "f"); err != nil || e.EntryValid == 0 || e.AttrValid == 0 {
 			t.Errorf("a lookup after %+v, %v", e, err)
 		}
+		// The zero change is of all that the guest knows.
+		check(t, g.s.Invalidate(t.Context(), []share.Change{{}}))
+		synctest.Wait()
+		got := strings.Split(g.seen(), "; ") // of nodes in any order
+		slices.Sort(got)
+		want := []string{"entry 1 f 1", "inode 1 0 0", sprintf("inode %d 0 0", f.NodeID)}
+		if !slices.Equal(got, want) {
+			t.Errorf("notifications of all %q, want %q", got, want)
+		}
+		g.ack(3)
 		// It ends with its context, and with the session.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

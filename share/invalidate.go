@@ -42,6 +42,10 @@ func (s *Session) invalidate(ctx context.Context, changes []Change, repeat bool)
 		if err != nil {
 			break
 		}
+		if c == (Change{}) {
+			err = s.invalidateAll(ctx)
+			continue
+		}
 		if s.single != nil {
 			c = s.single.toGuest(c)
 		}

@@ -48,7 +48,8 @@ type Peers interface {
 	Shared() bool
 }
 
-// Change is something that a guest has changed.
+// Change is something that a guest has changed. The zero Change says that anything may
+// have: what others changed was too much to tell, or was missed.
 type Change struct {
 	// File, when not zero, has other attributes, and other content from Off on for Len
 	// bytes (Len -1: to the end; 0: attributes only).
