@@ -89,7 +89,7 @@ func TestModelFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = errors.Join(sys.Close(), oracle.Close()) }()
-	for seed := range uint64(20) {
+	for seed := range uint64(500) {
 		d, err := CompareModel(t.Context(), lossy{sys}, oracle, ModelOptions{Seed: seed, Steps: 300})
 		if err != nil {
 			t.Fatal(err)

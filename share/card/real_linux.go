@@ -23,8 +23,7 @@ import (
 // of it is a thread with credentials, folder, umask and table of files of its own: the
 // kernel keeps POSIX locks by that table.
 type Real struct {
-	root  string
-	lacks map[Need]string // immutable after NewReal
+	root string
 
 	mu    sync.Mutex
 	procs map[*realProc]struct{} // guarded by mu

@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/porthole-run/porthole/internal/testneed"
@@ -43,16 +42,6 @@ func mount(t *testing.T, c share.Config) *client.Kernel {
 		}
 	})
 	return k
-}
-
-func check(t *testing.T, k *client.Kernel, o card.Options) {
-	t.Helper()
-	o.Exceptions = card.Exceptions
-	if c := card.Run(t.Context(), k, o); !c.OK() {
-		var b strings.Builder
-		_ = c.Print(&b)
-		t.Error(b.String())
-	}
 }
 
 // TestShared runs all checks over a session whose locks are the server's.

@@ -20,6 +20,13 @@ type inode struct {
 
 func (n *inode) isDir() bool { return n.kind == posix.S_IFDIR }
 
+// Known returns how many files the kernel knows: with the root 1 when nothing uses any.
+func (k *Kernel) Known() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.inodes)
+}
+
 // get adds a reference.
 func (k *Kernel) get(n *inode) *inode {
 	k.mu.Lock()

@@ -11,6 +11,11 @@ import (
 	"github.com/porthole-run/porthole/share/sharetest"
 )
 
+// unwanted are tests that a Linux file system does not pass, and why.
+var unwanted = map[string]string{
+	"FcntlFlockLocksFile": "wants two handles of one process to exclude each other with fcntl's locks, which belong to the process",
+}
+
 // TestGoFuse runs the tests that another project has for file systems over FUSE.
 func TestGoFuse(t *testing.T) {
 	for _, s := range []struct {
@@ -29,6 +34,10 @@ func TestGoFuse(t *testing.T) {
 			})
 			mnt := sharetest.Mount(t, config(b))
 			for _, name := range slices.Sorted(maps.Keys(posixtest.All)) {
+				if why, ok := unwanted[name]; ok {
+					t.Logf("leave %s out: it %s", name, why)
+					continue
+				}
 				dir := mnt + "/" + name
 				if err := os.Mkdir(dir, 0o755); err != nil {
 					t.Fatal(err)
