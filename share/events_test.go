@@ -20,8 +20,6 @@ import (
 type kernel struct {
 	g   *guest
 	log []string
-	// known are the nodes that the kernel believes to be there, by name.
-	known map[string]uint64
 }
 
 func (k *kernel) inject(m fuse.Inject) posix.Errno {

@@ -297,13 +297,6 @@ func (t *nodeTable) drop(n *node) bool {
 	return true
 }
 
-// names returns the names that a node is known under.
-func (t *nodeTable) names(n *node) []name {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.Clone(n.links)
-}
-
 // path returns a folder's path from the root ("" for the root), and whether it has one.
 func (t *nodeTable) path(n *node) (string, bool) {
 	t.mu.Lock()
@@ -322,22 +315,6 @@ func (t *nodeTable) path(n *node) (string, bool) {
 		n = l.dir
 	}
 	return path, len(path) < posix.PATH_MAX
-}
-
-// each calls f for every node, which stays meanwhile; f must not use the table.
-func (t *nodeTable) each(f func(*node)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, n := range t.byID {
-		f(n)
-	}
-}
-
-// len returns how many nodes there are.
-func (t *nodeTable) len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.byID)
 }
 
 // drain frees all nodes.

@@ -44,7 +44,6 @@ type server struct {
 
 	wmu  sync.Mutex
 	seen sync.Map // opcode to *atomic.Int64
-	wg   sync.WaitGroup
 }
 
 func newServer(t *testing.T, conn *Conn) *server {

@@ -78,7 +78,7 @@ func TestWordPress(t *testing.T) {
 	webC.kill(t)
 	dbC.kill(t)
 
-	webC, dbC = up()
+	webC, _ = up()
 	await(t, webC, "the web server is up", "curl -s -m 120 -o /dev/null http://127.0.0.1:8080/wp-content/index.php")
 	timed(t, "the site's first page", func() {
 		if out := exec(t, webC, "curl -sS -m 300 http://127.0.0.1:8080/"); !strings.Contains(out, "Kept") || !strings.Contains(out, "On a share") {
