@@ -77,11 +77,12 @@ e2e: ## the end-to-end suite in real VMs, in a network namespace of its own
 	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'cd test/e2e && go test -count=1 -timeout 9m ./...'
 
 .PHONY: posix
-posix: ## the POSIX card: named checks and random operations on each backend of shares (POSIX="-systems ntfs -only rename"; docs/posix.md)
+posix: build guest tools ## the POSIX card: named checks and random operations on each backend of shares, and in a VM (POSIX="-systems ntfs -only rename"; docs/posix.md)
 	@mkdir -p $(BIN)
 	@$(GOBUILD) -o $(BIN)/posix ./test/posix
 	@$(BIN)/posix $(POSIX)
 	@go test -count=1 -timeout 5m ./test/posix
+	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'set -o pipefail; cd test/e2e && go test -count=1 -timeout 9m -v -run TestPOSIX . | grep -vE "^(=== |[{])"'
 
 .PHONY: test-apps
 test-apps: build guest ## databases, RabbitMQ, WordPress and others on shares, killed under load (RUN=pattern; LANE=mount: no VMs)
