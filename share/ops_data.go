@@ -56,13 +56,26 @@ func (s *Session) write(ctx context.Context, r *request) error {
 	h.wrote.Store(true)
 	r.node.wrote()
 	done := s.echoFile(r.node, echoModify)
-	n, err := h.file.WriteAt(data, int64(m.Offset), m.WriteFlags&fuse.WriteKillSUIDGID != 0)
+	file, appends := h.file, h.flags&posix.O_APPEND != 0
+	if appends && m.WriteFlags&fuse.WriteCache != 0 {
+		// A page of a mapping, which has its place: the kernel writes it back through
+		// whatever handle there is.
+		if file, err = r.node.n.Open(posix.O_WRONLY | h.flags&posix.O_SYNC); err != nil {
+			done()
+			return err
+		}
+		appends = false
+	}
+	n, err := file.WriteAt(data, int64(m.Offset), m.WriteFlags&fuse.WriteKillSUIDGID != 0)
+	if file != h.file {
+		err = errors.Join(err, file.Close())
+	}
 	done()
 	if err != nil && n == 0 {
 		return err
 	}
 	c := Change{File: r.node.fid, Off: int64(m.Offset), Len: int64(n)}
-	if h.flags&posix.O_APPEND != 0 { // where its end was is the host's to know
+	if appends { // where its end was is the host's to know
 		c.Off, c.Len = 0, -1
 	}
 	s.changed(ctx, r.node, nil, c)

@@ -35,13 +35,6 @@ func (s *Server) attach(ctx context.Context, e *session, containerID string) err
 	defer s.sessions.closeStreams(e)
 	defer cancel()
 
-	if c.terminal {
-		s.sessions.setResize(e, func(width, height uint16) {
-			if err := s.guest.ResizeTTY(ctx, containerID, "", width, height); err != nil && ctx.Err() == nil {
-				s.log.DebugContext(ctx, "terminal was not resized", logkey.ContainerID, containerID, logkey.Error, err)
-			}
-		})
-	}
 	over := make(chan error, 3)
 	taps := s.tapOutputs(&workers, over, []tapped{
 		{stdout, e.streams[api.StreamStdout]},
@@ -53,6 +46,14 @@ func (s *Server) attach(ctx context.Context, e *session, containerID string) err
 			t.tap.finish(nil)
 		}
 	}()
+	// After the outputs are joined: what a program prints at a new size is seen.
+	if c.terminal {
+		s.sessions.setResize(e, func(width, height uint16) {
+			if err := s.guest.ResizeTTY(ctx, containerID, "", width, height); err != nil && ctx.Err() == nil {
+				s.log.DebugContext(ctx, "terminal was not resized", logkey.ContainerID, containerID, logkey.Error, err)
+			}
+		})
+	}
 	if in := e.streams[api.StreamStdin]; in != nil && stdin != nil {
 		if c.stdinOnce {
 			defer stdin.closeWrite()

@@ -24,8 +24,8 @@ func (f *file) Fallocate(mode uint32, off, length uint64) error {
 	}
 	from, to := int64(off), int64(off+length)
 	return f.do(func(h ntapi.Handle) error {
-		// FUSE does not say whose request it is: whoever asks, the bits go.
-		if err := f.disarm(h, true); err != nil {
+		// Set-user-id goes by who asks, which the session knows.
+		if err := f.disarm(h, false); err != nil {
 			return err
 		}
 		st, err := h.Stat()
@@ -128,7 +128,7 @@ func (f *file) CopyTo(to share.File, off, toOff, length uint64) (uint64, error) 
 		if err != nil || n == 0 {
 			return done, errUnless(done, err)
 		}
-		n, err = t.WriteAt(buf[:n], int64(toOff+done), done == 0) // as for Fallocate
+		n, err = t.WriteAt(buf[:n], int64(toOff+done), false)
 		done += uint64(n)
 		if err != nil {
 			return done, errUnless(done, err)
