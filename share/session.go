@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/porthole-run/porthole/share/fuse"
 )
@@ -164,10 +165,21 @@ func (s *Session) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	s.notes.stop()
 	helpers.Wait()
 	s.free()
-	if outer.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
+	if outer.Err() != nil || isEnd(err) {
 		return nil
 	}
 	return fmt.Errorf("serve share: %w", err)
+}
+
+// isEnd says whether err is that the other end of a stream is gone. A guest that has
+// unmounted waits for no answer, so an answer may be what meets it.
+func isEnd(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrClosedPipe, syscall.EPIPE, syscall.ECONNRESET} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // read takes the guest's messages off the stream. It never waits for a request to be

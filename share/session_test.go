@@ -1,9 +1,13 @@
 package share_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -307,5 +311,38 @@ func hostWrite(t *testing.T, fs *memfs.FS, name, data string) {
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// gone is a stream whose other end sent something and cannot be written to.
+type gone struct {
+	io.Reader
+	err error
+}
+
+func (g gone) Write([]byte) (int, error) { return 0, g.err }
+func (g gone) Close() error              { return nil }
+
+// TestEndWithAnswerOwed is a guest that has ended before its last answer reached it.
+func TestEndWithAnswerOwed(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		failed bool
+	}{
+		{os.NewSyscallError("write", syscall.EPIPE), false},
+		{os.NewSyscallError("write", syscall.ECONNRESET), false},
+		{io.ErrClosedPipe, false},
+		{os.NewSyscallError("write", syscall.EIO), true},
+	} {
+		s, err := share.NewSession(share.Config{Backend: memfs.New(memfs.Options{}), Private: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := fuse.AppendRequest(nil, fuse.InHeader{Opcode: fuse.OpHello}, fuse.Hello{Version: 1, TID: injectorTID})
+		sent = fuse.AppendRequest(sent, fuse.InHeader{Opcode: fuse.OpInit, Unique: 2}, fuse.InitIn{Major: 7, Minor: 38})
+		err = s.Serve(t.Context(), gone{bytes.NewReader(sent), c.err})
+		if (err != nil) != c.failed {
+			t.Errorf("Serve with answers that meet %v = %v", c.err, err)
+		}
 	}
 }
