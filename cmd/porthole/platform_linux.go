@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/internal/filelock"
 )
 
 // supported is nil where the daemon has a VM driver.
@@ -20,15 +23,14 @@ const cgroupDriver = true
 // lockFile takes the lock at path until the returned file is closed, which also happens
 // when the process dies. errRunning when another process has it.
 func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	f, err := filelock.Take(path)
+	var notOpened *fs.PathError
+	switch {
+	case errors.Is(err, filelock.ErrHeld):
+		return nil, fmt.Errorf("lock %s: %w", path, errRunning)
+	case errors.As(err, &notOpened): // names the path
 		return nil, fmt.Errorf("lock: %w", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", path, errRunning)
-		}
+	case err != nil:
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return f, nil

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/porthole-run/porthole/internal/atomicfile"
+	"github.com/porthole-run/porthole/internal/filelock"
 )
 
 // files is the folder of an arbiter's files.
@@ -20,9 +21,6 @@ type files string
 func (f files) socket() string { return filepath.Join(string(f), "arbiter.sock") }
 func (f files) lock() string   { return filepath.Join(string(f), "arbiter.lock") }
 func (f files) record() string { return filepath.Join(string(f), "arbiter.json") }
-
-// errHeld is that another process is the arbiter.
-var errHeld = errors.New("there is an arbiter already")
 
 // Main is the arbiter process for a folder, which is made if need be. It returns nil
 // when it has had no members for a second, at once when there is an arbiter already, and
@@ -37,8 +35,8 @@ func run(ctx context.Context, dir string, log *slog.Logger, made func(*server)) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	held, err := lockFile(f.lock())
-	if errors.Is(err, errHeld) {
+	held, err := filelock.Take(f.lock())
+	if errors.Is(err, filelock.ErrHeld) { // another is the arbiter
 		return nil
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,23 +30,22 @@ func mountExt4(dev, target string, flags uintptr, data string) error {
 // MountOverlay stacks layers, bottom first, below a writable upper folder. All folders
 // but target's must be there.
 func (d *Disks) MountOverlay(target string, layers []string, upper, work string) error {
-	var b strings.Builder
-	b.WriteString("lowerdir=")
-	for i := len(layers) - 1; i >= 0; i-- { // overlayfs names the top first
-		b.WriteString(layers[i])
-		if i > 0 {
-			b.WriteByte(':')
-		}
-	}
 	// volatile: what is synced here would not outlive the VM anyhow.
-	fmt.Fprintf(&b, ",upperdir=%s,workdir=%s,volatile", upper, work)
-	if b.Len() >= os.Getpagesize() {
-		return fmt.Errorf("overlay of %d layers: options of %d bytes are too long: %w", len(layers), b.Len(), errdefs.ErrResourceExhausted)
+	return mountOverlay(target, layers, 0, fmt.Sprintf(",upperdir=%s,workdir=%s,volatile", upper, work))
+}
+
+// mountOverlay stacks layers, bottom first. more are further options, each after a comma.
+func mountOverlay(target string, layers []string, flags uintptr, more string) error {
+	topFirst := slices.Clone(layers) // as overlayfs names them
+	slices.Reverse(topFirst)
+	options := "lowerdir=" + strings.Join(topFirst, ":") + more
+	if len(options) >= os.Getpagesize() {
+		return fmt.Errorf("overlay of %d layers: options of %d bytes are too long: %w", len(layers), len(options), errdefs.ErrResourceExhausted)
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return fmt.Errorf("make mount point: %w", err)
 	}
-	if err := unix.Mount("overlay", target, "overlay", 0, b.String()); err != nil {
+	if err := unix.Mount("overlay", target, "overlay", flags, options); err != nil {
 		os.Remove(target)
 		return fmt.Errorf("mount overlay of %d layers: %w", len(layers), err)
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -118,25 +117,7 @@ func isZero(f *os.File) (bool, error) {
 
 // MountStack mounts two or more layers, bottom first, on each other, read-only.
 func (d *Disks) MountStack(target string, layers []string) error {
-	var b strings.Builder
-	b.WriteString("lowerdir=")
-	for i := len(layers) - 1; i >= 0; i-- { // overlayfs names the top first
-		b.WriteString(layers[i])
-		if i > 0 {
-			b.WriteByte(':')
-		}
-	}
-	if b.Len() >= os.Getpagesize() {
-		return fmt.Errorf("overlay of %d layers: options of %d bytes are too long: %w", len(layers), b.Len(), errdefs.ErrResourceExhausted)
-	}
-	if err := os.MkdirAll(target, 0o755); err != nil {
-		return fmt.Errorf("make mount point: %w", err)
-	}
-	if err := unix.Mount("overlay", target, "overlay", unix.MS_RDONLY|unix.MS_NODEV, b.String()); err != nil {
-		os.Remove(target)
-		return fmt.Errorf("mount overlay of %d layers: %w", len(layers), err)
-	}
-	return nil
+	return mountOverlay(target, layers, unix.MS_RDONLY|unix.MS_NODEV, "")
 }
 
 // Bind shows what is at sub below root at target, a folder or a file. Links in sub are
