@@ -72,12 +72,16 @@ unit: ## unit tests with the race detector
 	go test -race -timeout 8m $$(go list ./... | grep -vE '$(HOSTBOUND)'); \
 	go test -race -timeout 8m -exec $(CURDIR)/scripts/netns.sh $$(go list ./... | grep -E '$(HOSTBOUND)')
 
+.PHONY: fetch-e2e
+fetch-e2e:
+	@cd test/e2e && PORTHOLE_E2E=fetch go test -count=1 .
+
 .PHONY: e2e
-e2e: ## the end-to-end suite in real VMs, in a network namespace of its own
+e2e: fetch-e2e ## the end-to-end suite in real VMs, in a network namespace of its own
 	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'cd test/e2e && go test -count=1 -timeout 9m ./...'
 
 .PHONY: posix
-posix: build guest tools ## the POSIX card: named checks and random operations on each backend of shares, and in a VM (POSIX="-systems ntfs -only rename"; docs/posix.md)
+posix: build guest tools fetch-e2e ## the POSIX card: named checks and random operations on each backend of shares, and in a VM (POSIX="-systems ntfs -only rename"; docs/posix.md)
 	@mkdir -p $(BIN)
 	@$(GOBUILD) -o $(BIN)/posix ./test/posix
 	@$(BIN)/posix $(POSIX)
@@ -97,6 +101,8 @@ test: ## everything that must pass: lint, unit, end-to-end, the Windows build (2
 .PHONY: ci
 ci: test ## what CI runs: test, then the lanes with budgets
 	@$(SUITE) demo 300 $(MAKE) --no-print-directory run
+	@$(SUITE) posix 300 $(MAKE) --no-print-directory posix
+	@$(SUITE) applications 900 $(MAKE) --no-print-directory test-apps
 
 .PHONY: test-long
 test-long: ## what takes too long for each run: 50 boots under load, the small kernel, long fuzzing (docs/testing.md)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/porthole-run/porthole/test/registry/debimage"
 )
 
 // env is what all tests share: binaries, the guest bundle, images, a registry and one
@@ -37,6 +39,10 @@ func run(m *testing.M) (int, error) {
 			return 0, err
 		}
 		env.cache = filepath.Join(dir, "porthole")
+	}
+	if os.Getenv("PORTHOLE_E2E") == "fetch" {
+		_, err := debimage.Sample(context.Background(), filepath.Join(env.cache, "debs"))
+		return 0, err
 	}
 	for _, need := range []string{filepath.Join(env.bin, "porthole"), filepath.Join(env.bin, "crictl"), filepath.Join(env.guest, "manifest.json")} {
 		if _, err := os.Stat(need); err != nil {

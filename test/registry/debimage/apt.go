@@ -16,7 +16,8 @@ import (
 
 // fetchPackage returns the path of a package in the cache. apt checks what it
 // downloads against Debian's signed lists; what is in the cache already is checked
-// against the digest in the same lists.
+// against the digest in the same lists. Lists that are not there, or name a version that
+// the archive has replaced, are fetched anew, once.
 func fetchPackage(ctx context.Context, cacheDir, name string) (string, error) {
 	if name == "" || strings.HasPrefix(name, "-") {
 		return "", fmt.Errorf("package name %q is not one", name)
@@ -24,6 +25,18 @@ func fetchPackage(ctx context.Context, cacheDir, name string) (string, error) {
 	if err := os.MkdirAll(cacheDir, 0o755); err != nil {
 		return "", err
 	}
+	path, err := download(ctx, cacheDir, name)
+	if err == nil || ctx.Err() != nil {
+		return path, err
+	}
+	if _, again := run(ctx, cacheDir, "apt-get", "update", "-qq"); again != nil {
+		return "", err
+	}
+	return download(ctx, cacheDir, name)
+}
+
+// download fetches a package by the lists that are there.
+func download(ctx context.Context, cacheDir, name string) (string, error) {
 	empty, err := os.MkdirTemp("", "apt-")
 	if err != nil {
 		return "", err
