@@ -3,7 +3,6 @@ package apps
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -65,43 +64,16 @@ func (p *pod) remove(t *testing.T) {
 // would make it.
 func (p *pod) crash(t *testing.T) {
 	t.Helper()
-	killed := 0
-	for pid, args := range processes(t) {
-		if strings.Contains(filepath.Base(args[0]), "qemu-system") && strings.Contains(strings.Join(args, " "), p.id) {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			killed++
-		}
+	vms, err := env.server.VMs(p.id)
+	if err != nil || len(vms) != 1 {
+		t.Fatalf("VMs of pod %s: %v, %v, want one", p.id, vms, err)
 	}
-	if killed != 1 {
-		t.Fatalf("killed %d VMs of pod %s, want one", killed, p.id)
+	if err := syscall.Kill(vms[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 	p.remove(t)
 	p.config.Metadata.Attempt++
 	p.boot(t)
-}
-
-// processes lists the command lines of all processes.
-func processes(t *testing.T) map[int][]string {
-	t.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := map[int][]string{}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil || len(text) == 0 {
-			continue // it ended, or is the kernel's
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m[pid] = strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
-	}
-	return m
 }
 
 // criContainer is a container of a pod.

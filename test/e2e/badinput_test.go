@@ -195,12 +195,6 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// vmPIDs returns the process ids of a server's QEMUs: those whose parent is a shim of it.
-func vmPIDs(t *testing.T, s *server) []int {
-	t.Helper()
-	return children(t, shimPIDs(t, s), "qemu-system")
-}
-
 func TestGuestDies(t *testing.T) {
 	s := ownServer(t, serverConfig{})
 	for _, c := range []struct {

@@ -6,79 +6,42 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/porthole-run/porthole/test/harness"
 )
 
 // shimPIDs returns the process ids of a server's shims.
 func shimPIDs(t *testing.T, s *server) []int {
 	t.Helper()
-	var pids []int
-	for pid, args := range processes(t) {
-		if len(args) > 1 && strings.HasSuffix(args[0], "porthole") && args[1] == "shim" && strings.Contains(strings.Join(args, " "), s.State) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// children returns the processes whose parent is one of those given and whose command
-// has part in its name.
-func children(t *testing.T, parents []int, part string) []int {
-	t.Helper()
-	isParent := map[int]bool{}
-	for _, p := range parents {
-		isParent[p] = true
-	}
-	var pids []int
-	for pid, args := range processes(t) {
-		if strings.Contains(args[0], part) && isParent[parentOf(pid)] {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// processes lists the command lines of all processes.
-func processes(t *testing.T) map[int][]string {
-	t.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	pids, err := s.Shims("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := map[int][]string{}
-	for _, p := range paths {
-		text, err := os.ReadFile(p)
-		if err != nil || len(text) == 0 {
-			continue // it ended, or is the kernel's
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m[pid] = strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
-	}
-	return m
+	return pids
 }
 
-func parentOf(pid int) int {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+// vmPIDs returns the process ids of a server's QEMUs.
+func vmPIDs(t *testing.T, s *server) []int {
+	t.Helper()
+	pids, err := s.VMs("")
 	if err != nil {
-		return 0
+		t.Fatal(err)
 	}
-	// The command's name is in parentheses and may hold spaces.
-	rest := string(text)[strings.LastIndexByte(string(text), ')')+1:]
-	parent, _ := strconv.Atoi(strings.Fields(rest)[1])
-	return parent
+	return pids
 }
 
 // hostState counts what pods take from the host.
 func hostState(t *testing.T) map[string]int {
 	t.Helper()
 	m := map[string]int{}
-	for _, args := range processes(t) {
+	all, err := harness.Processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range all {
 		switch {
 		case strings.Contains(args[0], "qemu-system"):
 			m["qemu"]++
