@@ -211,7 +211,11 @@ func (s *Session) at(dir FileID, base string) *node {
 // resolve finds what the guest knows of a happening, and appends the changes to drop.
 func (s *Session) resolve(h *happening, changes []Change) []Change {
 	if h.node = s.nodes.find(h.ID); h.node == nil {
-		h.node = s.at(h.Dir, h.Name)
+		// What lost a name is not what the guest has come to know by it since.
+		lost := h.Kind == EventRemove || h.Kind == EventRename
+		if !lost || h.ID == (FileID{}) {
+			h.node = s.at(h.Dir, h.Name)
+		}
 	}
 	if h.node != nil {
 		c := Change{File: h.node.fid}

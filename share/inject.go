@@ -2,6 +2,7 @@ package share
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -204,7 +205,8 @@ func (i *injector) serve(s *Session, r *request) (bool, error) {
 	case fuse.OpSymlink:
 		return true, i.create(s, r, a, fuse.InjectSymlink, d.Name())
 	case fuse.OpUnlink, fuse.OpRmdir:
-		if a == nil || a.kind != fuse.InjectUnlink && a.kind != fuse.InjectRmdir || !a.at(r, d.Name()) {
+		if a == nil || a.kind != fuse.InjectUnlink && a.kind != fuse.InjectRmdir || !a.at(r, d.Name()) ||
+			!s.mayTake(a.dir, a.name, a.target) {
 			return true, posix.ECANCELED
 		}
 		if a.target != nil {
@@ -225,6 +227,18 @@ func (i *injector) serve(s *Session, r *request) (bool, error) {
 		return true, posix.ECANCELED
 	}
 	return false, nil
+}
+
+// mayTake tells whether the guest has none but these files at a name, so that taking the
+// name from it is not taking what it has made there since.
+func (s *Session) mayTake(dir *node, base string, these ...*node) bool {
+	n := s.nodes.child(dir, base)
+	if n == nil {
+		return true
+	}
+	defer s.nodes.unref(n)
+	_, ghostly := n.n.(*ghost)
+	return ghostly || slices.Contains(these, n)
 }
 
 func (a *armed) at(r *request, base string) bool {
@@ -326,7 +340,8 @@ func (i *injector) setattr(s *Session, r *request, a *armed) error {
 }
 
 func (i *injector) rename(s *Session, r *request, a *armed, newDir uint64, base, newBase string) error {
-	if a == nil || a.kind != fuse.InjectRename || !a.at(r, base) || newDir != a.to.id || newBase != a.newName {
+	if a == nil || a.kind != fuse.InjectRename || !a.at(r, base) || newDir != a.to.id || newBase != a.newName ||
+		a.target != nil && !(s.mayTake(a.dir, base, a.target) && s.mayTake(a.to, newBase, a.old, a.target)) {
 		return posix.ECANCELED
 	}
 	s.nodes.move(a.dir, base, a.to, newBase, false)

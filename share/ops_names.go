@@ -176,17 +176,26 @@ func (s *Session) renameTo(ctx context.Context, r *request, newDir uint64, flags
 		return posix.ENOTDIR
 	}
 	list := []Change{{Dir: r.node.fid, Name: base}, {Dir: to.fid, Name: newBase}}
-	for _, n := range [...]*node{s.nodes.child(r.node, base), s.nodes.child(to, newBase)} {
+	moved, replaced := s.nodes.child(r.node, base), s.nodes.child(to, newBase)
+	for _, n := range [...]*node{moved, replaced} {
 		if n != nil {
 			list = append(list, Change{File: n.fid})
 			s.nodes.unref(n)
 		}
 	}
-	doneOld := s.echo(r.node, base, echoRemove)
-	doneNew := s.echo(to, newBase, echoCreate)
+	echoes := []func(){s.echo(r.node, base, echoRemove), s.echo(to, newBase, echoCreate)}
+	// A host that does not say who made a change tells first that what was replaced is
+	// gone, and an exchange by both names twice.
+	if replaced != nil && replaced != moved {
+		echoes = append(echoes, s.echo(to, newBase, echoRemove))
+	}
+	if flags&posix.RENAME_EXCHANGE != 0 {
+		echoes = append(echoes, s.echo(r.node, base, echoCreate))
+	}
 	err := r.node.n.Rename(base, to.n, newBase, flags)
-	doneOld()
-	doneNew()
+	for _, done := range echoes {
+		done()
+	}
 	if err != nil {
 		return err
 	}
