@@ -10,7 +10,8 @@ const pgbenchRow = "pgbench, transactions"
 
 // shareRows are the rows in their order, and their units.
 var shareRows = []struct{ name, unit string }{
-	{"create", "1/s"}, {"stat, cold", "1/s"}, {"ls -l, per entry", "1/s"}, {"open, read, close", "1/s"}, {"rename", "1/s"}, {"unlink", "1/s"},
+	{"create", "1/s"}, {"stat, cold", "1/s"}, {"ls -l, per entry", "1/s"},
+	{"list, then stat, per entry", "1/s"}, {"open, read, close", "1/s"}, {"rename", "1/s"}, {"unlink", "1/s"},
 	{"sequential write", "MiB/s"}, {"sequential read", "MiB/s"}, {"sequential read again", "MiB/s"},
 	{"4 KiB write and fdatasync", "1/s"}, {"4 KiB read, warm", "1/s"}, {pgbenchRow, "1/s"},
 }
