@@ -89,6 +89,9 @@ func (a *Agent) exec(ctx context.Context, c *container, r *api.ExecRequest, spec
 	}
 	u.Push("remove folder", func(context.Context) error { return os.RemoveAll(dir) })
 	spec.Args, spec.CommandLine, spec.Terminal, spec.ConsoleSize = r.Args, "", pio.terminal, nil
+	if w, h := r.Stdio.GetWidth(), r.Stdio.GetHeight(); pio.terminal && w != 0 && h != 0 {
+		spec.ConsoleSize = &specs.Box{Width: uint(w), Height: uint(h)} // there when the program looks
+	}
 	if err := writeJSON(filepath.Join(dir, "process.json"), spec); err != nil {
 		return nil, err
 	}

@@ -25,12 +25,16 @@ func (s *Server) exec(ctx context.Context, e *session, containerID string, spec 
 	if _, err := s.container(containerID); err != nil {
 		return 0, err
 	}
-	g, err := s.guest.OpenStreams(ctx, guest.StreamsConfig{
+	cfg := guest.StreamsConfig{
 		Stdin:    e.streams[api.StreamStdin] != nil,
 		Stdout:   e.streams[api.StreamStdout] != nil,
 		Stderr:   e.streams[api.StreamStderr] != nil,
 		Terminal: spec.Terminal,
-	})
+	}
+	if spec.Terminal {
+		cfg.Width, cfg.Height = s.sessions.firstSize(ctx, e)
+	}
+	g, err := s.guest.OpenStreams(ctx, cfg)
 	if err != nil {
 		return 0, err
 	}

@@ -55,6 +55,7 @@ type fakeProcess struct {
 	begin, done, sized chan struct{}
 	kill               chan int
 	width, height      uint32
+	first              string // the size that it began with
 	exit               *api.Exit
 }
 
@@ -94,7 +95,7 @@ func (g *fakeGuest) stream(ctx context.Context, id uint64) (net.Conn, error) {
 }
 
 func (g *fakeGuest) process(ctx context.Context, args []string, s *api.Stdio) (*fakeProcess, error) {
-	p := &fakeProcess{args: args, begin: make(chan struct{}), done: make(chan struct{}), sized: make(chan struct{}, 10), kill: make(chan int, 10)}
+	p := &fakeProcess{args: args, first: fmt.Sprintf("%dx%d", s.GetWidth(), s.GetHeight()), begin: make(chan struct{}), done: make(chan struct{}), sized: make(chan struct{}, 10), kill: make(chan int, 10)}
 	in, err := g.stream(ctx, s.GetStdin())
 	if err != nil {
 		return nil, err
@@ -157,6 +158,8 @@ func (p *fakeProcess) work() int {
 	case "size":
 		<-p.sized
 		fmt.Fprintf(p.out, "%dx%d\n", p.width, p.height)
+	case "first-size":
+		fmt.Fprintln(p.out, p.first)
 	case "sleep":
 		select {}
 	default:

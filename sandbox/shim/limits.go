@@ -23,6 +23,8 @@ const (
 	parkTimeout      = 20 * time.Second // how long they may stay so
 	headerTimeout    = 10 * time.Second
 
+	firstSizeTimeout = 200 * time.Millisecond // for the size of a terminal before its process starts
+
 	clockCheck = time.Minute // compares the guest's clock with the host's
 
 	maxErrorText = 16 << 10 // of an error that goes to the daemon, console tail included

@@ -30,8 +30,9 @@ type session struct {
 	claimed bool
 	cancel  context.CancelFunc
 	resize  func(width, height uint16)
-	width   uint16 // the size asked for before there was a process to resize
+	width   uint16 // the last size asked for
 	height  uint16
+	sized   chan struct{} // closed when there is a first one
 }
 
 func newSessions() *sessions {
@@ -55,7 +56,7 @@ func (s *sessions) park(id api.SessionID, kind api.StreamKind, conn net.Conn) er
 	}
 	e := s.byID[id]
 	if e == nil {
-		e = &session{id: id, streams: map[api.StreamKind]net.Conn{}}
+		e = &session{id: id, streams: map[api.StreamKind]net.Conn{}, sized: make(chan struct{})}
 		e.expire = time.AfterFunc(parkTimeout, func() { s.drop(e) })
 		s.byID[id] = e
 	}
@@ -107,7 +108,7 @@ func (s *sessions) claim(ctx context.Context, r *api.Session, kinds []api.Stream
 		}
 		e := s.byID[id]
 		if e == nil && len(kinds) == 0 {
-			e = &session{id: id, expire: time.NewTimer(parkTimeout)}
+			e = &session{id: id, expire: time.NewTimer(parkTimeout), sized: make(chan struct{})}
 			s.byID[id] = e
 		}
 		if e != nil && e.has(kinds) {
@@ -185,10 +186,31 @@ func (s *sessions) setResize(e *session, f func(width, height uint16)) {
 	}
 }
 
+// firstSize waits a little for the size of a session's terminal: the CRI's requests have
+// none, clients that know it send it next, and a program looks at it when it starts. It
+// returns zeros when none has come.
+func (s *sessions) firstSize(ctx context.Context, e *session) (width, height uint16) {
+	timer := time.NewTimer(firstSizeTimeout)
+	defer timer.Stop()
+	select {
+	case <-e.sized:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return e.width, e.height
+}
+
 func (s *sessions) doResize(e *session, width, height uint16) {
 	s.mu.Lock()
 	f := e.resize
 	e.width, e.height = width, height
+	select {
+	case <-e.sized:
+	default:
+		close(e.sized)
+	}
 	s.mu.Unlock()
 	if f != nil {
 		f(width, height)

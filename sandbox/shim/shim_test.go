@@ -344,6 +344,11 @@ func TestExec(t *testing.T) {
 	if _, err := r.Exec(ctx, "c1", sandbox.ExecSpec{Args: []string{"size"}, Terminal: true}, sandbox.Streams{Stdout: &out, Resize: sizes}); err != nil || out.String() != "80x24\n" {
 		t.Errorf("size: %v, %q", err, &out)
 	}
+	out.Reset()
+	sizes <- sandbox.Size{Width: 132, Height: 43}
+	if _, err := r.Exec(ctx, "c1", sandbox.ExecSpec{Args: []string{"first-size"}, Terminal: true}, sandbox.Streams{Stdout: &out, Resize: sizes}); err != nil || out.String() != "132x43\n" {
+		t.Errorf("size at the start: %v, %q", err, &out)
+	}
 	if _, err := r.Exec(ctx, "nope", sandbox.ExecSpec{Args: []string{"cat"}}, sandbox.Streams{Stdout: &out}); !errdefs.IsNotFound(err) {
 		t.Errorf("exec in unknown container: %v", err)
 	}
