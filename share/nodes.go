@@ -50,9 +50,13 @@ type nodeTable struct {
 	byID   map[uint64]*node
 	byFID  map[FileID]*node
 	next   uint64
-	limit  int
+	limit  int         // immutable, as mark
+	mark   int         // from so many nodes on the kernel is to forget some
 	misses int         // names in all nodes' missing
+	least  int         // fewest nodes since ebb
 	gone   func(*node) // frees what nothing uses any more; called without mu
+
+	crowded chan struct{} // immutable; has one when a node was added past the mark
 }
 
 func (t *nodeTable) init(root Node, a Attr, limit int, gone func(*node)) {
@@ -60,7 +64,22 @@ func (t *nodeTable) init(root Node, a Attr, limit int, gone func(*node)) {
 	r := &node{id: fuse.RootID, n: root, fid: a.ID, typ: a.Mode & posix.S_IFMT, lookups: 1}
 	t.byID = map[uint64]*node{fuse.RootID: r}
 	t.byFID = map[FileID]*node{a.ID: r}
-	t.next, t.limit = fuse.RootID+1, limit
+	t.next, t.limit, t.mark = fuse.RootID+1, limit, crowdedAt(limit)
+	t.crowded = make(chan struct{}, 1)
+}
+
+// size returns how many nodes there are, and the fewest that there were since ebb.
+func (t *nodeTable) size() (n, least int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID), t.least
+}
+
+// ebb has the fewest nodes counted from now on.
+func (t *nodeTable) ebb() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.least = len(t.byID)
 }
 
 // get returns a node with a reference, nil when there is none of the number.
@@ -114,6 +133,9 @@ func (t *nodeTable) add(h Node, a Attr, dir *node, base string) (*node, error) {
 		n = &node{id: t.next, n: h, fid: a.ID, typ: a.Mode & posix.S_IFMT}
 		t.next++
 		t.byID[n.id], t.byFID[n.fid] = n, n
+		if len(t.byID) >= t.mark {
+			poke(t.crowded)
+		}
 	}
 	n.lookups++
 	n.refs++
@@ -284,6 +306,7 @@ func (t *nodeTable) drop(n *node) bool {
 		return false
 	}
 	delete(t.byID, n.id)
+	t.least = min(t.least, len(t.byID))
 	if t.byFID[n.fid] == n {
 		delete(t.byFID, n.fid)
 	}

@@ -98,7 +98,7 @@ func (s *Session) readdirplus(_ context.Context, r *request) error {
 			return false
 		}
 		m := fuse.Direntplus{Dirent: fuse.Dirent{Ino: e.Ino, Off: e.Cookie, Type: e.Type, Name: e.Name}}
-		if e.Name != "." && e.Name != ".." {
+		if e.Name != "." && e.Name != ".." && !s.full(r.node, e.Name) {
 			// One that has vanished, or that cannot be looked up now, is listed without.
 			if h, a, err := r.node.n.Lookup(e.Name); err == nil {
 				if n, err := s.nodes.add(h, a, r.node, e.Name); err == nil {
@@ -111,4 +111,13 @@ func (s *Session) readdirplus(_ context.Context, r *request) error {
 		r.append(m)
 		return true
 	})
+}
+
+// full tells whether a listing is to leave it to the kernel to look up a name if it is
+// wanted: there is little room for nodes.
+func (s *Session) full(dir *node, base string) bool {
+	t := &s.nodes
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID) >= t.mark && dir.children[base] == nil
 }

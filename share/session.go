@@ -30,7 +30,7 @@ type Config struct {
 
 // Limits bound what one guest can make the server keep. Zero fields are the defaults.
 type Limits struct {
-	Nodes   int // files that the guest's kernel knows: 1 M
+	Nodes   int // files that the guest's kernel knows: 1 M; it is asked to forget before
 	Handles int // open files and folders: 64 Ki
 	Active  int // requests worked on at once: 64
 	Queued  int // requests read and not begun: 4,096
@@ -159,6 +159,7 @@ func (s *Session) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 		helpers.Go(func() { s.follow(ctx) })
 	}
 	helpers.Go(func() { s.mend(ctx) })
+	helpers.Go(func() { s.trim(ctx) })
 	end(s.read(ctx, conn))
 	err := context.Cause(ctx)
 	s.queue.close()

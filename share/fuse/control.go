@@ -58,6 +58,8 @@ const (
 	InjectUnlink
 	InjectRmdir
 	InjectRename
+	// InjectShrink has the kernel forget the names that nothing uses. It has no path.
+	InjectShrink
 )
 
 // Inject is a request to the relay's injector. Paths are relative to the share's root.

@@ -33,6 +33,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <sched.h>
@@ -264,7 +265,7 @@ struct injection {
 };
 _Static_assert(sizeof(struct injection) == 24, "INJECT of docs/wire.md");
 
-enum { MKNOD = 1, MKDIR, SYMLINK, MODIFY, TRUNCATE, CHMOD, UNLINK, RMDIR, RENAME };
+enum { MKNOD = 1, MKDIR, SYMLINK, MODIFY, TRUNCATE, CHMOD, UNLINK, RMDIR, RENAME, SHRINK };
 
 static struct {
 	struct injection what;
@@ -413,6 +414,22 @@ static int on_name(const struct injection *w, char *path, char *second_path)
 	return err;
 }
 
+/*
+ * shrink has the kernel forget all names of the share that nothing uses. It does so
+ * when a file system is reconfigured, whatever is changed: nothing here. What is in use
+ * stays, and with it what is mounted below.
+ */
+static int shrink(void)
+{
+	int fd = (int)syscall(SYS_fspick, ROOT, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH), err;
+
+	if (fd < 0)
+		return -1;
+	err = (int)syscall(SYS_fsconfig, fd, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0);
+	let_go(fd);
+	return err;
+}
+
 /* inject makes the system calls of an injection and returns 0 or an errno. */
 static int inject(void)
 {
@@ -427,6 +444,9 @@ static int inject(void)
 		break;
 	case CHMOD:
 		err = with_link(job.path, do_chmod, job.what.mode);
+		break;
+	case SHRINK:
+		err = shrink();
 		break;
 	default:
 		err = on_name(&job.what, job.path, job.second);
