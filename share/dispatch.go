@@ -20,6 +20,7 @@ type request struct {
 	node  *node   // of NodeID, referred to until the request is done
 	since uint64  // invalidations begun before it
 	quiet bool    // has no reply
+	later func()  // is waited for before the reply, apart from the pool; or nil
 }
 
 // reply returns the request's reply buffer with room for n bytes more than a header.
@@ -144,6 +145,15 @@ func (s *Session) run(ctx context.Context, r *request) error {
 		s.nodes.unref(r.node)
 	}
 	r.in.put()
+	if r.later != nil {
+		s.queue.wg.Go(func() {
+			r.later()
+			if err := s.answer(r, err); err != nil {
+				s.out.end(fmt.Errorf("answer %v: %w", r.Opcode, err))
+			}
+		})
+		return nil
+	}
 	return s.answer(r, err)
 }
 

@@ -15,6 +15,9 @@ type handle struct {
 	dir   Dir  // nil for a file
 	flags uint32
 
+	direct  bool     // the kernel's cache is not used: set by begin, as is mapping
+	mapping *mapping // of a file that it could map and write
+
 	refs  int // guarded by the table's mu; the table's own is one
 	wrote atomic.Bool
 	// failed is the errno of the first fsync that failed: what was lost then is not on
@@ -121,7 +124,7 @@ func (s *Session) done(h *handle) {
 	if !s.handles.unref(h) {
 		return
 	}
-	if err := h.close(); err != nil {
+	if err := s.end(h); err != nil {
 		s.log.Debug("close a guest's file", "error", err)
 	}
 	s.nodes.unref(h.node)

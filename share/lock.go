@@ -19,13 +19,17 @@ type Locker interface {
 	Close() error
 }
 
-// LockKind tells fcntl's locks (POSIX and open file description ones) from flock's.
+// LockKind tells fcntl's locks (POSIX and open file description ones) from flock's, and
+// both from what sessions have among themselves.
 type LockKind uint8
 
 // Kinds of locks.
 const (
 	LockPOSIX LockKind = iota
 	LockFlock
+	// LockMapping is held by the one session that may map a file to write it. No guest
+	// can ask for it.
+	LockMapping
 )
 
 // Lock is one lock on a range of a file.

@@ -31,10 +31,11 @@ type node struct {
 	looking    atomic.Int32  // requests under way whose answer the kernel may cache
 	announcing atomic.Int32  // changes under way that others are being told of
 
-	mu    sync.Mutex // guards the rest
-	seen  version    // what the kernel's cached pages are of
-	own   bool       // the guest has changed it since
-	locks map[lockOwner]uint64
+	mu     sync.Mutex // guards the rest
+	seen   version    // what the kernel's cached pages are of
+	own    bool       // the guest has changed it since
+	cached int        // handles that use the kernel's cache
+	locks  map[lockOwner]uint64
 }
 
 type name struct {

@@ -54,7 +54,9 @@ func (s *Session) write(ctx context.Context, r *request) error {
 		return posix.EFBIG
 	}
 	h.wrote.Store(true)
-	r.node.wrote()
+	if !h.direct {
+		r.node.wrote()
+	}
 	done := s.echoFile(r.node, echoModify)
 	file, appends := h.file, h.flags&posix.O_APPEND != 0
 	if appends && m.WriteFlags&fuse.WriteCache != 0 {
@@ -77,6 +79,9 @@ func (s *Session) write(ctx context.Context, r *request) error {
 	c := Change{File: r.node.fid, Off: int64(m.Offset), Len: int64(n)}
 	if appends { // where its end was is the host's to know
 		c.Off, c.Len = 0, -1
+	}
+	if h.direct {
+		s.passed(ctx, r, c.Off, max(c.Len, 0)) // 0: to the end
 	}
 	s.changed(ctx, r.node, nil, c)
 	r.append(fuse.WriteOut{Size: uint32(n)})

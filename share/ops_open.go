@@ -65,8 +65,8 @@ func (s *Session) open(ctx context.Context, r *request) error {
 		_ = f.Close() // as above
 		return err
 	}
-	var out fuse.OpenOut
-	if s.keepCache(r.node, &a) {
+	out := fuse.OpenOut{OpenFlags: s.begin(ctx, h, m.Flags)}
+	if !h.direct && s.keepCache(r.node, &a) {
 		out.OpenFlags |= fuse.FopenKeepCache
 	}
 	return s.opens(r, h, out)
@@ -75,7 +75,7 @@ func (s *Session) open(ctx context.Context, r *request) error {
 // opens answers with a new handle of the request's node, or of h's.
 func (s *Session) opens(r *request, h *handle, out fuse.OpenOut) error {
 	if err := s.handles.add(h); err != nil {
-		_ = h.close() // nothing was written through it
+		_ = s.end(h) // nothing was written through it
 		return err
 	}
 	s.nodes.ref(h.node)
@@ -110,10 +110,10 @@ func (s *Session) create(ctx context.Context, r *request) error {
 		list = append(list, Change{File: a.ID, Len: -1})
 	}
 	s.changed(ctx, r.node, nil, list...)
-	return s.created(r, h, f, a, base, flags)
+	return s.created(ctx, r, m.Flags, base, h, f, a, flags)
 }
 
-func (s *Session) tmpfile(_ context.Context, r *request) error {
+func (s *Session) tmpfile(ctx context.Context, r *request) error {
 	var m fuse.CreateIn
 	m.Decode(&r.d)
 	_ = r.d.Name() // the kernel sends one that means nothing
@@ -131,11 +131,11 @@ func (s *Session) tmpfile(_ context.Context, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.created(r, h, f, a, "", flags)
+	return s.created(ctx, r, m.Flags, "", h, f, a, flags)
 }
 
 // created answers with a file that was made and opened; without a name when base is "".
-func (s *Session) created(r *request, h Node, f File, a Attr, base string, flags uint32) error {
+func (s *Session) created(ctx context.Context, r *request, asked uint32, base string, h Node, f File, a Attr, flags uint32) error {
 	dir := r.node
 	if base == "" {
 		dir = nil
@@ -146,12 +146,13 @@ func (s *Session) created(r *request, h Node, f File, a Attr, base string, flags
 		return err
 	}
 	defer s.nodes.unref(n)
-	var out fuse.OpenOut
-	if s.keepCache(n, &a) {
+	open := &handle{node: n, file: f, flags: flags &^ posix.O_EXCL}
+	out := fuse.OpenOut{OpenFlags: s.begin(ctx, open, asked)}
+	if !open.direct && s.keepCache(n, &a) {
 		out.OpenFlags |= fuse.FopenKeepCache
 	}
 	r.append(s.entry(r, dir, n, &a))
-	if err := s.opens(r, &handle{node: n, file: f, flags: flags &^ posix.O_EXCL}, out); err != nil {
+	if err := s.opens(r, open, out); err != nil {
 		s.nodes.forget(n.id, 1)
 		return err
 	}

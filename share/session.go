@@ -66,17 +66,18 @@ type Session struct {
 	log      *slog.Logger
 	limits   Limits
 
-	nodes   nodeTable
-	handles handleTable
-	waits   waitTable
-	out     outbox
-	queue   queue
-	cache   cache
-	notes   notifier
-	watches watchSet
-	journal journal
-	inject  injector
-	owed    map[nameKey]struct{} // see owe; of the goroutine that injects
+	nodes    nodeTable
+	handles  handleTable
+	waits    waitTable
+	mappings mappings
+	out      outbox
+	queue    queue
+	cache    cache
+	notes    notifier
+	watches  watchSet
+	journal  journal
+	inject   injector
+	owed     map[nameKey]struct{} // see owe; of the goroutine that injects
 
 	served atomic.Bool
 	opened atomic.Bool // INIT is done

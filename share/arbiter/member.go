@@ -102,7 +102,7 @@ func (m *Member) ask(ask *message) (*call, error) {
 
 // GetLock implements share.Locker.
 func (m *Member) GetLock(ctx context.Context, file share.FileID, l share.Lock) (share.Lock, bool, error) {
-	if l.Kind > share.LockFlock {
+	if l.Kind > share.LockMapping {
 		return share.Lock{}, false, posix.EINVAL
 	}
 	call, err := m.ask(&message{kind: kindGet, file: file, lock: l})
@@ -118,7 +118,7 @@ func (m *Member) GetLock(ctx context.Context, file share.FileID, l share.Lock) (
 
 // SetLock implements share.Locker. It may wait for an arbiter even when wait is not set.
 func (m *Member) SetLock(ctx context.Context, file share.FileID, l share.Lock, wait bool) error {
-	if l.Kind > share.LockFlock {
+	if l.Kind > share.LockMapping {
 		return posix.EINVAL
 	}
 	call, err := m.ask(&message{kind: kindSet, flag: wait, file: file, lock: l})
@@ -130,7 +130,7 @@ func (m *Member) SetLock(ctx context.Context, file share.FileID, l share.Lock, w
 
 // Drop implements share.Locker. It returns when the locks are gone for others too.
 func (m *Member) Drop(file share.FileID, owner uint64, kind share.LockKind) {
-	if kind > share.LockFlock {
+	if kind > share.LockMapping {
 		return
 	}
 	if call, err := m.ask(&message{kind: kindDrop, file: file, lock: share.Lock{Kind: kind, Owner: owner}}); err == nil {

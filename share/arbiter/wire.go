@@ -12,7 +12,7 @@ import (
 // A frame is the length of what follows (4 bytes), the kind (1 byte) and its fields.
 // Integers are little endian; lists and strings begin with a count of 2 bytes.
 const (
-	version    = 1
+	version    = 2
 	maxFrame   = 512 << 10
 	maxChain   = 1024
 	maxChanges = 1024
@@ -202,7 +202,7 @@ func (c *codec) file(f *share.FileID) {
 func (c *codec) lock(l *share.Lock) {
 	k := uint32(l.Kind)
 	c.u32(&k)
-	if k > uint32(share.LockFlock) {
+	if k > uint32(share.LockMapping) {
 		c.fail(fmt.Errorf("lock of kind %d", k))
 	}
 	l.Kind = share.LockKind(k)

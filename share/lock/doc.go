@@ -1,6 +1,7 @@
 // Package lock is a table of advisory locks for the guests of many sessions. It keeps
 // fcntl(2)'s locks (POSIX and open file description ones, by byte ranges) and flock(2)'s
-// (whole files) as Linux does, in spaces that do not see each other. It takes no lock of
+// (whole files) as Linux does, in spaces that do not see each other, and a third kind that
+// sessions have among themselves (share.LockMapping). It takes no lock of
 // the host: a guest could stop programs of the host with one.
 //
 // An owner is a number that is unique in its session. A lock that waits is stopped by

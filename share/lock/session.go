@@ -211,7 +211,7 @@ func (s *Session) gone() error { return fmt.Errorf("locks of %s: closed: %w", s.
 // toSpan checks a lock that a guest has sent.
 func toSpan(l share.Lock) (span, error) {
 	switch {
-	case l.Kind != share.LockPOSIX && l.Kind != share.LockFlock:
+	case l.Kind > share.LockMapping:
 		return span{}, fmt.Errorf("lock of kind %d: %w", l.Kind, posix.EINVAL)
 	case l.Type != posix.F_RDLCK && l.Type != posix.F_WRLCK && l.Type != posix.F_UNLCK:
 		return span{}, fmt.Errorf("lock of type %d: %w", l.Type, posix.EINVAL)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -18,30 +19,33 @@ import (
 )
 
 // newHost makes a Host with an arbiter in this process.
-func newHost(t *testing.T) *Host {
+func newHost(t *testing.T) *Host { return newHosts(t, 1)[0] }
+
+// newHosts makes several with one arbiter.
+func newHosts(t *testing.T, n int) []*Host {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan struct{}, 10)
-	started := 0
-	h := New(Config{ArbiterDir: dir, Log: slog.New(slog.DiscardHandler), StartArbiter: func(context.Context) error {
-		started++
-		go func() {
-			if err := arbiter.Main(ctx, dir, slog.New(slog.DiscardHandler)); err != nil {
-				t.Errorf("arbiter: %v", err)
-			}
-			ended <- struct{}{}
-		}()
-		return nil
-	}})
+	var arbiters sync.WaitGroup
+	var hosts []*Host
+	for range n {
+		hosts = append(hosts, New(Config{ArbiterDir: dir, Log: slog.New(slog.DiscardHandler), StartArbiter: func(context.Context) error {
+			arbiters.Go(func() {
+				if err := arbiter.Main(ctx, dir, slog.New(slog.DiscardHandler)); err != nil {
+					t.Errorf("arbiter: %v", err)
+				}
+			})
+			return nil
+		}}))
+	}
 	t.Cleanup(func() {
-		h.Close()
-		cancel()
-		for range started {
-			<-ended
+		for _, h := range hosts {
+			h.Close()
 		}
+		cancel()
+		arbiters.Wait()
 	})
-	return h
+	return hosts
 }
 
 func open(t *testing.T, h *Host, s shim.ShareSource) shim.Share {
