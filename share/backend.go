@@ -184,7 +184,8 @@ type File interface {
 	// where it returns 0 and no error.
 	ReadAt(b []byte, off int64) (int, error)
 	// WriteAt writes all of b, or returns how much it wrote and an error. With O_APPEND
-	// it writes at the end, whatever off is. kill is KillSUIDGID of SetAttr.
+	// it writes at the end, whatever off is. File capabilities go in any case: guests need
+	// not ask for that. kill is KillSUIDGID of SetAttr.
 	WriteAt(b []byte, off int64, kill bool) (int, error)
 	// Fsync makes data durable, and metadata too unless dataOnly.
 	Fsync(dataOnly bool) error

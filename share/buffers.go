@@ -49,9 +49,21 @@ type outbox struct {
 
 func (o *outbox) init(w io.Writer, end func(why error)) { o.w, o.end = w, end }
 
-func (o *outbox) write(b []byte) error {
+func (o *outbox) write(b []byte) error { return o.writeAfter(nil, b) }
+
+// writeAfter writes a message, and in front of it the one that first returns, if any.
+// There is no other message between the call of first and the end of b.
+func (o *outbox) writeAfter(first func() []byte, b []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if first != nil {
+		if m := first(); m != nil {
+			b = append(m, b...)
+		}
+	}
+	if len(b) == 0 {
+		return nil
+	}
 	_, err := o.w.Write(b)
 	return err
 }

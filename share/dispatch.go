@@ -16,11 +16,12 @@ type request struct {
 	fuse.InHeader
 	d     fuse.Decoder
 	in    *buffer
-	out   *buffer // begins with room for a header; what handlers append to
-	node  *node   // of NodeID, referred to until the request is done
-	since uint64  // invalidations begun before it
-	quiet bool    // has no reply
-	later func()  // is waited for before the reply, apart from the pool; or nil
+	out   *buffer       // begins with room for a header; what handlers append to
+	node  *node         // of NodeID, referred to until the request is done
+	since uint64        // invalidations begun before it
+	quiet bool          // has no reply
+	first func() []byte // makes a message to go in front of the reply; or nil
+	later func()        // is waited for before the reply, apart from the pool; or nil
 }
 
 // reply returns the request's reply buffer with room for n bytes more than a header.
@@ -206,7 +207,7 @@ func (s *Session) answer(r *request, err error) error {
 	r.reply(0)
 	h := fuse.OutHeader{Len: uint32(len(r.out.b)), Error: -int32(posix.FromError(err)), Unique: r.Unique}
 	h.Append(r.out.b[:0])
-	werr := s.out.write(r.out.b)
+	werr := s.out.writeAfter(r.first, r.out.b)
 	r.out.put()
 	if malformed {
 		return err

@@ -37,6 +37,7 @@ type guest struct {
 	held    int
 	inject  func(fuse.Inject) posix.Errno
 	options uint32
+	plain   []uint64 // nodes of which the relay was told that they have no capabilities
 }
 
 type appender interface{ Append([]byte) []byte }
@@ -64,7 +65,7 @@ func serve(t *testing.T, c share.Config) *guest {
 func mount(t *testing.T, c share.Config) *guest {
 	t.Helper()
 	g := serve(t, c)
-	g.send(fuse.AppendRequest(nil, fuse.InHeader{Opcode: fuse.OpHello}, fuse.Hello{Version: 1, TID: injectorTID}))
+	g.send(fuse.AppendRequest(nil, fuse.InHeader{Opcode: fuse.OpHello}, fuse.Hello{Version: fuse.ControlVersion, TID: injectorTID}))
 	if _, err := g.init(^fuse.InitFlags(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +141,13 @@ func (g *guest) notified(code fuse.NotifyCode, d fuse.Decoder) {
 		m.Decode(&d)
 		g.mu.Lock()
 		g.options = m.Flags
+		g.mu.Unlock()
+		return
+	case fuse.CodePlain:
+		var m fuse.Plain
+		m.Decode(&d)
+		g.mu.Lock()
+		g.plain = append(g.plain, m.Node)
 		g.mu.Unlock()
 		return
 	case fuse.CodeInject:

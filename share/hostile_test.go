@@ -81,7 +81,7 @@ func TestMalformed(t *testing.T) {
 		"short_frame":       {10, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 		"huge_frame":        {0, 0, 0, 0x7f},
 		"second_init":       req(fuse.OpInit, 9, fuse.InitIn{Major: 7, Minor: 38}),
-		"second_hello":      req(fuse.OpHello, 0, fuse.Hello{Version: 1, TID: 5}),
+		"second_hello":      req(fuse.OpHello, 0, fuse.Hello{Version: fuse.ControlVersion, TID: 5}),
 		"no_unique":         req(fuse.OpGetattr, 0, fuse.GetattrIn{}),
 		"short_body":        req(fuse.OpGetattr, 9, nil),
 		"long_body":         req(fuse.OpGetattr, 9, fuse.GetattrIn{}, []byte{0}),
@@ -237,7 +237,7 @@ func FuzzSession(f *testing.F) {
 	f.Add(req(fuse.OpLink, 1, fuse.LinkIn{OldNodeID: 1}, names("l")))
 	f.Add(append(req(fuse.OpTmpfile, 1, fuse.CreateIn{Flags: 2}, names("")), req(fuse.OpFallocate, 2, fuse.FallocateIn{FH: 1, Length: 5})...))
 	f.Add(req(fuse.OpCopyFileRange, 1, fuse.CopyFileRangeIn{Len: 1 << 63}))
-	begin := append(fuse.AppendRequest(nil, fuse.InHeader{Opcode: fuse.OpHello}, fuse.Hello{Version: 1, TID: injectorTID}),
+	begin := append(fuse.AppendRequest(nil, fuse.InHeader{Opcode: fuse.OpHello}, fuse.Hello{Version: fuse.ControlVersion, TID: injectorTID}),
 		fuse.AppendRequest(nil, fuse.InHeader{Opcode: fuse.OpInit, Unique: 1}, fuse.InitIn{Major: 7, Minor: 38, Flags: ^fuse.InitFlags(0)})...)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fs := memfs.New(memfs.Options{})

@@ -75,6 +75,9 @@ func (s *Session) invalidateFile(c Change, repeat bool, post func(*node, []byte)
 		return nil
 	}
 	defer s.nodes.unref(n)
+	if err := s.out.writeAfter(s.notPlain(), nil); err != nil {
+		return err
+	}
 	if repeat && n.looking.Load() > 0 {
 		s.notes.again(Change{File: c.File})
 	}
@@ -166,6 +169,9 @@ func (s *Session) invalidateAll(ctx context.Context) error {
 		return nil
 	}
 	s.cache.floor.Store(s.cache.seq.Add(1))
+	if err := s.out.writeAfter(s.notPlain(), nil); err != nil {
+		return err
+	}
 	for _, n := range s.nodes.all() {
 		var err error
 		if ctx.Err() == nil {

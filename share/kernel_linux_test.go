@@ -223,3 +223,64 @@ func TestKernel_OneFile(t *testing.T) {
 	onHost(t, host, "printf fourth >file")
 	eventually(t, "new content", func() bool { return read() == "fourth" })
 }
+
+// setVar names a file for this program to give capabilities to, as another process.
+const setVar = "SHARE_TEST_SET"
+
+const (
+	capabilityName = "security.capability"
+	bindService    = "\x00\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // CAP_NET_BIND_SERVICE, version 2
+)
+
+func TestMain(m *testing.M) {
+	if file := os.Getenv(setVar); file != "" {
+		if err := unix.Setxattr(file, capabilityName, []byte(bindService), 0); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestKernel_Capabilities: they are seen whoever sets them, and a write takes them away,
+// though the kernel is not let ask each time.
+func TestKernel_Capabilities(t *testing.T) {
+	host, guest := mounted(t, "")
+	has := func(file string) bool {
+		b := make([]byte, 64)
+		n, err := unix.Getxattr(file, capabilityName, b)
+		if err != nil && err != unix.ENODATA {
+			t.Fatal(err)
+		}
+		return err == nil && string(b[:n]) == bindService
+	}
+	for i := range 3 {
+		g, h := filepath.Join(guest, fmt.Sprint(i)), filepath.Join(host, fmt.Sprint(i))
+		f, err := os.OpenFile(g, os.O_CREATE|os.O_RDWR, 0o755)
+		check(t, err)
+		defer f.Close()
+		if i == 1 {
+			_, err = f.WriteString("first")
+			check(t, err)
+		}
+		if i == 2 {
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), setVar+"="+h)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("set on the host: %v: %s", err, out)
+			}
+			eventually(t, "capabilities set on the host", func() bool { return has(g) })
+		} else {
+			check(t, unix.Setxattr(g, capabilityName, []byte(bindService), 0))
+		}
+		if !has(g) || !has(h) {
+			t.Errorf("%d: capabilities are there: in the guest %v, on the host %v", i, has(g), has(h))
+		}
+		_, err = f.WriteString("more")
+		check(t, err)
+		if has(g) || has(h) {
+			t.Errorf("%d: capabilities after a write: in the guest %v, on the host %v", i, has(g), has(h))
+		}
+	}
+}

@@ -69,6 +69,9 @@ func (s *Session) open(ctx context.Context, r *request) error {
 	if !h.direct && s.keepCache(r.node, &a) {
 		out.OpenFlags |= fuse.FopenKeepCache
 	}
+	if flags&posix.O_ACCMODE != posix.O_RDONLY {
+		s.plainly(r, r.node)
+	}
 	return s.opens(r, h, out)
 }
 
@@ -151,6 +154,7 @@ func (s *Session) created(ctx context.Context, r *request, asked uint32, base st
 	if !open.direct && s.keepCache(n, &a) {
 		out.OpenFlags |= fuse.FopenKeepCache
 	}
+	s.plainly(r, n)
 	r.append(s.entry(r, dir, n, &a))
 	if err := s.opens(r, open, out); err != nil {
 		s.nodes.forget(n.id, 1)

@@ -45,6 +45,9 @@ func (s *Session) setxattr(ctx context.Context, r *request) error {
 	if err != nil {
 		return err
 	}
+	if attr == capability {
+		r.first = s.notPlain()
+	}
 	s.changed(ctx, r.node, nil, Change{File: r.node.fid})
 	r.reply(0)
 	return nil

@@ -70,6 +70,7 @@ type Session struct {
 	handles  handleTable
 	waits    waitTable
 	mappings mappings
+	plain    plain
 	out      outbox
 	queue    queue
 	cache    cache

@@ -338,7 +338,7 @@ func TestEndWithAnswerOwed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sent := fuse.AppendRequest(nil, fuse.InHeader{Opcode: fuse.OpHello}, fuse.Hello{Version: 1, TID: injectorTID})
+		sent := fuse.AppendRequest(nil, fuse.InHeader{Opcode: fuse.OpHello}, fuse.Hello{Version: fuse.ControlVersion, TID: injectorTID})
 		sent = fuse.AppendRequest(sent, fuse.InHeader{Opcode: fuse.OpInit, Unique: 2}, fuse.InitIn{Major: 7, Minor: 38})
 		err = s.Serve(t.Context(), gone{bytes.NewReader(sent), c.err})
 		if (err != nil) != c.failed {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,7 +95,7 @@ func (m *mounted) path(name string) string { return filepath.Join(m.dir, name) }
 func TestMount(t *testing.T) {
 	m := start(t, nil)
 	h := soon(t, "HELLO", m.hello)
-	if v := binary.LittleEndian.Uint32(h); len(h) != 8 || v != 1 {
+	if v := binary.LittleEndian.Uint32(h); len(h) != 8 || v != 2 {
 		t.Errorf("HELLO = %x", h)
 	}
 	want := bytes.Repeat([]byte("x"), 1<<20)
@@ -240,6 +241,74 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestPlain has the relay told that a file has no capabilities: it answers the next
+// question of that, for a while, and no other.
+func TestPlain(t *testing.T) {
+	m := start(t, func(s *server, _ *Config) {
+		s.hook = func(r request) bool {
+			if r.op == opGetxattr {
+				s.send(r.unique, -int32(unix.ENODATA))
+			}
+			return r.op == opGetxattr
+		}
+	})
+	const node, other = 2, 3 // of f and g
+	id := uint64(0)
+	say := func(nodes ...uint64) {
+		for _, n := range nodes {
+			m.send(0, plainCode, n)
+		}
+		id++
+		m.inject(t, 7, id, 0, 0, "none", "") // the relay has taken what came before
+	}
+	asked := func(what string, do func() error, want int64) {
+		t.Helper()
+		before := m.count(opGetxattr)
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if n := m.count(opGetxattr) - before; n != want {
+			t.Errorf("%s: %d GETXATTR reached the host, want %d", what, n, want)
+		}
+	}
+	probe := func() error { // the kernel asks for the size first, whoever asks for what
+		if _, err := unix.Getxattr(m.path("f"), "security.capability", nil); !errors.Is(err, unix.ENODATA) {
+			return fmt.Errorf("getxattr: %w", err)
+		}
+		return nil
+	}
+	write := func() error {
+		f, err := os.OpenFile(m.path("f"), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write([]byte("x"))
+		return errors.Join(err, f.Close())
+	}
+	say(node, node+512)
+	asked("its place was taken", probe, 1)
+	say(node, other)
+	asked("a first write", write, 0)
+	asked("after it", probe, 1)
+	say(node)
+	asked("told again", probe, 0)
+	asked("again", probe, 1)
+	say(node, 0)
+	asked("taken back", probe, 1)
+	say(node)
+	user := func() error {
+		if _, err := unix.Getxattr(m.path("f"), "user.capability", nil); err == nil {
+			return errors.New("there is one")
+		}
+		return nil
+	}
+	asked("another attribute", user, 1)
+	asked("after that", probe, 0)
+	say(node)
+	time.Sleep(1100 * time.Millisecond) // the relay's clock is none of ours
+	asked("too late", probe, 1)
+}
+
 // TestNotify_Blocked has notifications wait in the kernel for a read that is answered
 // last: replies go on meanwhile, and all are acknowledged in the end.
 func TestNotify_Blocked(t *testing.T) {
@@ -313,6 +382,8 @@ func TestForged(t *testing.T) {
 		"huge":            pack(uint32(1<<30), int32(0), uint64(7)),
 		"options_short":   message(optionsCode, nil),
 		"options_long":    message(optionsCode, make([]byte, 8)),
+		"plain_short":     message(plainCode, make([]byte, 7)),
+		"plain_long":      message(plainCode, make([]byte, 9)),
 		"inject_short":    message(injectCode, make([]byte, 23)),
 		"inject_lengths":  message(injectCode, paths(2, 0, "f")),
 		"inject_too_long": message(injectCode, paths(4096, 0, strings.Repeat("f", 4096))),

@@ -20,8 +20,8 @@ const (
 	opOpendir, opReleasedir, opSetlk, opInterrupt     = 27, 29, 32, 36
 	opBatchForget                                     = 42
 
-	hello, optionsCode, notified, injectCode, injected = 0x10000, 0x10001, 0x10002, 0x10003, 0x10004
-	notifyInvalInode                                   = 2
+	hello, optionsCode, notified, injectCode, injected, plainCode = 0x10000, 0x10001, 0x10002, 0x10003, 0x10004, 0x10005
+	notifyInvalInode                                              = 2
 )
 
 // request is a message from the relay.

@@ -96,6 +96,7 @@ func testXattrKinds(e *env) {
 		}
 		e.must(n.Removexattr(name))
 	}
+	testCapability(e)
 	// Links and special files have no attributes of users.
 	link, _, err := e.root.Symlink("l", "f", owner)
 	e.must(err)
@@ -118,5 +119,25 @@ func testXattrKinds(e *env) {
 		if got, err := special.Getxattr("trusted.y"); err != nil || string(got) != "v" {
 			e.Errorf("trusted attribute of a special file: %q, %v", got, err)
 		}
+	}
+}
+
+// testCapability: a write takes file capabilities away, whoever writes.
+func testCapability(e *env) {
+	const name = "security.capability"
+	if e.lacks(SecurityXattr) {
+		return
+	}
+	value := []byte{0, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // version 2, CAP_NET_BIND_SERVICE
+	for _, kill := range []bool{false, true} {
+		n := e.file(e.root, "capable", "")
+		e.must(n.Setxattr(name, value, 0))
+		if got, err := n.Getxattr(name); err != nil || !bytes.Equal(got, value) {
+			e.Errorf("capabilities are %x, %v", got, err)
+		}
+		e.killWrite(n, kill)
+		_, err := n.Getxattr(name)
+		e.fails("get of capabilities after a write", err, posix.ENODATA)
+		e.must(e.root.Unlink("capable"))
 	}
 }

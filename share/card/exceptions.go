@@ -18,7 +18,6 @@ var Exceptions = []Exception{
 	{"ntfs*", "utimens/single-nanoseconds", "NTFS keeps times in steps of 100 ns"},
 	{"memory*", "fallocate/extends", "the model in memory allocates nothing in advance"},
 	{"memory*", "fallocate/keep-size", "the model in memory allocates nothing in advance"},
-	{"memory*", "xattr/capability-cleared-by-write", "the model in memory leaves capabilities to who compares with it"},
 }
 
 func lookup(all []Exception, system, check string) (reason string, ok bool) {

@@ -221,7 +221,7 @@ func (k *Kernel) notified(code fuse.NotifyCode, body []byte) {
 	var op fuse.Opcode
 	var answer appender
 	switch code {
-	case fuse.CodeOptions:
+	case fuse.CodeOptions, fuse.CodePlain:
 		return
 	case fuse.CodeInject:
 		var in fuse.Inject

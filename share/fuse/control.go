@@ -4,7 +4,7 @@ package fuse
 // 0; the kernel never sees them.
 
 // ControlVersion is the version of the private frames.
-const ControlVersion = 1
+const ControlVersion = 2
 
 // Hello is the relay's first frame.
 type Hello struct {
@@ -34,6 +34,16 @@ func (m Options) Append(b []byte) []byte { return put(b, m.Flags) }
 
 // Decode reads the frame's body.
 func (m *Options) Decode(d *Decoder) { *m = Options{d.u32()} }
+
+// Plain says of a file that it has no capabilities, for the relay to answer the kernel's
+// next question of that within a second. Node 0 takes back all that was said.
+type Plain struct{ Node uint64 }
+
+// Append appends the frame's body.
+func (m Plain) Append(b []byte) []byte { return put64(b, m.Node) }
+
+// Decode reads the frame's body.
+func (m *Plain) Decode(d *Decoder) { *m = Plain{d.u64()} }
 
 // Notified says that the kernel has carried out a notification.
 type Notified struct{ Errno uint32 }

@@ -108,6 +108,7 @@ const (
 
 	CodeOptions NotifyCode = 0x10001
 	CodeInject  NotifyCode = 0x10003
+	CodePlain   NotifyCode = 0x10005
 )
 
 // Opcodes of the relay's own frames.

@@ -47,6 +47,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire is little endian");
@@ -73,8 +74,8 @@ _Static_assert(sizeof(struct request) == 40 && sizeof(struct reply) == 16, "head
 enum { GETXATTR = 22, FLUSH = 25, POLL = 40, SETLK = 32, SETLKW = 33 };
 
 /* Messages of the relay's own, see docs/wire.md. */
-enum { OWN = 0x10000, HELLO = OWN, OPTIONS, NOTIFIED, INJECT, INJECTED };
-enum { VERSION = 1 };
+enum { OWN = 0x10000, HELLO = OWN, OPTIONS, NOTIFIED, INJECT, INJECTED, PLAIN };
+enum { VERSION = 2 };
 enum { OPTION_FLUSH = 1, OPTION_CAPABILITY = 2 };
 
 enum {
@@ -138,6 +139,49 @@ static void answer(uint64_t unique, int error)
 	tell_kernel(&r, sizeof r);
 }
 
+/*
+ * Files of which the host has said that they have no capabilities, each at its place by
+ * its number. A newer one takes the place of an older one, which is asked of the host then.
+ */
+enum { PLAINS = 512, PLAIN_FOR = 1000 /* milliseconds */ };
+static struct {
+	_Atomic uint64_t node; /* 0: none. The last to be written, the first to be cleared */
+	_Atomic uint32_t until;
+} plains[PLAINS];
+
+static uint32_t milliseconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint32_t)t.tv_sec * 1000 + (uint32_t)(t.tv_nsec / 1000000);
+}
+
+/* put_plain notes a file, or, for 0, forgets all. The replies thread calls it. */
+static void put_plain(uint64_t node)
+{
+	if (node == 0) {
+		for (unsigned i = 0; i < PLAINS; i++)
+			atomic_store(&plains[i].node, 0);
+		return;
+	}
+	atomic_store(&plains[node % PLAINS].node, 0);
+	atomic_store(&plains[node % PLAINS].until, milliseconds() + PLAIN_FOR);
+	atomic_store(&plains[node % PLAINS].node, node);
+}
+
+/* take_plain says, once, whether a file was noted. The requests thread calls it. */
+static bool take_plain(uint64_t node)
+{
+	_Atomic uint64_t *at = &plains[node % PLAINS].node;
+	uint32_t until;
+
+	if (atomic_load(at) != node)
+		return false;
+	until = atomic_load(&plains[node % PLAINS].until);
+	return atomic_compare_exchange_strong(at, &node, 0) && (int32_t)(until - milliseconds()) > 0;
+}
+
 static _Alignas(8) char request_buffer[MAX_MESSAGE];
 
 /* answered says whether the relay itself answers a request. */
@@ -147,7 +191,7 @@ static bool answered(const struct request *r)
 	static bool locks; /* some file may have locks, which FLUSH drops */
 	const char *body = (const char *)r + sizeof *r;
 	size_t len = r->len - sizeof *r;
-	uint32_t set = atomic_load_explicit(&options, memory_order_relaxed);
+	uint32_t set = atomic_load_explicit(&options, memory_order_relaxed), size;
 
 	switch (r->opcode) {
 	case SETLK:
@@ -168,8 +212,11 @@ static bool answered(const struct request *r)
 		answer(r->unique, 0);
 		return true;
 	case GETXATTR: /* two words, then the name with its NUL */
-		if (!(set & OPTION_CAPABILITY) || len != 8 + sizeof capability ||
-		    memcmp(body + 8, capability, sizeof capability) != 0)
+		if (len != 8 + sizeof capability || memcmp(body + 8, capability, sizeof capability) != 0)
+			return false;
+		memcpy(&size, body, sizeof size);
+		/* One without room for a value asks whether there is one: the kernel, mostly. */
+		if (!(set & OPTION_CAPABILITY) && (size != 0 || !take_plain(r->node)))
 			return false;
 		answer(r->unique, ENODATA);
 		return true;
@@ -499,6 +546,7 @@ static void tell_life(const struct reply *r)
 static void take(const char *message, size_t len)
 {
 	struct reply r;
+	uint64_t node;
 	uint32_t set;
 	int err;
 
@@ -523,6 +571,12 @@ static void take(const char *message, size_t len)
 			quit(BAD_MESSAGE);
 		memcpy(&set, message + sizeof r, sizeof set);
 		atomic_store_explicit(&options, set, memory_order_relaxed);
+		return;
+	case PLAIN:
+		if (len != sizeof r + sizeof node)
+			quit(BAD_MESSAGE);
+		memcpy(&node, message + sizeof r, sizeof node);
+		put_plain(node);
 		return;
 	case INJECT:
 		put_injection(message + sizeof r, len - sizeof r);

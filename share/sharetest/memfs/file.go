@@ -145,6 +145,7 @@ func (f *file) write(b []byte, off int64, kill bool) (int, error) {
 	if kill {
 		f.i.kill()
 	}
+	delete(f.i.xattrs, "security.capability")
 	if f.i.pages == nil {
 		f.i.pages = make(map[int64]*page)
 	}
