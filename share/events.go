@@ -85,6 +85,9 @@ func (b *backlog) add(e Event) {
 	case EventModify, EventClose:
 		if h := b.at[key(echoModify)]; h != nil && h.Origin == e.Origin {
 			h.closed = h.closed || e.Kind == EventClose
+			if e.Kind == EventModify {
+				h.Kind = EventModify
+			}
 			return
 		}
 		if h := b.at[key(echoCreate)]; h != nil && h.Origin == e.Origin && e.Kind == EventClose {

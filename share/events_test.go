@@ -63,18 +63,24 @@ func (k *kernel) inject(m fuse.Inject) posix.Errno {
 		return missing
 	}
 	switch m.Kind {
-	case fuse.InjectModify:
+	case fuse.InjectModify, fuse.InjectClose:
 		d, err := g.as(injectorTID, fuse.OpOpen, node, fuse.OpenIn{Flags: posix.O_WRONLY})
 		var o fuse.OpenOut
 		if o.Decode(&d); err != nil || o.OpenFlags&fuse.FopenDirectIO == 0 {
 			return posix.EIO
 		}
-		if _, err := g.as(injectorTID, fuse.OpWrite, node, fuse.WriteIn{FH: o.FH, Size: 1}, []byte("x")); err != nil {
-			return posix.FromError(err)
+		if m.Kind == fuse.InjectModify {
+			if _, err := g.as(injectorTID, fuse.OpWrite, node, fuse.WriteIn{FH: o.FH, Size: 1}, []byte("x")); err != nil {
+				return posix.FromError(err)
+			}
 		}
 		g.as(injectorTID, fuse.OpFlush, node, fuse.FlushIn{FH: o.FH})
 		g.as(0, fuse.OpRelease, node, fuse.ReleaseIn{FH: o.FH})
-		raise("MODIFY CLOSE_WRITE")
+		if m.Kind == fuse.InjectModify {
+			raise("MODIFY CLOSE_WRITE")
+		} else {
+			raise("CLOSE_WRITE")
+		}
 	case fuse.InjectTruncate:
 		if e := do(fuse.OpSetattr, node, fuse.SetattrIn{Valid: fuse.FattrSize}); e != 0 {
 			return e
@@ -82,6 +88,11 @@ func (k *kernel) inject(m fuse.Inject) posix.Errno {
 		raise("MODIFY")
 	case fuse.InjectChmod:
 		if e := do(fuse.OpSetattr, node, fuse.SetattrIn{Valid: fuse.FattrMode, Mode: m.Mode}); e != 0 {
+			return e
+		}
+		raise("ATTRIB")
+	case fuse.InjectTouch:
+		if e := do(fuse.OpSetattr, node, fuse.SetattrIn{Valid: fuse.FattrAtimeNow | fuse.FattrMtimeNow}); e != 0 {
 			return e
 		}
 		raise("ATTRIB")
@@ -149,7 +160,7 @@ func TestInotify(t *testing.T) {
 		{"create", func(t *testing.T, fs *memfs.FS, _ share.Node) error { hostWrite(t, fs, "a", "data"); return nil },
 			"CREATE a; MODIFY CLOSE_WRITE a"},
 		{"create_empty", func(t *testing.T, fs *memfs.FS, _ share.Node) error { hostWrite(t, fs, "e", ""); return nil },
-			"CREATE e; MODIFY CLOSE_WRITE e"},
+			"CREATE e; CLOSE_WRITE e"},
 		{"modify", func(t *testing.T, fs *memfs.FS, _ share.Node) error { hostWrite(t, fs, "a", "more"); return nil },
 			"MODIFY CLOSE_WRITE a"},
 		{"truncate", func(t *testing.T, fs *memfs.FS, h share.Node) error {
@@ -166,6 +177,53 @@ func TestInotify(t *testing.T) {
 			_, err = n.SetAttr(share.SetAttr{Fields: share.SetMode, Mode: 0o600})
 			return err
 		}, "ATTRIB a"},
+		{"close", func(t *testing.T, fs *memfs.FS, h share.Node) error {
+			n, _, err := h.Lookup("a")
+			check(t, err)
+			defer n.Release()
+			f, err := n.Open(posix.O_RDWR)
+			check(t, err)
+			return f.Close()
+		}, "CLOSE_WRITE a"},
+		{"late_close", func(t *testing.T, fs *memfs.FS, h share.Node) error {
+			n, _, err := h.Lookup("a")
+			check(t, err)
+			defer n.Release()
+			f, err := n.Open(posix.O_RDWR)
+			check(t, err)
+			_, err = f.WriteAt([]byte("x"), 0, false)
+			check(t, err)
+			settled()
+			return f.Close()
+		}, "MODIFY CLOSE_WRITE a; CLOSE_WRITE a"},
+		{"close_and_write", func(t *testing.T, fs *memfs.FS, h share.Node) error {
+			n, _, err := h.Lookup("a")
+			check(t, err)
+			defer n.Release()
+			for _, data := range []string{"", "x"} {
+				f, err := n.Open(posix.O_RDWR)
+				check(t, err)
+				if data != "" {
+					_, err = f.WriteAt([]byte(data), 0, false)
+					check(t, err)
+				}
+				check(t, f.Close())
+			}
+			return nil
+		}, "MODIFY CLOSE_WRITE a"},
+		{"symlink", func(t *testing.T, fs *memfs.FS, h share.Node) error {
+			n, _, err := h.Symlink("l", "a", share.Owner{})
+			check(t, err)
+			n.Release()
+			return nil
+		}, "CREATE l"},
+		{"symlink_times", func(t *testing.T, fs *memfs.FS, h share.Node) error {
+			n, _, err := h.Lookup("l")
+			check(t, err)
+			defer n.Release()
+			_, err = n.SetAttr(share.SetAttr{Fields: share.SetMtimeNow})
+			return err
+		}, "ATTRIB l"},
 		{"mkdir", func(t *testing.T, fs *memfs.FS, h share.Node) error {
 			n, _, err := h.Mkdir("d", share.New{Mode: posix.S_IFDIR | 0o755})
 			check(t, err)
@@ -253,7 +311,7 @@ func TestInotify_LateClose(t *testing.T) {
 		check(t, f.Close())
 		n.Release()
 		settled()
-		if got, want := k.events(), "CREATE f; MODIFY CLOSE_WRITE f"; got != want {
+		if got, want := k.events(), "CREATE f; CLOSE_WRITE f"; got != want {
 			t.Errorf("events %q, want %q", got, want)
 		}
 		k.g.unmount()

@@ -124,7 +124,13 @@ func (s *Session) done(h *handle) {
 	if !s.handles.unref(h) {
 		return
 	}
-	if err := s.end(h); err != nil {
+	closed := nothing
+	if h.file != nil && h.flags&posix.O_ACCMODE != posix.O_RDONLY {
+		closed = s.echoFile(h.node, echoModify) // the host tells of that too
+	}
+	err := s.end(h)
+	closed()
+	if err != nil {
 		s.log.Debug("close a guest's file", "error", err)
 	}
 	s.nodes.unref(h.node)

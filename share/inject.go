@@ -179,7 +179,7 @@ func (i *injector) serve(s *Session, r *request) (bool, error) {
 		}
 		return false, nil
 	case fuse.OpOpen:
-		if a == nil || a.kind != fuse.InjectModify {
+		if a == nil || a.kind != fuse.InjectModify && a.kind != fuse.InjectClose {
 			return true, posix.ECANCELED
 		}
 		r.append(fuse.OpenOut{FH: magicFH, OpenFlags: fuse.FopenDirectIO})
@@ -323,7 +323,10 @@ func (i *injector) create(s *Session, r *request, a *armed, kind fuse.InjectKind
 
 // setattr answers a change of attributes with what they are.
 func (i *injector) setattr(s *Session, r *request, a *armed) error {
-	if a == nil || a.kind != fuse.InjectChmod && a.kind != fuse.InjectTruncate {
+	switch {
+	case a == nil:
+		return posix.ECANCELED
+	case a.kind != fuse.InjectChmod && a.kind != fuse.InjectTruncate && a.kind != fuse.InjectTouch:
 		return posix.ECANCELED
 	}
 	n := s.nodes.get(r.NodeID)

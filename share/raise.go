@@ -65,22 +65,17 @@ func (s *Session) raiseAt(ctx context.Context, h *happening, dir *node) {
 	case EventModify:
 		s.raiseModify(ctx, h, a)
 	case EventClose:
-		// What was raised of a file's content said that it was closed too, mostly.
-		if _, owed := s.owed[nameKey{dir: h.Dir, name: h.Name}]; owed {
-			h.closed = true
-			s.raiseModify(ctx, h, a)
-		}
+		s.raiseClose(ctx, a)
 	case EventAttrib:
-		if a.typ == posix.S_IFLNK {
-			return // the kernel has no call that would do
-		}
 		attr, ok := s.current(a)
-		if ok {
-			a.kind, a.mode, a.typ = fuse.InjectChmod, attr.Mode&posix.ModeMask, attr.Mode&posix.S_IFMT
-			if a.typ != posix.S_IFLNK {
-				s.injectOne(ctx, a)
-			}
+		if !ok {
+			return
 		}
+		a.kind, a.mode, a.typ = fuse.InjectChmod, attr.Mode&posix.ModeMask, attr.Mode&posix.S_IFMT
+		if a.typ == posix.S_IFLNK { // its mode cannot be set
+			a.kind = fuse.InjectTouch
+		}
+		s.injectOne(ctx, a)
 	}
 }
 
@@ -111,9 +106,16 @@ func (s *Session) raiseCreate(ctx context.Context, h *happening, a *armed) {
 		a.kind = fuse.InjectSymlink
 	}
 	s.injectOne(ctx, a)
-	s.owe(h, a.typ == posix.S_IFREG && !h.closed)
-	if h.closed && ok && a.typ == posix.S_IFREG {
-		s.injectOne(ctx, &armed{kind: fuse.InjectModify, dir: a.dir, name: a.name, typ: a.typ})
+	if h.closed && ok {
+		s.raiseClose(ctx, &armed{dir: a.dir, name: a.name, typ: a.typ})
+	}
+}
+
+// raiseClose is for a file that was closed by who could have written it.
+func (s *Session) raiseClose(ctx context.Context, a *armed) {
+	if attr, ok := s.current(a); ok && attr.Mode&posix.S_IFMT == posix.S_IFREG {
+		a.kind, a.typ = fuse.InjectClose, posix.S_IFREG
+		s.injectOne(ctx, a)
 	}
 }
 
@@ -126,22 +128,5 @@ func (s *Session) raiseModify(ctx context.Context, h *happening, a *armed) {
 	if attr.Size == 0 && !h.closed {
 		a.kind = fuse.InjectTruncate
 	}
-	s.owe(h, a.kind == fuse.InjectTruncate)
 	s.injectOne(ctx, a)
-}
-
-// maxOwed bounds the files whose writers have not been seen to close them.
-const maxOwed = 4096
-
-// owe notes whether an event that a file's writer has closed it has yet to be raised.
-func (s *Session) owe(h *happening, owed bool) {
-	key := nameKey{dir: h.Dir, name: h.Name}
-	if !owed {
-		delete(s.owed, key)
-		return
-	}
-	if s.owed == nil || len(s.owed) >= maxOwed {
-		s.owed = make(map[nameKey]struct{})
-	}
-	s.owed[key] = struct{}{}
 }

@@ -78,7 +78,6 @@ type Session struct {
 	watches  watchSet
 	journal  journal
 	inject   injector
-	owed     map[nameKey]struct{} // see owe; of the goroutine that injects
 
 	served atomic.Bool
 	opened atomic.Bool // INIT is done

@@ -70,6 +70,8 @@ const (
 	InjectRename
 	// InjectShrink has the kernel forget the names that nothing uses. It has no path.
 	InjectShrink
+	InjectClose // opens for writing and closes
+	InjectTouch // of a symbolic link: its times
 )
 
 // Inject is a request to the relay's injector. Paths are relative to the share's root.

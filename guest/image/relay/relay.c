@@ -312,7 +312,7 @@ struct injection {
 };
 _Static_assert(sizeof(struct injection) == 24, "INJECT of docs/wire.md");
 
-enum { MKNOD = 1, MKDIR, SYMLINK, MODIFY, TRUNCATE, CHMOD, UNLINK, RMDIR, RENAME, SHRINK };
+enum { MKNOD = 1, MKDIR, SYMLINK, MODIFY, TRUNCATE, CHMOD, UNLINK, RMDIR, RENAME, SHRINK, CLOSE, TOUCH };
 
 static struct {
 	struct injection what;
@@ -411,15 +411,16 @@ static int do_truncate(const char *link, uint32_t mode)
 
 static int do_chmod(const char *link, uint32_t mode) { return chmod(link, mode & 07777); }
 
-static int do_modify(const char *link, uint32_t mode)
+/* do_modify opens a file for writing and closes it; with how 1 it writes in between. */
+static int do_modify(const char *link, uint32_t how)
 {
 	int fd = open(link, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	ssize_t n;
+	ssize_t n = 0;
 
-	(void)mode;
 	if (fd < 0)
 		return -1;
-	n = pwrite(fd, "", 1, 0);
+	if (how == 1)
+		n = pwrite(fd, "", 1, 0);
 	let_go(fd);
 	return n < 0 ? -1 : 0;
 }
@@ -447,6 +448,9 @@ static int on_name(const struct injection *w, char *path, char *second_path)
 		break;
 	case RMDIR:
 		err = unlinkat(dir, name, AT_REMOVEDIR);
+		break;
+	case TOUCH:
+		err = utimensat(dir, name, NULL, AT_SYMLINK_NOFOLLOW);
 		break;
 	case RENAME:
 		second_dir = parent_of(second_path, &second);
@@ -484,6 +488,9 @@ static int inject(void)
 
 	switch (job.what.kind) {
 	case MODIFY:
+		err = with_link(job.path, do_modify, 1);
+		break;
+	case CLOSE:
 		err = with_link(job.path, do_modify, 0);
 		break;
 	case TRUNCATE:
