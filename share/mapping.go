@@ -34,10 +34,10 @@ var mappingLock = Lock{Kind: LockMapping, Type: posix.F_WRLCK, End: maxOffset}
 
 // mapped counts a handle among those that could map their file to write it, and says
 // whether it is not to. asked are the guest's flags: to map a file one has to be able to
-// read it too. unmapped must be called at the handle's end.
-func (s *Session) mapped(ctx context.Context, h *handle, asked uint32) (direct bool) {
+// read it too; with direct it is not to anyway. unmapped must be called at the handle's end.
+func (s *Session) mapped(ctx context.Context, h *handle, asked uint32, direct bool) bool {
 	if s.locker == nil || asked&posix.O_ACCMODE != posix.O_RDWR {
-		return false
+		return direct
 	}
 	t := &s.mappings
 	t.mu.Lock()
@@ -59,10 +59,10 @@ func (s *Session) mapped(ctx context.Context, h *handle, asked uint32) (direct b
 	// mapped and what is read past its cache the same.
 	if m.handles == 0 {
 		// Without an answer it is another's: then nothing can go wrong.
-		m.ours = s.locker.SetLock(ctx, m.file, mappingLock, false) == nil
+		m.ours = !direct && s.locker.SetLock(ctx, m.file, mappingLock, false) == nil
 	}
 	m.handles++
-	return !m.ours
+	return direct || !m.ours
 }
 
 // unmapped ends what mapped began. It asks the locker apart from the requests.
@@ -89,12 +89,27 @@ func (s *Session) unmapped(h *handle) {
 
 // begin notes how the kernel is to use a handle, and returns what it is told at the open.
 func (s *Session) begin(ctx context.Context, h *handle, asked uint32) (flags uint32) {
-	if h.direct = s.mapped(ctx, h, asked); h.direct {
+	n, file := h.node, h.file.ID()
+	n.mu.Lock()
+	// The kernel has one cache for a node. While handles use it for the file that had the
+	// name before, others must not.
+	h.direct = n.cached > 0 && n.pages != file
+	if !h.direct {
+		n.cached++ // before it is asked whether it may be: pages are of this file from now on
+		if n.pages != file {
+			n.pages, n.seen.known = file, false
+		}
+	}
+	n.mu.Unlock()
+	if direct := s.mapped(ctx, h, asked, h.direct); direct && !h.direct {
+		h.direct = true
+		n.mu.Lock()
+		n.cached--
+		n.mu.Unlock()
+	}
+	if h.direct {
 		return fuse.FopenDirectIO
 	}
-	h.node.mu.Lock()
-	h.node.cached++
-	h.node.mu.Unlock()
 	return 0
 }
 

@@ -144,3 +144,34 @@ func TestMapping_Cached(t *testing.T) {
 		empty(t, fs)
 	})
 }
+
+// TestOneFile_Replaced: while the file that had the name before is open, its pages are
+// what the kernel's one cache has: the new file is read past it.
+func TestOneFile_Replaced(t *testing.T) {
+	fs := memfs.New(memfs.Options{})
+	hostWrite(t, fs, "f", "old")
+	g := mount(t, share.Config{Backend: share.OneFile(fs, "f")})
+	old, direct := g.opened(fuse.RootID, posix.O_RDWR)
+	if direct {
+		t.Error("a file that was never replaced is read past the cache")
+	}
+	hostWrite(t, fs, "new", "new")
+	check(t, fs.Host().Rename("new", fs.Host(), "f", 0))
+	check(t, g.pwrite(fuse.RootID, old, "x", 0))
+	now, direct := g.opened(fuse.RootID, posix.O_RDONLY)
+	if !direct {
+		t.Error("the new file is read through the old one's cache")
+	}
+	for fh, want := range map[uint64]string{old: "xld", now: "new"} {
+		if got, err := g.pread(fuse.RootID, fh, 10, 0); got != want || err != nil {
+			t.Errorf("read %q, %v; want %q", got, err, want)
+		}
+	}
+	g.release(fuse.RootID, old)
+	o, err := g.open(fuse.RootID, posix.O_RDONLY)
+	check(t, err)
+	if o.OpenFlags&(fuse.FopenDirectIO|fuse.FopenKeepCache) != 0 {
+		t.Errorf("when the old one is closed: open flags %#x, want none", o.OpenFlags)
+	}
+	g.unmount()
+}

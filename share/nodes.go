@@ -35,6 +35,7 @@ type node struct {
 	seen   version    // what the kernel's cached pages are of
 	own    bool       // the guest has changed it since
 	cached int        // handles that use the kernel's cache
+	pages  FileID     // the file that they are of: not always the same in a share of one file
 	locks  map[lockOwner]uint64
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -173,10 +175,10 @@ func (s *Session) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	return fmt.Errorf("serve share: %w", err)
 }
 
-// isEnd says whether err is that the other end of a stream is gone. A guest that has
-// unmounted waits for no answer, so an answer may be what meets it.
+// isEnd says whether err is that the other end of a stream is gone, or that it was closed
+// here. A guest that has unmounted waits for no answer, so an answer may be what meets it.
 func isEnd(err error) bool {
-	for _, end := range []error{io.EOF, io.ErrClosedPipe, syscall.EPIPE, syscall.ECONNRESET} {
+	for _, end := range []error{io.EOF, io.ErrClosedPipe, fs.ErrClosed, net.ErrClosed, syscall.EPIPE, syscall.ECONNRESET} {
 		if errors.Is(err, end) {
 			return true
 		}

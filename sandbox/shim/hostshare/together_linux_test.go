@@ -246,3 +246,112 @@ func soon(t *testing.T, what string, ok func() bool, now *string) {
 		}
 	}
 }
+
+// TestTogether_FileAndFolder: one pod has a folder, another a file of it alone. What one
+// writes the other reads at once, locks hold between them, and both stay so when the file
+// is replaced.
+func TestTogether_FileAndFolder(t *testing.T) {
+	hosts := newHosts(t, 2)
+	dir := filepath.Join(t.TempDir(), "real")
+	sub := filepath.Join(dir, "sub")
+	if err := os.MkdirAll(sub, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(sub, "f"), []byte("first"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(filepath.Dir(dir), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(mounted(t, hosts[0], source(dir)), "sub", "f")
+	file := mounted(t, hosts[1], source(filepath.Join(link, "sub", "f")))
+	read := func(path, want string) {
+		t.Helper()
+		if b, err := os.ReadFile(path); string(b) != want {
+			t.Errorf("%s reads %q, %v; want %q", path, b, err, want)
+		}
+	}
+	replace := func(content string) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(folder+".new", []byte(content), 0o644), os.Rename(folder+".new", folder)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	locked := func() {
+		t.Helper()
+		a, err := os.OpenFile(folder, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		b, err := os.OpenFile(file, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for name, lock := range map[string]func(f *os.File, on bool) error{
+			"fcntl": func(f *os.File, on bool) error {
+				l := unix.Flock_t{Type: unix.F_UNLCK}
+				if on {
+					l.Type = unix.F_WRLCK
+				}
+				return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &l)
+			},
+			"flock": func(f *os.File, on bool) error {
+				if !on {
+					return unix.Flock(int(f.Fd()), unix.LOCK_UN)
+				}
+				return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+			},
+		} {
+			for _, f := range [][2]*os.File{{a, b}, {b, a}} {
+				if err := lock(f[0], true); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				if err := lock(f[1], true); !errors.Is(err, unix.EAGAIN) {
+					t.Errorf("%s of what the other pod has = %v, want EAGAIN", name, err)
+				}
+				if err := lock(f[0], false); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+	}
+	read(folder, "first")
+	read(file, "first")
+	for i, content := range []string{"second", "third one"} {
+		for _, path := range []string{folder, file} { // both have cached it
+			if err := os.WriteFile(path, []byte(content+path), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			read(folder, content+path)
+			read(file, content+path)
+		}
+		if err := os.Chmod(file, 0o600+os.FileMode(i)); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{folder, file} {
+			if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600+os.FileMode(i) {
+				t.Errorf("%s has the mode %v, %v", path, st.Mode(), err)
+			}
+		}
+		locked()
+		replace("new " + content)
+		read(file, "new "+content)
+		locked()
+	}
+	// A handle of the file that was replaced is not one of the new file.
+	old, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	replace("newest")
+	read(file, "newest")
+	if _, err := old.WriteAt([]byte("old"), 0); err != nil {
+		t.Fatal(err)
+	}
+	read(file, "newest")
+	read(folder, "newest")
+}
