@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 
@@ -27,16 +28,23 @@ type Config struct {
 
 // Client is one share server's side of the arbiter.
 type Client struct {
-	cfg    Config             // immutable
-	id     uint64             // immutable
-	stop   context.CancelFunc // immutable
-	work   sync.WaitGroup     // run, and each member's goroutine
-	wanted chan struct{}      // has one when there is something to do for run
+	cfg     Config               // immutable
+	id      uint64               // immutable
+	stop    context.CancelFunc   // immutable
+	work    sync.WaitGroup       // run, and each member's goroutine
+	wanted  chan struct{}        // has one when there is something to do for run
+	silent  time.Duration        // immutable once there is a member; silentTime, but in tests
+	endPeer func(net.Conn) error // likewise
 
 	mu       sync.Mutex // guards what follows, and members' fields that say so
 	closed   bool
-	out      *queue // nil while there is no connection
-	instance uint64 // the arbiter that we were last with
+	out      *queue      // nil while there is no connection
+	conn     net.Conn    // as out
+	turn     *time.Timer // of ping; nil: none
+	turns    uint64      // the last one's number, or higher
+	heard    bool        // from the arbiter, since the last ping
+	missed   int         // turns without a word
+	instance uint64      // the arbiter that we were last with
 	reqs     uint64
 	calls    map[uint64]*call
 	members  map[uint32]*Member // all that are neither lost nor closed
@@ -65,7 +73,7 @@ func New(cfg Config) *Client {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Client{
 		cfg: cfg, id: rand.Uint64(), stop: stop, wanted: make(chan struct{}, 1),
-		calls: map[uint64]*call{}, members: map[uint32]*Member{},
+		calls: map[uint64]*call{}, members: map[uint32]*Member{}, silent: silentTime, endPeer: endPeer,
 	}
 	c.work.Go(func() { c.run(ctx) })
 	return c
@@ -133,6 +141,7 @@ func (c *Client) ask(m *Member, ask *message) *call {
 	c.calls[ask.req] = call
 	if c.out != nil {
 		c.out.push(ask)
+		c.watch()
 	} else {
 		c.want()
 	}
@@ -205,6 +214,7 @@ func (c *Client) forget(m *Member, err error) {
 func (c *Client) received(m *message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.heard = true
 	member := c.members[m.member]
 	switch m.kind {
 	case kindReply:

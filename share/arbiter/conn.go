@@ -77,6 +77,10 @@ func (s *server) take(ctx context.Context, c *conn, m *message) error {
 	case m.kind == kindClaimed:
 		s.claimed(c)
 		return nil
+	case m.kind == kindPing:
+		s.goesOn()
+		c.out.push(&message{kind: kindReply})
+		return nil
 	case again || m.kind == kindClaim:
 		s.mu.Lock()
 		claims := c.claims
@@ -143,6 +147,12 @@ func (s *server) take(ctx context.Context, c *conn, m *message) error {
 		return fmt.Errorf("message of kind %d from a client", m.kind)
 	}
 	return nil
+}
+
+// goesOn returns when the server does what it is asked.
+func (s *server) goesOn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 }
 
 func (s *server) takeJoin(c *conn, m *message) error {

@@ -139,7 +139,7 @@ func (c *Client) talk(ctx context.Context, nc *arbiterConn, welcome *message) er
 	defer writer.Wait()
 	defer out.close()
 
-	c.begin(out, welcome)
+	c.begin(nc.Conn, out, welcome)
 	defer c.disconnected()
 	for {
 		m, err := receive(nc.r)
@@ -154,12 +154,12 @@ func (c *Client) talk(ctx context.Context, nc *arbiterConn, welcome *message) er
 }
 
 // begin claims what members hold, and asks again what was not answered.
-func (c *Client) begin(out *queue, welcome *message) {
+func (c *Client) begin(nc net.Conn, out *queue, welcome *message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	late, first := welcome.flag, c.instance == 0
 	c.instance = welcome.instance
-	c.out = out
+	c.out, c.conn = out, nc
 	// The arbiter before may have done what it did not answer. Locks that it may have
 	// given to others are not claimed.
 	for _, req := range slices.Sorted(maps.Keys(c.calls)) {
@@ -188,6 +188,9 @@ func (c *Client) begin(out *queue, welcome *message) {
 			}
 		}
 	}
+	if len(c.calls) > 0 {
+		c.watch()
+	}
 }
 
 // joinAgain takes a member that has missed changes to an arbiter. c.mu is held.
@@ -209,7 +212,8 @@ func (c *Client) joinAgain(m *Member) {
 func (c *Client) disconnected() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out = nil
+	c.out, c.conn = nil, nil
+	c.unwatch()
 	for _, m := range c.members {
 		m.shared.Store(true)
 	}

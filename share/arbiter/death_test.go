@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -134,5 +135,62 @@ func TestJoin_Cancelled(t *testing.T) {
 	_, err = p.client().Join(ctx, JoinConfig{Chain: []share.FileID{dataDir}})
 	if !errors.Is(err, posix.EINTR) {
 		t.Errorf("Join beside a silent client = %v", err)
+	}
+}
+
+// TestSilent: where an arbiter that does not answer cannot be ended, those that rely on it
+// are lost, and nobody waits.
+func TestSilent(t *testing.T) {
+	dir, err := os.MkdirTemp("", "arb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	l, err := net.Listen("unix", files(dir).socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var served sync.WaitGroup
+	defer served.Wait()
+	served.Go(func() { // it welcomes, lets join, and says no more
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		for {
+			m, err := receive(nc)
+			if err != nil {
+				return
+			}
+			var answer *message
+			switch m.kind {
+			case kindHello:
+				answer = &message{kind: kindWelcome, version: version, instance: 1}
+			case kindJoin:
+				answer = &message{kind: kindReply, req: m.req}
+			default:
+				continue
+			}
+			b, err := encode(nil, answer)
+			if err == nil {
+				_, err = nc.Write(b)
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	c := New(Config{Dir: dir, Start: func(context.Context) error { return errors.New("no") }})
+	defer c.Close()
+	c.silent = 50 * time.Millisecond
+	c.endPeer = func(net.Conn) error { return errors.ErrUnsupported }
+	m := join(t, c, dataDir)
+	if err := m.SetLock(t.Context(), file, exclusive(), false); !errors.Is(err, posix.EIO) {
+		t.Errorf("SetLock = %v, want EIO", err)
+	}
+	if err := <-m.lost; !errors.Is(err, errSilent) {
+		t.Errorf("lost: %v", err)
 	}
 }

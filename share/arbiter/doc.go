@@ -17,6 +17,10 @@
 // What it does not see: changes through hard links or bind mounts that lead from one
 // share's folder into another's that is not above or below it.
 //
+// An arbiter that was stopped, or is stuck, is ended by the first Client that has asked it
+// something and got no word for 11 s; what was asked goes to the next. Where it cannot be
+// ended the Client's Members are lost.
+//
 // Everything is safe for concurrent use. A member that does not confirm a change in 2 s
 // lags: others do not wait for it until it has caught up.
 package arbiter

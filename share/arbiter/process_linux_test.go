@@ -3,6 +3,7 @@ package arbiter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -115,6 +117,82 @@ func TestProcesses(t *testing.T) {
 	}
 	if err := m.SetLock(t.Context(), file, exclusive(), true); err != nil {
 		t.Errorf("lock after the deaths = %v", err)
+	}
+}
+
+// TestStopped: an arbiter that was stopped holds up a lock for a bound, loses none, and
+// gives way to another.
+func TestStopped(t *testing.T) {
+	dir, err := os.MkdirTemp("", "arb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	var arbiters sync.WaitGroup
+	defer arbiters.Wait() // each ends when it is killed, or when nobody is left
+	var members []*peer
+	for range 2 {
+		c := New(Config{Dir: dir, Start: func(context.Context) error {
+			cmd := startProcess(dir, "arbiter")
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			arbiters.Go(func() { cmd.Wait() })
+			return nil
+		}})
+		defer c.Close()
+		c.silent = time.Second
+		members = append(members, join(t, c, dataDir))
+	}
+	holds, asks := members[0], members[1]
+	if err := holds.SetLock(t.Context(), file, exclusive(), false); err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan error, 1)
+	go func() { waits <- asks.SetLock(t.Context(), file, exclusive(), true) }()
+	// One that waits for a lock alone is no silent arbiter.
+	select {
+	case err := <-waits:
+		t.Fatalf("a lock that another has = %v", err)
+	case <-time.After(4 * time.Second):
+	}
+	before, _ := arbiterOf(t, dir)
+	if err := syscall.Kill(before, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the arbiter is stopped", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", before))
+		_, state, _ := strings.Cut(string(b), ") ")
+		return err == nil && strings.HasPrefix(state, "T")
+	})
+	begin := time.Now()
+	l := exclusive()
+	l.Owner = 5
+	if err := asks.SetLock(t.Context(), file, l, false); !errors.Is(err, posix.EAGAIN) {
+		t.Errorf("a lock that another has, of a stopped arbiter = %v", err)
+	}
+	if d := time.Since(begin); d > 10*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	if after, _ := arbiterOf(t, dir); after == before {
+		t.Error("the stopped arbiter goes on")
+	}
+	holds.Drop(file, 0, share.LockPOSIX)
+	if err := <-waits; err != nil {
+		t.Errorf("the wait = %v", err)
+	}
+	// Nor does one that leaves wait for ever.
+	pid, _ := arbiterOf(t, dir)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	asks.Close()
+	for _, m := range members {
+		select {
+		case err := <-m.lost:
+			t.Errorf("lost: %v", err)
+		default:
+		}
 	}
 }
 

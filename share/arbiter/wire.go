@@ -35,6 +35,7 @@ const (
 	kindDrop                     // req, member, file, lock: owner and kind
 	kindAnnounce                 // req, member, changes
 	kindConfirm                  // req: of the changes or the shared; member
+	kindPing                     // is answered whatever else is asked
 	// From it.
 	kindWelcome // version, instance, flag: too late for claims
 	kindReply   // req, errno, flag: a lock was found, or shared; lock
@@ -78,7 +79,7 @@ func (m *message) fields(c *codec) {
 		c.flag(&m.flag)
 		c.file(&m.file)
 		c.lock(&m.lock)
-	case kindClaimed:
+	case kindClaimed, kindPing:
 	case kindCancel:
 		c.u64(&m.req)
 	case kindAnnounce, kindChanges:

@@ -30,6 +30,7 @@ func messages() []*message {
 		{kind: kindDrop, req: 1, member: 2, file: f, lock: l},
 		{kind: kindAnnounce, req: 1, member: 2, changes: []share.Change{{File: f, Off: -1, Len: 2}, {Dir: f, Name: "a\xff"}}},
 		{kind: kindConfirm, req: 1, member: 2},
+		{kind: kindPing},
 		{kind: kindWelcome, version: version, instance: 8, flag: true},
 		{kind: kindReply, req: 1, errno: 11, flag: true, lock: l},
 		{kind: kindRefused, member: 2},
