@@ -91,9 +91,10 @@ func (s *Session) link(ctx context.Context, r *request) error {
 	if target.isDir() {
 		return posix.EPERM
 	}
-	done := s.echo(r.node, base, echoCreate)
+	done, linked := s.echo(r.node, base, echoCreate), s.echoFile(target, echoAttrib)
 	a, err := r.node.n.Link(base, target.n)
 	done()
+	linked()
 	if err != nil {
 		return err
 	}
@@ -124,9 +125,13 @@ func (s *Session) remove(ctx context.Context, r *request, do func(Node, string) 
 	if victim != nil {
 		defer s.nodes.unref(victim)
 	}
-	done := s.echo(r.node, base, echoRemove)
+	done, gone := s.echo(r.node, base, echoRemove), nothing
+	if victim != nil {
+		gone = s.echoFile(victim, echoAttrib) // it may have other names
+	}
 	err = do(r.node.n, base)
 	done()
+	gone()
 	if err != nil {
 		return err
 	}
@@ -177,13 +182,14 @@ func (s *Session) renameTo(ctx context.Context, r *request, newDir uint64, flags
 	}
 	list := []Change{{Dir: r.node.fid, Name: base}, {Dir: to.fid, Name: newBase}}
 	moved, replaced := s.nodes.child(r.node, base), s.nodes.child(to, newBase)
+	echoes := []func(){s.echo(r.node, base, echoRemove), s.echo(to, newBase, echoCreate)}
 	for _, n := range [...]*node{moved, replaced} {
 		if n != nil {
 			list = append(list, Change{File: n.fid})
-			s.nodes.unref(n)
+			echoes = append(echoes, s.echoFile(n, echoAttrib)) // the time of its change moves
+			defer s.nodes.unref(n)
 		}
 	}
-	echoes := []func(){s.echo(r.node, base, echoRemove), s.echo(to, newBase, echoCreate)}
 	// A host that does not say who made a change tells first that what was replaced is
 	// gone, and an exchange by both names twice.
 	if replaced != nil && replaced != moved {
