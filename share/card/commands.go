@@ -25,7 +25,7 @@ type command struct {
 }
 
 // commands are all verbs.
-var commands = merge(nameCommands, attrCommands, fileCommands, lockCommands)
+var commands = merge(nameCommands, attrCommands, fileCommands, lockCommands, notifyCommands)
 
 func merge(all ...map[string]command) map[string]command {
 	out := map[string]command{}

@@ -93,6 +93,10 @@ type realProc struct {
 	work chan func()   // unbuffered; closed by Exit
 	done chan struct{} // closed when the thread has given up its files
 	exit sync.Once
+
+	// Of the thread.
+	inotify int    // 0: none
+	cookie  uint32 // of the last event
 }
 
 // Start implements System.

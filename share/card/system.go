@@ -1,6 +1,8 @@
 package card
 
 import (
+	"time"
+
 	"github.com/porthole-run/porthole/share"
 )
 
@@ -24,6 +26,7 @@ const (
 	NeedDirect  Need = "direct"  // O_DIRECT
 	NeedTmpfile Need = "tmpfile" // O_TMPFILE
 	NeedSpecial Need = "special" // FIFOs and devices that work when they are opened
+	NeedInotify Need = "inotify" // events, which a kernel raises
 )
 
 // Cred is who a process acts as.
@@ -135,6 +138,14 @@ const (
 	LockPOSIX LockKind = iota
 	LockOFD
 )
+
+// A Notifier is a Proc that can be told of changes by inotify(7).
+type Notifier interface {
+	// Watch watches a file or folder, and does not follow a symbolic link.
+	Watch(path string) error
+	// Events waits so long and returns what has come since it was last asked, in order.
+	Events(wait time.Duration) ([]string, error)
+}
 
 // A Mapper is a File that can be mapped, shared, for reading and writing. The slice is
 // good until unmap.

@@ -68,6 +68,8 @@ func (k *Kernel) Lacks(n card.Need) string {
 	switch n {
 	case card.NeedMmap, card.NeedDirect:
 		return "there is no page cache here"
+	case card.NeedInotify:
+		return "there is no kernel here that raises events"
 	case card.NeedSpecial:
 		return "what an open FIFO or device does is the kernel's own"
 	}
