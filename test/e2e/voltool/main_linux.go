@@ -22,7 +22,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 2 {
-		return errors.New("want watch DIR, flock FILE, posix FILE or tryflock FILE")
+		return errors.New("want watch DIR, flock FILE, posix FILE, tryflock FILE, map FILE or cached FILE")
 	}
 	switch args[0] {
 	case "watch":
@@ -35,6 +35,13 @@ func run(args []string) error {
 		return lock(args[1], func(fd int) error {
 			return unix.FcntlFlock(uintptr(fd), unix.F_SETLKW, &unix.Flock_t{Type: unix.F_WRLCK})
 		})
+	case "map":
+		return lock(args[1], func(fd int) error {
+			_, err := unix.Mmap(fd, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+			return err
+		})
+	case "cached":
+		return cached(args[1])
 	}
 	return fmt.Errorf("%s is not known", args[0])
 }
@@ -51,6 +58,33 @@ func lock(file string, take func(fd int) error) error {
 	fmt.Println("locked")
 	os.Stdin.Read(make([]byte, 1))
 	return f.Close()
+}
+
+// cached writes a file through one handle and looks for it in what another, for reading,
+// has had read before.
+func cached(file string) error {
+	w, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	r, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	got := make([]byte, 8192)
+	for i := range 100 {
+		want := strings.Repeat(string(rune('a'+i%26)), len(got))
+		if _, err := w.WriteAt([]byte(want), 0); err != nil {
+			return err
+		}
+		if _, err := r.ReadAt(got, 0); err != nil || string(got) != want {
+			return fmt.Errorf("write %d reads %.8q, %w", i, got, err)
+		}
+	}
+	fmt.Println("same")
+	return nil
 }
 
 var names = []struct {
