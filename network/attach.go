@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containernetworking/cni/libcni"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/porthole-run/porthole/internal/undo"
 )
@@ -47,10 +48,11 @@ func (m *Manager) Attach(ctx context.Context, p Pod) (_ Result, err error) {
 }
 
 func (m *Manager) attach(ctx context.Context, c *conf, rec *record) (_ Result, err error) {
-	path := m.nsPath(rec.ID)
 	if old, err := m.readRecord(rec.ID); err != nil {
 		return Result{}, err
-	} else if old != nil || m.ns.alive(path) {
+	} else if left, err := m.host.Find(ctx, rec.ID); err != nil {
+		return Result{}, err
+	} else if old != nil || left != "" {
 		return Result{}, fmt.Errorf("the pod is attached: %w", errdefs.ErrAlreadyExists)
 	}
 	var u undo.Stack
@@ -62,34 +64,31 @@ func (m *Manager) attach(ctx context.Context, c *conf, rec *record) (_ Result, e
 			}
 		}
 	}()
-	if err := m.ns.create(path); err != nil {
+	netns, err := m.host.Create(ctx, rec.ID)
+	if err != nil {
 		return Result{}, err
 	}
-	u.Push("remove namespace", func(context.Context) error { return m.ns.remove(path) })
+	u.Push("remove namespace", func(ctx context.Context) error { return m.host.Remove(ctx, rec.ID) })
 	if err := m.writeRecord(rec); err != nil {
 		return Result{}, err
 	}
 	u.Push("delete attachment", func(ctx context.Context) error { return m.del(ctx, rec) })
 	pctx, cancel := m.withGrace(ctx)
 	defer cancel()
-	added, err := m.cni.AddNetworkList(pctx, c.list, rec.runtimeConf(path))
+	added, err := m.cni.AddNetworkList(pctx, c.list, rec.runtimeConf(netns))
 	if err == nil && ctx.Err() != nil {
 		err = errors.New("given up")
 	}
 	if err != nil {
 		return Result{}, pluginFailure(ctx, err)
 	}
-	r, err := convert(added)
+	current, err := types100.NewResultFromResult(added)
 	if err != nil {
 		return Result{}, fmt.Errorf("result of the plugins: %w", err)
 	}
-	l, err := m.ns.inspect(path, interfaceName)
-	if err != nil {
-		return Result{}, err
-	}
-	r.Namespace = path
-	r.NICs[0].complete(l)
-	return r, nil
+	r, err := m.host.Read(ctx, rec.ID, netns, current)
+	r.Namespace = netns
+	return r, err
 }
 
 // usableConf loads the configuration and finds its plugins.
@@ -105,8 +104,8 @@ func (m *Manager) usableConf() (*conf, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("network configuration %s needs the plugins %s, not found in %s: install them (Debian: apt-get install containernetworking-plugins) or name their folder: %w",
-			c.file, strings.Join(missing, ", "), strings.Join(m.config.PluginDirs, ", "), errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("network configuration %s needs the plugins %s, not found in %s: install them (%s) or name their folder: %w",
+			c.file, strings.Join(missing, ", "), strings.Join(m.config.PluginDirs, ", "), pluginSource, errdefs.ErrFailedPrecondition)
 	}
 	return c, nil
 }
@@ -132,7 +131,7 @@ func (m *Manager) Detach(ctx context.Context, podID string) error {
 			return err
 		}
 	}
-	return m.ns.remove(m.nsPath(podID))
+	return m.host.Remove(ctx, podID)
 }
 
 // free is del, but lets go of a pod whose ADD never succeeded when DEL does not either: a
@@ -168,9 +167,9 @@ func (m *Manager) del(ctx context.Context, rec *record) error {
 	if err != nil {
 		return fmt.Errorf("recorded network configuration: %w", err)
 	}
-	netns := m.nsPath(rec.ID)
-	if !m.ns.alive(netns) {
-		netns = "" // by the CNI specification: free what is outside of it
+	netns, err := m.host.Find(ctx, rec.ID)
+	if err != nil {
+		return err
 	}
 	pctx, cancel := m.withGrace(ctx)
 	defer cancel()

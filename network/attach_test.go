@@ -30,7 +30,7 @@ func TestAttachDetach(t *testing.T) {
 	want := Result{
 		Namespace: filepath.Join(m.config.StateDir, "pod1"),
 		NICs: []NIC{{
-			Interface: "eth0", MAC: "02:00:00:00:00:01", MTU: 1450, Addresses: []string{"10.0.0.2/24"},
+			Name: "eth0", Interface: "eth0", MAC: "02:00:00:00:00:01", MTU: 1450, Addresses: []string{"10.0.0.2/24"},
 			Routes: []Route{{Destination: "0.0.0.0/0", Gateway: "10.0.0.1"}},
 		}},
 		IPs: []string{"10.0.0.2"},
@@ -155,7 +155,7 @@ func TestDetach_AfterReboot(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(h.spaces)
-	again := newManager(m.config, h, h) // the daemon is new too
+	again := newManager(m.config, h) // the daemon is new too
 	if err := again.Detach(t.Context(), "pod1"); err != nil {
 		t.Fatal(err)
 	}

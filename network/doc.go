@@ -1,6 +1,6 @@
 // Package network attaches pods to the network through CNI plugins.
 //
-// Attach makes a named network namespace, runs the plugins of the first configuration
+// Attach makes a network namespace, runs the plugins of the first configuration
 // in the configuration folder in it, and returns in plain types what they set up, for
 // whoever carries it into a guest. Detach undoes that. The package knows neither pod
 // sandboxes nor VMs nor the CRI; on what happens to the namespace's interface
@@ -20,5 +20,6 @@
 // A Manager keeps nothing in memory but locks. Its methods are safe for concurrent use;
 // calls for one pod wait for each other.
 //
-// Running plugins needs Linux; elsewhere Attach returns errors.ErrUnsupported.
+// What holds the interfaces until a VM takes them is a Host: on Linux network namespaces,
+// on Windows network/hcnnet. With no Host elsewhere, Attach returns errors.ErrUnsupported.
 package network

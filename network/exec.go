@@ -48,8 +48,7 @@ func (*pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, en
 	cmd.Stdin = bytes.NewReader(stdin)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = killWait
-	killGroup(cmd)
-	err := cmd.Run()
+	err := runGroup(cmd)
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it succeeded, and left a process behind that holds its output
 	}

@@ -7,9 +7,12 @@ import (
 	"syscall"
 )
 
-// killGroup makes cmd the leader of a process group that is killed as a whole when its
+// pluginSource says where plugins come from.
+const pluginSource = "Debian: apt-get install containernetworking-plugins"
+
+// runGroup runs cmd as the leader of a process group that is killed as a whole when its
 // context ends: plugins are often scripts, and delegate to other plugins.
-func killGroup(cmd *exec.Cmd) {
+func runGroup(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error {
 		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
@@ -18,4 +21,5 @@ func killGroup(cmd *exec.Cmd) {
 		}
 		return err
 	}
+	return cmd.Run()
 }

@@ -170,7 +170,13 @@ func newTestManager(t *testing.T, h *fakeHost, conf string) *Manager {
 		t.Fatal(err)
 	}
 	writeConf(t, c, "10-test.conflist", conf)
-	return newManager(c, h, h)
+	return newManager(c, h)
+}
+
+// newManager makes a Manager on a fake host.
+func newManager(c Config, h *fakeHost) *Manager {
+	c.Host = pathHost{dir: c.StateDir, ns: h}
+	return NewWithExec(c, h)
 }
 
 func writeConf(t *testing.T, c Config, name, conf string) {

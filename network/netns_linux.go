@@ -140,7 +140,7 @@ func kernelRoute(family int, r netlink.Route) (Route, bool) {
 		}
 		dst = &net.IPNet{IP: make(net.IP, bits/8), Mask: net.CIDRMask(0, bits)}
 	}
-	p, err := prefix(*dst)
+	p, err := Prefix(*dst)
 	if err != nil {
 		return Route{}, false
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	PluginDirs []string // plugins, in the order of search, such as /usr/lib/cni
 	CacheDir   string   // records and cached results; survives a reboot
 	StateDir   string   // network namespaces; best on a tmpfs
+	Host       Host     // nil: Linux's network namespaces, held in StateDir
 	Logger     *slog.Logger
 }
 
@@ -50,15 +51,16 @@ type PortMapping struct {
 
 // Result is what a pod got.
 type Result struct {
-	Namespace string   // path of the network namespace
-	NICs      []NIC    // one
+	Namespace string   // path of the network namespace, or id of an HCN namespace
+	NICs      []NIC    // at least one; on Linux one
 	IPs       []string // without prefix length; primary first
 	DNS       DNS      // mostly empty: a pod's DNS comes from elsewhere
 }
 
 // NIC is an interface in the namespace, with what its user should see.
 type NIC struct {
-	Interface string // its name in the namespace
+	Name      string // the name that the pod sees
+	Interface string // its name in the namespace, or the id of an HNS endpoint
 	MAC       string
 	MTU       int
 	Addresses []string // CIDRs
@@ -84,7 +86,7 @@ type Manager struct {
 	logger *slog.Logger
 	cni    libcni.CNI
 	exec   invoke.Exec
-	ns     namespaces
+	host   Host
 	locks  keyLock
 	grace  time.Duration // how long plugins go on after the call for them was given up
 }
@@ -100,38 +102,22 @@ func New(c Config) (*Manager, error) {
 	if len(c.PluginDirs) == 0 {
 		return nil, fmt.Errorf("no folder of network plugins is set: %w", errdefs.ErrInvalidArgument)
 	}
-	return newManager(c, &pluginExec{}, hostNamespaces{}), nil
+	return NewWithExec(c, &pluginExec{}), nil
 }
 
-func newManager(c Config, e invoke.Exec, ns namespaces) *Manager {
-	m := &Manager{config: c, logger: c.Logger, exec: e, ns: ns, grace: pluginGrace}
+// NewWithExec makes a Manager as New does of a configuration that New takes, with another
+// way to run plugins: for tests that bring plugins of their own.
+func NewWithExec(c Config, e invoke.Exec) *Manager {
+	if c.Host == nil {
+		c.Host = pathHost{dir: c.StateDir, ns: hostNamespaces{}}
+	}
+	m := &Manager{config: c, logger: c.Logger, exec: e, host: c.Host, grace: pluginGrace}
 	if m.logger == nil {
 		m.logger = slog.New(slog.DiscardHandler)
 	}
 	m.cni = libcni.NewCNIConfigWithCacheDir(c.PluginDirs, c.CacheDir, e)
 	return m
 }
-
-// namespaces is what a Manager needs of the host's network namespaces.
-type namespaces interface {
-	// create makes a namespace with loopback up, held by a file at path.
-	create(path string) error
-	// remove removes it; one that is gone is no error.
-	remove(path string) error
-	// alive tells whether path holds a namespace.
-	alive(path string) bool
-	// inspect returns what an interface in it has.
-	inspect(path, ifname string) (link, error)
-}
-
-// link is an interface as the kernel has it.
-type link struct {
-	mac    string
-	mtu    int
-	routes []Route // of the main table, without those that follow from addresses
-}
-
-func (m *Manager) nsPath(id string) string { return filepath.Join(m.config.StateDir, id) }
 
 func validateID(id string) error {
 	if utils.ValidateContainerID(id) == nil && len(id) <= 128 {

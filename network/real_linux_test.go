@@ -112,11 +112,10 @@ func TestInside_UntoldRoutes(t *testing.T) {
 
 func TestInside_NamespaceLost(t *testing.T) {
 	m := inside(t)
-	r, err := m.Attach(t.Context(), Pod{ID: "pod-a"})
-	if err != nil {
+	if _, err := m.Attach(t.Context(), Pod{ID: "pod-a"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.ns.remove(r.Namespace); err != nil {
+	if err := m.host.Remove(t.Context(), "pod-a"); err != nil {
 		t.Fatal(err)
 	}
 	if n := leased(t, m); n != 2 {
@@ -210,7 +209,7 @@ func TestInside_PluginFails(t *testing.T) {
 
 func TestInside_Namespaces(t *testing.T) {
 	m := inside(t)
-	path := m.nsPath("x")
+	ns, path := hostNamespaces{}, filepath.Join(m.config.StateDir, "x")
 	if err := os.MkdirAll(m.config.StateDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -218,24 +217,24 @@ func TestInside_Namespaces(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o444); err != nil {
 		t.Fatal(err)
 	}
-	if m.ns.alive(path) {
+	if ns.alive(path) {
 		t.Error("a plain file is taken for a namespace")
 	}
 	before, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.ns.create(path); err != nil {
+	if err := ns.create(path); err != nil {
 		t.Fatal(err)
 	}
-	if !m.ns.alive(path) {
+	if !ns.alive(path) {
 		t.Error("the namespace is not alive")
 	}
-	if _, err := m.ns.inspect(path, "eth0"); err == nil {
+	if _, err := ns.inspect(path, "eth0"); err == nil {
 		t.Error("inspect found an eth0")
 	}
 	for range 2 {
-		if err := m.ns.remove(path); err != nil {
+		if err := ns.remove(path); err != nil {
 			t.Error(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/libcni"
@@ -77,19 +78,23 @@ func (r *record) runtimeConf(netns string) *libcni.RuntimeConf {
 
 // known returns the ids of all pods of which something is left.
 func (m *Manager) known() ([]string, error) {
-	seen := make(map[string]bool)
+	entries, err := os.ReadDir(m.recordDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list attached pods: %w", err)
+	}
+	held, err := m.host.Pods()
+	if err != nil {
+		return nil, fmt.Errorf("list attached pods: %w", err)
+	}
 	var ids []string
-	for _, from := range []struct{ dir, ext string }{{m.recordDir(), recordExt}, {m.config.StateDir, ""}} {
-		entries, err := os.ReadDir(from.dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("list attached pods: %w", err)
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), recordExt); ok && validateID(id) == nil {
+			ids = append(ids, id)
 		}
-		for _, e := range entries {
-			id, ok := strings.CutSuffix(e.Name(), from.ext)
-			if ok && !seen[id] && validateID(id) == nil {
-				seen[id] = true
-				ids = append(ids, id)
-			}
+	}
+	for _, id := range held {
+		if validateID(id) == nil && !slices.Contains(ids, id) {
+			ids = append(ids, id)
 		}
 	}
 	return ids, nil

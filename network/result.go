@@ -15,12 +15,8 @@ import (
 const mainTable = 254
 
 // convert reads a plugin's result. What it leaves open is for NIC.complete.
-func convert(from types.Result) (Result, error) {
-	res, err := types100.NewResultFromResult(from)
-	if err != nil {
-		return Result{}, err
-	}
-	nic := NIC{Interface: interfaceName}
+func convert(res *types100.Result) (Result, error) {
+	nic := NIC{Name: interfaceName, Interface: interfaceName}
 	index := slices.IndexFunc(res.Interfaces, func(i *types100.Interface) bool {
 		return i != nil && i.Sandbox != "" && i.Name == interfaceName
 	})
@@ -50,7 +46,7 @@ func convert(from types.Result) (Result, error) {
 		if ip.Interface != nil && *ip.Interface != index {
 			continue // on the host's end or a further interface
 		}
-		addr, err := prefix(ip.Address)
+		addr, err := Prefix(ip.Address)
 		if err != nil {
 			return Result{}, fmt.Errorf("address %d: %w", n, err)
 		}
@@ -63,29 +59,53 @@ func convert(from types.Result) (Result, error) {
 	if len(r.IPs) == 0 {
 		return Result{}, errors.New("it has no address for " + interfaceName)
 	}
-	for n, from := range res.Routes {
+	var err error
+	if nic.Routes, err = ConvertRoutes(res.Routes, gateways); err != nil {
+		return Result{}, err
+	}
+	r.NICs = []NIC{nic}
+	r.DNS = ConvertDNS(res.DNS)
+	return r, nil
+}
+
+// ConvertDNS reads the DNS part of a plugin's result: the domain is searched first.
+// Empty words, which some plugins print for "none", are left out.
+func ConvertDNS(from types.DNS) DNS {
+	empty := func(s string) bool { return s == "" }
+	d := DNS{
+		Servers: slices.DeleteFunc(slices.Clone(from.Nameservers), empty),
+		Search:  slices.DeleteFunc(slices.Clone(from.Search), empty),
+		Options: slices.DeleteFunc(slices.Clone(from.Options), empty),
+	}
+	if from.Domain != "" && !slices.Contains(d.Search, from.Domain) {
+		d.Search = append([]string{from.Domain}, d.Search...)
+	}
+	return d
+}
+
+// ConvertRoutes reads the routes of a plugin's result. One without a gateway goes through
+// that of an address, the first of gateways of its family, as CNI says. Routes of tables
+// that a pod does not use are left out.
+func ConvertRoutes(list []*types.Route, gateways []netip.Addr) ([]Route, error) {
+	var routes []Route
+	for n, from := range list {
 		if from == nil {
-			return Result{}, fmt.Errorf("route %d is null", n)
+			return nil, fmt.Errorf("route %d is null", n)
 		}
 		if from.Table != nil && *from.Table != 0 && *from.Table != mainTable {
 			continue
 		}
 		route, err := convertRoute(from, gateways)
 		if err != nil {
-			return Result{}, fmt.Errorf("route %d: %w", n, err)
+			return nil, fmt.Errorf("route %d: %w", n, err)
 		}
-		nic.Routes = append(nic.Routes, route)
+		routes = append(routes, route)
 	}
-	r.NICs = []NIC{nic}
-	r.DNS = DNS{Servers: res.DNS.Nameservers, Search: res.DNS.Search, Options: res.DNS.Options}
-	if d := res.DNS.Domain; d != "" && !slices.Contains(r.DNS.Search, d) {
-		r.DNS.Search = append([]string{d}, r.DNS.Search...)
-	}
-	return r, nil
+	return routes, nil
 }
 
 func convertRoute(from *types.Route, gateways []netip.Addr) (Route, error) {
-	dst, err := prefix(from.Dst)
+	dst, err := Prefix(from.Dst)
 	if err != nil {
 		return Route{}, err
 	}
@@ -116,7 +136,8 @@ func convertRoute(from *types.Route, gateways []netip.Addr) (Route, error) {
 	return route, nil
 }
 
-func prefix(n net.IPNet) (netip.Prefix, error) {
+// Prefix is n as an address with a prefix length; an IPv4 address is of four bytes.
+func Prefix(n net.IPNet) (netip.Prefix, error) {
 	addr, ok := netip.AddrFromSlice(n.IP)
 	ones, bits := n.Mask.Size()
 	if !ok || bits == 0 {
@@ -141,7 +162,13 @@ func (n *NIC) complete(l link) {
 	if n.MTU == 0 {
 		n.MTU = l.mtu
 	}
-	for _, k := range l.routes {
+	n.AddRoutes(l.routes)
+}
+
+// AddRoutes adds those of routes to whose destinations the NIC has none, makes each
+// gateway reachable, and puts the routes in an order in which they can be added.
+func (n *NIC) AddRoutes(routes []Route) {
+	for _, k := range routes {
 		if !slices.ContainsFunc(n.Routes, func(r Route) bool { return r.Destination == k.Destination }) {
 			n.Routes = append(n.Routes, k)
 		}

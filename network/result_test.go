@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -14,7 +15,7 @@ func TestConvert(t *testing.T) {
 	const ifaces = `"interfaces":[{"name":"br0","mac":"02:00:00:00:00:ff"},{"name":"eth0","mac":"02:00:00:00:00:0A","mtu":1400,"sandbox":"/ns"}],`
 	kernel := link{mac: "02:00:00:00:00:01", mtu: 1500}
 	nic := func(addrs []string, routes ...Route) []NIC {
-		return []NIC{{Interface: "eth0", MAC: "02:00:00:00:00:0a", MTU: 1400, Addresses: addrs, Routes: routes}}
+		return []NIC{{Name: "eth0", Interface: "eth0", MAC: "02:00:00:00:00:0a", MTU: 1400, Addresses: addrs, Routes: routes}}
 	}
 	tests := []struct {
 		name   string
@@ -47,7 +48,7 @@ func TestConvert(t *testing.T) {
 			result: `{"cniVersion":"0.4.0","interfaces":[{"name":"eth0","sandbox":"/ns"}],"ips":[{"version":"4","interface":0,"address":"10.0.0.2/32"}]}`,
 			link: link{mac: kernel.mac, mtu: 1500, routes: []Route{
 				{Destination: "0.0.0.0/0", Gateway: "169.254.1.1"}, {Destination: "169.254.1.1/32"}}},
-			want: Result{IPs: []string{"10.0.0.2"}, NICs: []NIC{{Interface: "eth0", MAC: kernel.mac, MTU: 1500, Addresses: []string{"10.0.0.2/32"},
+			want: Result{IPs: []string{"10.0.0.2"}, NICs: []NIC{{Name: "eth0", Interface: "eth0", MAC: kernel.mac, MTU: 1500, Addresses: []string{"10.0.0.2/32"},
 				Routes: []Route{{Destination: "169.254.1.1/32"}, {Destination: "0.0.0.0/0", Gateway: "169.254.1.1"}}}}},
 		},
 		{
@@ -66,7 +67,7 @@ func TestConvert(t *testing.T) {
 			name:   "version_0.2.0",
 			result: `{"cniVersion":"0.2.0","ip4":{"ip":"10.0.0.2/24","gateway":"10.0.0.1","routes":[{"dst":"0.0.0.0/0"}]}}`,
 			link:   kernel,
-			want: Result{IPs: []string{"10.0.0.2"}, NICs: []NIC{{Interface: "eth0", MAC: kernel.mac, MTU: 1500, Addresses: []string{"10.0.0.2/24"},
+			want: Result{IPs: []string{"10.0.0.2"}, NICs: []NIC{{Name: "eth0", Interface: "eth0", MAC: kernel.mac, MTU: 1500, Addresses: []string{"10.0.0.2/24"},
 				Routes: []Route{{Destination: "0.0.0.0/0", Gateway: "10.0.0.1"}}}}},
 		},
 		{
@@ -95,7 +96,11 @@ func TestConvert(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := convert(res)
+			current, err := types100.NewResultFromResult(res)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := convert(current)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("convert = %v, want %q", err, tt.err)
@@ -127,7 +132,11 @@ func FuzzConvert(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r, err := convert(res)
+		current, err := types100.NewResultFromResult(res)
+		if err != nil {
+			return
+		}
+		r, err := convert(current)
 		if err != nil {
 			return
 		}

@@ -33,7 +33,7 @@ func (n podNetwork) Attach(ctx context.Context, p sandbox.PodNetwork) (sandbox.N
 	}
 	for _, nic := range r.NICs {
 		to := sandbox.PodNIC{
-			NIC: sandbox.NIC{Name: nic.Interface, Namespace: r.Namespace, Interface: nic.Interface},
+			NIC: sandbox.NIC{Name: nic.Name, Namespace: r.Namespace, Interface: nic.Interface},
 			MAC: nic.MAC, MTU: nic.MTU, Addresses: nic.Addresses,
 		}
 		for _, route := range nic.Routes {
