@@ -22,6 +22,8 @@ type Host interface {
 	// Remove removes the namespace, and what plugins left in it. It may be called again,
 	// and for pods that have none: what is gone is no error.
 	Remove(ctx context.Context, podID string) error
+	// Ready returns nil when Create can work, else an error that says what to do.
+	Ready(ctx context.Context) error
 	// Pods returns the pods for which there is something to Remove.
 	Pods() ([]string, error)
 }

@@ -70,6 +70,9 @@ func (h pathHost) Read(_ context.Context, _, path string, added *types100.Result
 // Remove implements Host.
 func (h pathHost) Remove(_ context.Context, id string) error { return h.ns.remove(h.path(id)) }
 
+// Ready implements Host.
+func (pathHost) Ready(context.Context) error { return nil }
+
 // Pods implements Host.
 func (h pathHost) Pods() ([]string, error) {
 	entries, err := os.ReadDir(h.dir)

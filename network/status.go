@@ -13,6 +13,9 @@ import (
 // plugins are found, and, from CNI 1.1 on, they say so themselves. Else the error says
 // what to do.
 func (m *Manager) Ready(ctx context.Context) error {
+	if err := m.host.Ready(ctx); err != nil {
+		return err
+	}
 	c, err := m.usableConf()
 	if err != nil {
 		return err
