@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/internal/appendfile"
 )
 
 const (
@@ -98,7 +100,7 @@ func (l *Log) open() (file, error) {
 	if err := os.MkdirAll(filepath.Dir(l.path), dirMode); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	f, err := openAppend(l.path, l.mode)
+	f, err := appendfile.Open(l.path, l.mode)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}

@@ -1,4 +1,4 @@
-package crilog
+package appendfile
 
 import (
 	"io/fs"
@@ -7,9 +7,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// openAppend shares the file for deletion, which os.OpenFile does not (Go 1.26): the
-// kubelet renames a log to rotate it while it is open here.
-func openAppend(path string, _ fs.FileMode) (*os.File, error) {
+// open shares the file for deletion, which os.OpenFile does not (Go 1.26).
+func open(path string, _ fs.FileMode) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}

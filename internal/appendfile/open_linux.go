@@ -1,4 +1,4 @@
-package crilog
+package appendfile
 
 import (
 	"io/fs"
@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openAppend does not follow a link, and O_NONBLOCK keeps a FIFO at path from
+// open does not follow a link, and O_NONBLOCK keeps a FIFO at path from
 // blocking the open; for a regular file it means nothing.
-func openAppend(path string, mode fs.FileMode) (*os.File, error) {
+func open(path string, mode fs.FileMode) (*os.File, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 }
