@@ -9,17 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/image"
 )
 
 // The daemon holds the image store alone, so that the image commands ask it, over HTTP
-// on a socket of root's in the state folder. It serves this build's commands only and
+// on a socket of root's in the state folder, or a pipe of Administrators'. It serves this build's commands only and
 // is no API for others.
-
-func adminSocket(c config.Config) string { return filepath.Join(c.State, "admin.sock") }
 
 // errorTrailer carries an error that came after the first byte of an answer.
 const errorTrailer = "Porthole-Error"
@@ -79,11 +76,9 @@ func (f *firstByte) Write(p []byte) (int, error) {
 // adminClient is an imageStore in another process.
 type adminClient struct{ http *http.Client }
 
-func newAdminClient(socket string) *adminClient {
+func newAdminClient(e config.Endpoint) *adminClient {
 	return &adminClient{&http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, e) },
 	}}}
 }
 

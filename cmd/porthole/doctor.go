@@ -235,8 +235,8 @@ func checkSpace(c config.Config) finding {
 
 func checkSocket(ctx context.Context, c config.Config) finding {
 	f := finding{Name: "socket", Detail: c.GRPC.Socket + " is served"}
-	if err := dialSocket(ctx, c.GRPC.Socket); err != nil {
-		f.Detail, f.Fix = "nobody serves "+c.GRPC.Socket, "systemctl start porthole"
+	if err := answers(ctx, c.GRPC.Endpoint()); err != nil {
+		f.Detail, f.Fix = "nobody serves "+c.GRPC.Socket, startCommand
 		return f
 	}
 	f.OK = true

@@ -62,8 +62,8 @@ func readImages(ctx context.Context, io stdio, path string, f func(imageReader) 
 
 // withImages calls f with the store of a configuration, which is made when it is missing.
 func withImages(ctx context.Context, io stdio, c config.Config, f func(imageStore) error) error {
-	if socket := adminSocket(c); dialSocket(ctx, socket) == nil {
-		return f(newAdminClient(socket))
+	if e := adminEndpoint(c); answers(ctx, e) == nil {
+		return f(newAdminClient(e))
 	}
 	quietLibraries()
 	log := slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelWarn}))

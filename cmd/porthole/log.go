@@ -10,8 +10,21 @@ import (
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/rotatelog"
 	"github.com/porthole-run/porthole/streaming"
 )
+
+// openLog returns the daemon's logger, which writes to the configured file, else to w.
+func openLog(c config.Log, w io.Writer) (*slog.Logger, func(), error) {
+	if c.File == "" {
+		return newLogger(c, w), func() {}, nil
+	}
+	f, err := rotatelog.Open(rotatelog.Config{Path: c.File, MaxBytes: int64(c.MaxSize), Keep: int(c.MaxFiles)})
+	if err != nil {
+		return nil, nil, err
+	}
+	return newLogger(c, f), func() { _ = f.Close() }, nil
+}
 
 // newLogger returns the daemon's logger, and makes the libraries that bring a logger of
 // their own write to it.

@@ -329,7 +329,7 @@ func TestAdmin_BothEnds(t *testing.T) {
 	s.Listener = l
 	s.Start()
 	defer s.Close()
-	c := newAdminClient(socket)
+	c := newAdminClient(config.Endpoint{Kind: config.Unix, Address: socket})
 	defer c.http.CloseIdleConnections()
 	ctx := t.Context()
 

@@ -20,6 +20,7 @@ import (
 	"github.com/porthole-run/porthole/image"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/network"
+	"github.com/porthole-run/porthole/network/hcnnet"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/ocispec"
 	"github.com/porthole-run/porthole/sandbox/qemuvm"
@@ -34,6 +35,7 @@ type node struct {
 	accel   qemuvm.Accel
 	images  *image.Store
 	network *network.Manager
+	host    *hcnnet.Host // of the network; nil on Linux
 	manager *sandbox.Manager
 }
 
@@ -43,7 +45,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	n := &node{config: c}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, n.close())
+			err = errors.Join(err, n.close(ctx))
 		}
 	}()
 	if n.bundle, err = guestimage.Open(c.VM.Bundle); err != nil {
@@ -59,7 +61,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if n.images, err = openStore(c, log, imageMetrics); err != nil {
 		return nil, err
 	}
-	if n.network, err = newNetwork(c, log); err != nil {
+	if n.network, n.host, err = newNetwork(c, log); err != nil {
 		return nil, err
 	}
 	launcher, err := n.launcher(log)
@@ -89,15 +91,24 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 }
 
 // close lets go of what is open; pods go on.
-func (n *node) close() error {
+func (n *node) close(ctx context.Context) error {
 	if n.manager != nil {
 		n.manager.Close()
 	}
+	var errs []error
 	if n.images != nil {
-		return n.images.Close()
+		errs = append(errs, n.images.Close())
 	}
-	return nil
+	if n.host != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hostCloseTimeout)
+		defer cancel()
+		errs = append(errs, n.host.Close(ctx))
+	}
+	return errors.Join(errs...)
 }
+
+// hostCloseTimeout bounds the wait for calls of the host's network service at the end.
+const hostCloseTimeout = 5 * time.Second
 
 // pruneNetworks frees the networks of pods that nobody knows any more: their records can
 // be lost, while the network's are kept apart from them.
@@ -147,17 +158,26 @@ func (n *node) launcher(log *slog.Logger) (*shim.Launcher, error) {
 	})
 }
 
-func newNetwork(c config.Config, log *slog.Logger) (*network.Manager, error) {
-	return network.New(network.Config{
+func newNetwork(c config.Config, log *slog.Logger) (*network.Manager, *hcnnet.Host, error) {
+	host, err := networkHost(c, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	nc := network.Config{
 		ConfDir: c.Network.ConfDir, PluginDirs: c.Network.PluginDirs,
 		CacheDir: filepath.Join(c.Root, "network"), StateDir: filepath.Join(c.State, "netns"),
 		Logger: log,
-	})
+	}
+	if host != nil {
+		nc.Host = host
+	}
+	m, err := network.New(nc)
+	return m, host, err
 }
 
 // networkReady says what pods' networks lack, without a daemon.
 func networkReady(ctx context.Context, c config.Config) error {
-	m, err := newNetwork(c, slog.New(slog.DiscardHandler))
+	m, _, err := newNetwork(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

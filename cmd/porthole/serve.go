@@ -35,13 +35,22 @@ func runServe(ctx context.Context, io stdio, args []string) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(c.Log, io.err)
+	log, closeLog, err := openLog(c.Log, io.err)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
+	return serveLogged(ctx, c, log, func() {})
+}
+
+// serveLogged is serve with its end in the log.
+func serveLogged(ctx context.Context, c config.Config, log *slog.Logger, ready func()) error {
 	ctx = logkey.NewContext(ctx, log)
-	if err := serve(ctx, c, log); err != nil {
+	if err := serve(ctx, c, log, ready); err != nil {
 		log.Error("porthole ends", logkey.Error, err)
 		return loggedError{err}
 	}
@@ -49,8 +58,9 @@ func runServe(ctx context.Context, io stdio, args []string) error {
 	return nil
 }
 
-// serve makes all parts, serves until ctx ends, and takes the parts down again.
-func serve(ctx context.Context, c config.Config, log *slog.Logger) (err error) {
+// serve makes all parts, serves until ctx ends, and takes the parts down again. It calls
+// ready when clients can connect.
+func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func()) (err error) {
 	b := build()
 	log.Info("porthole starts", logkey.Version, b.Version, "revision", b.Revision, logkey.Path, c.Root)
 	unlock, err := lockFolders(c.Root, c.State)
@@ -64,7 +74,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, n.close()) }()
+	defer func() { err = errors.Join(err, n.close(ctx)) }()
 
 	streams, err := streaming.New(streaming.Config{
 		Addr: c.Streaming.Address, CertFile: c.Streaming.CertFile, KeyFile: c.Streaming.KeyFile,
@@ -82,12 +92,12 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) (err error) {
 		Ready: n.ready, Info: n.info, Logger: log, Metrics: reg,
 	})
 
-	socket, err := listenSocket(ctx, c.GRPC.Socket, int(c.GRPC.GID), os.FileMode(c.GRPC.Mode))
+	socket, err := listenCRI(ctx, c.GRPC)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	admin, err := listenSocket(ctx, adminSocket(c), 0, 0o600)
+	admin, err := listenAdmin(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -108,8 +118,12 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger) (err error) {
 	if metrics != nil {
 		group.Go(func() error { return serveHTTP(ctx, metrics, metricsHandler(reg)) })
 	}
+	if n.host != nil {
+		group.Go(func() error { return watchNetworks(ctx, networkCheckEvery, n.host, n.manager, log) })
+	}
 	log.Info("porthole serves", logkey.Address, c.GRPC.Socket, "streams", streams.URL(),
 		logkey.Accelerator, n.accel.Accel, logkey.Reason, n.accel.Reason)
+	ready()
 	return group.Wait()
 }
 

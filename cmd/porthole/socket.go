@@ -8,7 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
 )
 
 // listenSocket makes the unix socket at path for root and the group. One that a dead
@@ -23,7 +24,7 @@ func listenSocket(ctx context.Context, path string, gid int, mode fs.FileMode) (
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	case st.Mode().Type() != fs.ModeSocket:
 		return nil, fmt.Errorf("listen on %s: there is something that is not a socket", path)
-	case dialSocket(ctx, path) == nil:
+	case answers(ctx, config.Endpoint{Kind: config.Unix, Address: path}) == nil:
 		return nil, fmt.Errorf("listen on %s: %w", path, errRunning)
 	default:
 		if err := os.Remove(path); err != nil {
@@ -39,14 +40,4 @@ func listenSocket(ctx context.Context, path string, gid int, mode fs.FileMode) (
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	return l, nil
-}
-
-// dialSocket is nil when somebody answers at path.
-func dialSocket(ctx context.Context, path string) error {
-	d := net.Dialer{Timeout: time.Second}
-	conn, err := d.DialContext(ctx, "unix", path)
-	if err != nil {
-		return err
-	}
-	return conn.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ const (
 	minMemory  = 64 << 20
 	minScratch = 16 << 20
 	minLayer   = 16 << 20
+	minLogFile = 64 << 10
 	maxVCPUs   = 64
 	maxUIDs    = 65536
 	maxMemory  = 16 << 40 // more than any host has
@@ -44,14 +46,12 @@ func (c *Config) check(d *document) {
 		d.add("state", "is longer than %d bytes, the most for the sockets in it to have paths", most)
 	}
 	d.oneOf("log.format", c.Log.Format, "json", "text")
-	d.absolute("grpc.socket", c.GRPC.Socket)
-	if len(c.GRPC.Socket) > maxSocket {
-		d.add("grpc.socket", "is longer than %d bytes, the most for a socket's path", maxSocket)
+	d.optionalAbsolute("log.file", c.Log.File)
+	if c.Log.MaxSize < minLogFile {
+		d.add("log.max_size", "is %s, less than %s", c.Log.MaxSize, Size(minLogFile))
 	}
-	d.between("grpc.gid", c.GRPC.GID, 0, noID-1)
-	if c.GRPC.Mode&0o007 != 0 {
-		d.add("grpc.mode", "lets everybody connect, who then can do what root can")
-	}
+	d.between("log.max_files", c.Log.MaxFiles, 0, 1000)
+	c.GRPC.check(d)
 	if (c.Streaming.CertFile == "") != (c.Streaming.KeyFile == "") {
 		d.add("streaming.cert_file", "needs key_file beside it, and the other way round")
 	}
@@ -109,6 +109,41 @@ func (c *Config) check(d *document) {
 	}
 }
 
+func (g GRPC) check(d *document) {
+	e, err := ParseEndpoint(g.Socket)
+	if err != nil {
+		d.add("grpc.socket", "%v", err)
+	}
+	d.between("grpc.gid", g.GID, 0, noID-1)
+	if g.Mode&0o007 != 0 {
+		d.add("grpc.mode", "lets everybody connect, who then can do what root can")
+	}
+	if err := checkDescriptor(g.SecurityDescriptor); err != nil {
+		d.add("grpc.security_descriptor", "%v", err)
+	}
+	files := map[string]string{"cert_file": g.CertFile, "key_file": g.KeyFile, "client_ca_file": g.ClientCAFile}
+	given := 0
+	for _, key := range slices.Sorted(maps.Keys(files)) {
+		d.optionalAbsolute("grpc."+key, files[key])
+		if files[key] != "" {
+			given++
+		}
+	}
+	switch tcp := e.Kind == TCP; {
+	case err != nil:
+	case given > 0 && given < len(files):
+		d.add("grpc", "cert_file, key_file and client_ca_file are needed together")
+	case given > 0 && !tcp:
+		d.add("grpc", "cert_file, key_file and client_ca_file are for tcp:// alone")
+	case given > 0 && g.InsecureTCP:
+		d.add("grpc.insecure_tcp", "contradicts cert_file")
+	case tcp && given == 0 && !g.InsecureTCP:
+		d.add("grpc.socket", "tcp:// needs cert_file, key_file and client_ca_file, else every program of this host can do what root can; for a test alone, set insecure_tcp")
+	case !tcp && g.InsecureTCP:
+		d.add("grpc.insecure_tcp", "is for tcp:// alone")
+	}
+}
+
 // checkSizes adds what is wrong with the sizes of the table at key, of which it looks at
 // those that sets says are set there, and at pairs of which one is.
 func (v VM) checkSizes(d *document, key string, sets func(key string) bool) {
@@ -156,8 +191,8 @@ func (d *document) ownFolder(key, p string) {
 }
 
 func (d *document) absolute(key, p string) {
-	// Slashes on every system: what is checked here are the paths of Linux hosts.
-	if !path.IsAbs(p) {
+	// Slashes on every system, as the defaults are paths of Linux hosts.
+	if !path.IsAbs(p) && !filepath.IsAbs(p) {
 		d.add(key, "%q is not an absolute path", p)
 	}
 }

@@ -42,8 +42,11 @@ type Config struct {
 
 // Log is [log].
 type Log struct {
-	Level  Level  `toml:"level" json:"level"`
-	Format string `toml:"format" json:"format"`
+	Level    Level  `toml:"level" json:"level"`
+	Format   string `toml:"format" json:"format"`
+	File     string `toml:"file" json:"file"`
+	MaxSize  Size   `toml:"max_size" json:"max_size"`
+	MaxFiles int64  `toml:"max_files" json:"max_files"`
 }
 
 // GRPC is [grpc].
@@ -51,6 +54,22 @@ type GRPC struct {
 	Socket string `toml:"socket" json:"socket"`
 	GID    int64  `toml:"gid" json:"gid"`
 	Mode   Mode   `toml:"mode" json:"mode"`
+
+	SecurityDescriptor string `toml:"security_descriptor" json:"security_descriptor"`
+
+	CertFile     string `toml:"cert_file" json:"cert_file"`
+	KeyFile      string `toml:"key_file" json:"key_file"`
+	ClientCAFile string `toml:"client_ca_file" json:"client_ca_file"`
+	InsecureTCP  bool   `toml:"insecure_tcp" json:"insecure_tcp"`
+}
+
+// Endpoint is where the CRI is served. The configuration was checked.
+func (g GRPC) Endpoint() Endpoint {
+	e, err := ParseEndpoint(g.Socket)
+	if err != nil {
+		panic(fmt.Sprintf("grpc.socket was not checked: %v", err))
+	}
+	return e
 }
 
 // Streaming is [streaming].

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/cri"
+)
+
+// authority signs certificates.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T, name string) *authority {
+	t.Helper()
+	a := &authority{t: t}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	a.cert, a.key = a.sign(template, nil)
+	return a
+}
+
+// sign signs a certificate for a new key; by is nil for its own.
+func (a *authority) sign(template *x509.Certificate, by *authority) (*x509.Certificate, *ecdsa.PrivateKey) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	parent, signer := template, key
+	if by != nil {
+		parent, signer = by.cert, by.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert, key
+}
+
+func (a *authority) issue(use x509.ExtKeyUsage, until time.Time) (certPEM, keyPEM []byte) {
+	a.t.Helper()
+	cert, key := a.sign(&x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "x"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: until.Add(-2 * time.Hour), NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{use},
+	}, a)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func (a *authority) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
+// serveCRI serves a CRI that answers Version alone, and returns its address.
+func serveCRI(t *testing.T, c config.GRPC) string {
+	t.Helper()
+	l, err := listenTCP(t.Context(), c, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- cri.NewServer(cri.Deps{}, cri.Options{Version: "7.8.9", DrainTimeout: time.Millisecond}).Serve(ctx, l)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// askVersion returns the version that the server at addr tells.
+func askVersion(t *testing.T, addr string, creds credentials.TransportCredentials) (string, error) {
+	t.Helper()
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(creds))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	r, err := runtimeapi.NewRuntimeServiceClient(conn).Version(ctx, &runtimeapi.VersionRequest{})
+	return r.GetRuntimeVersion(), err
+}
+
+func TestListenTCP_ClientCertificates(t *testing.T) {
+	nodeCA, otherCA := newAuthority(t, "node"), newAuthority(t, "other")
+	dir := t.TempDir()
+	c := config.GRPC{CertFile: filepath.Join(dir, "cert"), KeyFile: filepath.Join(dir, "key"), ClientCAFile: filepath.Join(dir, "ca")}
+	later := time.Now().Add(time.Hour)
+	cert, key := nodeCA.issue(x509.ExtKeyUsageServerAuth, later)
+	write := func(files map[string][]byte) {
+		t.Helper()
+		for path, data := range files {
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(map[string][]byte{c.CertFile: cert, c.KeyFile: key, c.ClientCAFile: nodeCA.pem()})
+	addr := serveCRI(t, c)
+
+	client := func(a *authority, use x509.ExtKeyUsage, until time.Time, version uint16) credentials.TransportCredentials {
+		roots := x509.NewCertPool()
+		roots.AddCert(nodeCA.cert)
+		conf := &tls.Config{RootCAs: roots, MaxVersion: version}
+		if a != nil {
+			pair, err := tls.X509KeyPair(a.issue(use, until))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conf.Certificates = []tls.Certificate{pair}
+		}
+		return credentials.NewTLS(conf)
+	}
+	refused := map[string]credentials.TransportCredentials{
+		"no_tls":         insecure.NewCredentials(),
+		"no_certificate": client(nil, 0, later, 0),
+		"other_ca":       client(otherCA, x509.ExtKeyUsageClientAuth, later, 0),
+		"server_s":       client(nodeCA, x509.ExtKeyUsageServerAuth, later, 0),
+		"expired":        client(nodeCA, x509.ExtKeyUsageClientAuth, time.Now().Add(-time.Minute), 0),
+		"old_tls":        client(nodeCA, x509.ExtKeyUsageClientAuth, later, tls.VersionTLS12),
+	}
+	for name, creds := range refused {
+		t.Run(name, func(t *testing.T) {
+			if v, err := askVersion(t, addr, creds); status.Code(err) != codes.Unavailable {
+				t.Errorf("Version = %q, %v, want Unavailable", v, err)
+			}
+		})
+	}
+	good := client(nodeCA, x509.ExtKeyUsageClientAuth, later, 0)
+	if v, err := askVersion(t, addr, good); err != nil || v != "7.8.9" {
+		t.Errorf("with a certificate: Version = %q, %v", v, err)
+	}
+	// The authority is replaced while the server runs.
+	write(map[string][]byte{c.ClientCAFile: otherCA.pem()})
+	if v, err := askVersion(t, addr, good); status.Code(err) != codes.Unavailable {
+		t.Errorf("with a certificate of the old authority: Version = %q, %v, want Unavailable", v, err)
+	}
+	if v, err := askVersion(t, addr, client(otherCA, x509.ExtKeyUsageClientAuth, later, 0)); err != nil || v != "7.8.9" {
+		t.Errorf("with a certificate of the new authority: Version = %q, %v", v, err)
+	}
+}
+
+func TestListenTCP_Insecure(t *testing.T) {
+	addr := serveCRI(t, config.GRPC{InsecureTCP: true})
+	if v, err := askVersion(t, addr, insecure.NewCredentials()); err != nil || v != "7.8.9" {
+		t.Errorf("Version = %q, %v", v, err)
+	}
+}
+
+func TestListenTCP_Refuses(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	a := newAuthority(t, "a")
+	cert, key := a.issue(x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))
+	for name, data := range map[string][]byte{"cert": cert, "key": key, "ca": a.pem(), "rubbish": []byte("x")} {
+		if err := os.WriteFile(path(name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		c    config.GRPC
+		addr string
+		text string
+	}{
+		"no_files":    {config.GRPC{}, "127.0.0.1:0", "load certificate"},
+		"no_key":      {config.GRPC{CertFile: path("cert"), KeyFile: path("none"), ClientCAFile: path("ca")}, "127.0.0.1:0", path("none")},
+		"other_key":   {config.GRPC{CertFile: path("ca"), KeyFile: path("key"), ClientCAFile: path("ca")}, "127.0.0.1:0", "private key does not match"},
+		"no_ca":       {config.GRPC{CertFile: path("cert"), KeyFile: path("key"), ClientCAFile: path("none")}, "127.0.0.1:0", path("none")},
+		"rubbish_ca":  {config.GRPC{CertFile: path("cert"), KeyFile: path("key"), ClientCAFile: path("rubbish")}, "127.0.0.1:0", "has no certificate in PEM"},
+		"all_hosts":   {config.GRPC{CertFile: path("cert"), KeyFile: path("key"), ClientCAFile: path("ca")}, "0.0.0.0:0", "not a loopback address"},
+		"insecure_on": {config.GRPC{InsecureTCP: true}, "0.0.0.0:0", "not a loopback address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := listenTCP(t.Context(), tt.c, tt.addr)
+			if err == nil {
+				l.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("listenTCP = %v, want %q", err, tt.text)
+			}
+			if tt.addr == "0.0.0.0:0" && !errdefs.IsInvalidArgument(err) {
+				t.Errorf("listenTCP = %v, want InvalidArgument", err)
+			}
+		})
+	}
+}
+
+// TestListenCRI_Kinds listens at each kind of endpoint that this system has.
+func TestListenCRI_Kinds(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	for _, text := range []string{socket, "unix://" + socket, "npipe:////./pipe/porthole-test"} {
+		c := config.GRPC{Socket: text, GID: int64(os.Getgid()), Mode: 0o600, SecurityDescriptor: config.DefaultDescriptor}
+		l, err := listenCRI(t.Context(), c)
+		if errors.Is(err, errors.ErrUnsupported) && c.Endpoint().Kind == config.Pipe && exitCode(err) == exitUnsupported {
+			continue // the twin of another system
+		}
+		if err != nil {
+			t.Errorf("listenCRI(%s) = %v", text, err)
+			continue
+		}
+		if err := answers(t.Context(), c.Endpoint()); err != nil {
+			t.Errorf("%s does not answer: %v", text, err)
+		}
+		if _, err := listenCRI(t.Context(), c); !errors.Is(err, errRunning) {
+			t.Errorf("listenCRI(%s) again = %v, want errRunning", text, err)
+		}
+		l.Close()
+	}
+}
