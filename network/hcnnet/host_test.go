@@ -301,6 +301,33 @@ func TestStats(t *testing.T) {
 	}
 }
 
+func TestLookUp(t *testing.T) {
+	w := newWorld(t, "two-endpoints")
+	r, err := w.Attach(t.Context(), pod(podID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, nic := range r.NICs {
+		mac, err := hcnnet.LookUp(t.Context(), w.hns, r.Namespace, nic.Interface)
+		if err != nil || mac.String() != nic.MAC {
+			t.Errorf("LookUp = %s, %v, want %s", mac, err, nic.MAC)
+		}
+	}
+	other, err := w.hns.CreateNamespace("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for namespace, id := range map[string]string{other: r.NICs[0].Interface, r.Namespace: other, podID: r.NICs[0].Interface} {
+		if mac, err := hcnnet.LookUp(t.Context(), w.hns, namespace, id); !errdefs.IsNotFound(err) {
+			t.Errorf("LookUp(%s, %s) = %s, %v, want NotFound", namespace, id, mac, err)
+		}
+	}
+	w.hns.Stop()
+	if _, err := hcnnet.LookUp(t.Context(), w.hns, r.Namespace, r.NICs[0].Interface); !errdefs.IsUnavailable(err) {
+		t.Errorf("LookUp = %v, want Unavailable", err)
+	}
+}
+
 func TestReady_OldHNS(t *testing.T) {
 	hns := hnsfake.New()
 	h, err := hcnnet.New(hcnnet.Config{Dir: t.TempDir()}, hns)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -149,9 +148,9 @@ func order(list []attachment, told []netip.Prefix) {
 // nic is what the endpoint alone says.
 func (a attachment) nic(told []netip.Prefix) (network.NIC, []netip.Addr, error) {
 	nic := network.NIC{Interface: strings.ToLower(a.ID)}
-	mac, err := net.ParseMAC(a.MAC)
-	if err != nil || len(mac) != 6 {
-		return network.NIC{}, nil, fmt.Errorf("MAC %q is not six bytes: %w", a.MAC, errdefs.ErrInternal)
+	mac, err := a.mac()
+	if err != nil {
+		return network.NIC{}, nil, err
 	}
 	nic.MAC = mac.String()
 	var addrs []netip.Addr
