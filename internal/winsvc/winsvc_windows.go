@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/svc"
@@ -71,15 +72,7 @@ func install(s Service) (err error) {
 			err = errors.Join(err, created.Delete())
 		}
 	}()
-	var actions []mgr.RecoveryAction
-	for _, d := range Recovery {
-		actions = append(actions, mgr.RecoveryAction{Type: mgr.ServiceRestart, Delay: d})
-	}
-	if err := created.SetRecoveryActions(actions, uint32(forget/time.Second)); err != nil {
-		return fmt.Errorf("set recovery of service %s: %w", s.Name, err)
-	}
-	// Also when it ends by itself with an error.
-	if err := created.SetRecoveryActionsOnNonCrashFailures(true); err != nil {
+	if err := setRecovery(created); err != nil {
 		return fmt.Errorf("set recovery of service %s: %w", s.Name, err)
 	}
 	// A source of that name that was left is taken over.
@@ -88,6 +81,23 @@ func install(s Service) (err error) {
 		return fmt.Errorf("register event source %s: %w", s.Name, err)
 	}
 	return nil
+}
+
+// setRecovery sets Recovery for ends by crash and by error. A system without that level
+// of configuration (Wine 8; every Windows has it) starts the service with the system alone.
+func setRecovery(s *mgr.Service) error {
+	var actions []mgr.RecoveryAction
+	for _, d := range Recovery {
+		actions = append(actions, mgr.RecoveryAction{Type: mgr.ServiceRestart, Delay: d})
+	}
+	err := s.SetRecoveryActions(actions, uint32(forget/time.Second))
+	if err == nil {
+		err = s.SetRecoveryActionsOnNonCrashFailures(true)
+	}
+	if errors.Is(err, windows.ERROR_INVALID_LEVEL) {
+		return nil
+	}
+	return err
 }
 
 func uninstall(ctx context.Context, name string) error {
@@ -182,13 +192,9 @@ func query(name string) (State, error) {
 		if err != nil {
 			return fmt.Errorf("query service %s: %w", name, err)
 		}
-		c, err := s.Config()
-		if err != nil {
+		out = State{Installed: true, Status: phaseNames[st.State], PID: st.ProcessId, ExitCode: exitOf(st)}
+		if out.Automatic, out.Command, err = startConfig(s); err != nil {
 			return fmt.Errorf("read configuration of service %s: %w", name, err)
-		}
-		out = State{
-			Installed: true, Status: phaseNames[st.State], PID: st.ProcessId, ExitCode: exitOf(st),
-			Automatic: c.StartType == mgr.StartAutomatic, Command: c.BinaryPathName,
 		}
 		return nil
 	})
@@ -198,22 +204,30 @@ func query(name string) (State, error) {
 	return out, err
 }
 
+// startConfig tells when the service starts, and what. mgr's Config reads levels besides
+// that not every system has (Wine 8).
+func startConfig(s *mgr.Service) (automatic bool, command string, err error) {
+	buf := make([]byte, 8<<10) // the most that the call takes
+	c := (*windows.QUERY_SERVICE_CONFIG)(unsafe.Pointer(&buf[0]))
+	var needed uint32
+	if err := windows.QueryServiceConfig(s.Handle, c, uint32(len(buf)), &needed); err != nil {
+		return false, "", err
+	}
+	return c.StartType == mgr.StartAutomatic, windows.UTF16PtrToString(c.BinaryPathName), nil
+}
+
 func runService(ctx context.Context, name string, exitCode func(error) int, work func(context.Context, func()) error) error {
-	is, err := svc.IsWindowsService()
-	if err != nil {
-		return fmt.Errorf("ask what started this process: %w", err)
-	}
-	if !is {
-		return errors.New("this is for the service control manager to run: use `porthole service start`, or `porthole serve` by hand")
-	}
 	var workErr error
-	err = svc.Run(name, execute(func(requests <-chan svc.ChangeRequest, states chan<- svc.Status) (bool, uint32) {
+	err := svc.Run(name, execute(func(requests <-chan svc.ChangeRequest, states chan<- svc.Status) (bool, uint32) {
 		controls, endTranslation := translate(requests)
 		workErr = handshake(ctx, controls, func(r report) { states <- status(r) }, work)
 		endTranslation()
 		code := exitCode(workErr)
 		return code != 0, uint32(code)
 	}))
+	if errors.Is(err, windows.ERROR_FAILED_SERVICE_CONTROLLER_CONNECT) {
+		return errors.New("this is for the service control manager to run: use `porthole service start`, or `porthole serve` by hand")
+	}
 	if err != nil {
 		return fmt.Errorf("run service %s: %w", name, err)
 	}
