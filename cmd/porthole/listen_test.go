@@ -95,24 +95,29 @@ func serveCRI(t *testing.T, c config.GRPC) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(serveCRIOn(t, l))
+	return l.Addr().String()
+}
+
+// serveCRIOn serves such a CRI on l until stop is called.
+func serveCRIOn(t *testing.T, l net.Listener) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() {
 		served <- cri.NewServer(cri.Deps{}, cri.Options{Version: "7.8.9", DrainTimeout: time.Millisecond}).Serve(ctx, l)
 	}()
-	t.Cleanup(func() {
+	return func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
-	})
-	return l.Addr().String()
+	}
 }
 
 // askVersion returns the version that the server at addr tells.
-func askVersion(t *testing.T, addr string, creds credentials.TransportCredentials) (string, error) {
+func askVersion(t *testing.T, addr string, creds credentials.TransportCredentials, opts ...grpc.DialOption) (string, error) {
 	t.Helper()
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(creds))
+	conn, err := grpc.NewClient(addr, append(opts, grpc.WithTransportCredentials(creds))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,25 +247,19 @@ func TestListenCRI_Kinds(t *testing.T) {
 			t.Errorf("listenCRI(%s) = %v", text, err)
 			continue
 		}
-		done := make(chan struct{})
-		go func() { // as a server does
-			defer close(done)
-			for {
-				conn, err := l.Accept()
-				if err != nil {
-					return
-				}
-				conn.Close()
-			}
-		}()
+		stop := serveCRIOn(t, l)
 		if err := answers(t.Context(), c.Endpoint()); err != nil {
 			t.Errorf("%s does not answer: %v", text, err)
 		}
 		if _, err := listenCRI(t.Context(), c); !errors.Is(err, errRunning) {
 			t.Errorf("listenCRI(%s) again = %v, want errRunning", text, err)
 		}
-		l.Close()
-		<-done
+		v, err := askVersion(t, "passthrough:///"+text, insecure.NewCredentials(),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, c.Endpoint()) }))
+		if err != nil || v != "7.8.9" {
+			t.Errorf("over %s: Version = %q, %v", text, v, err)
+		}
+		stop()
 		served++
 	}
 	if served == 0 {
