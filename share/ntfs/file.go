@@ -53,8 +53,29 @@ func openOptions(flags uint32) uint32 {
 	return 0
 }
 
+// raceTries is how often a name is tried for when others make and remove it meanwhile.
+const raceTries = 16
+
 // Create implements share.Node.
 func (n *node) Create(name string, flags uint32, how share.New) (share.Node, share.File, share.Attr, error) {
+	for try := 1; ; try++ {
+		child, f, a, err := n.create(name, flags, how)
+		if !errors.Is(err, ntapi.StatusObjectNameCollision) || flags&posix.O_EXCL != 0 {
+			return child, f, a, err
+		}
+		child, f, a, there := n.openThere(name, flags)
+		if there == nil || !errors.Is(there, posix.ENOENT) {
+			return child, f, a, there
+		}
+		// Removed since; or there in another case only, which stays in the way.
+		if try == raceTries {
+			return nil, nil, a, err
+		}
+	}
+}
+
+// create makes a file that is not there.
+func (n *node) create(name string, flags uint32, how share.New) (share.Node, share.File, share.Attr, error) {
 	var child *node
 	var f *file
 	var a share.Attr
@@ -67,21 +88,17 @@ func (n *node) Create(name string, flags uint32, how share.New) (share.Node, sha
 		}
 		return err
 	})
-	if errors.Is(err, ntapi.StatusObjectNameCollision) && flags&posix.O_EXCL == 0 {
-		return n.openThere(name, flags, err)
-	}
 	if err != nil {
 		return nil, nil, a, n.wrap("create in", err)
 	}
 	return child, f, a, nil
 }
 
-// openThere opens a file that Create found. One that is there in another case only is in
-// the way.
-func (n *node) openThere(name string, flags uint32, collision error) (share.Node, share.File, share.Attr, error) {
+// openThere opens a file that Create found.
+func (n *node) openThere(name string, flags uint32) (share.Node, share.File, share.Attr, error) {
 	child, a, err := n.Lookup(name)
 	if err != nil {
-		return nil, nil, a, n.wrap("create in", collision)
+		return nil, nil, a, err
 	}
 	f, err := child.Open(flags)
 	if err == nil {

@@ -72,10 +72,9 @@ func (m *mover) lookup(dir ntapi.Handle, i *inode, name string) (found, uint32, 
 // rename moves a name, over what has the other when that may be. Another program that
 // makes the new name meanwhile is heeded a few times.
 func (m *mover) rename(name, newName string, keep bool) error {
-	const tries = 3
 	for try := 1; ; try++ {
 		err := m.renameOnce(name, newName, keep)
-		if errors.Is(err, ntapi.StatusObjectNameCollision) && !keep && try < tries {
+		if errors.Is(err, ntapi.StatusObjectNameCollision) && !keep && try < raceTries {
 			continue
 		}
 		return err
