@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"path"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -16,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	podsv1alpha1 "k8s.io/kubelet/pkg/apis/pods/v1alpha1"
+
+	"github.com/porthole-run/porthole/cri/endpoint"
 )
 
 const (
@@ -43,7 +43,7 @@ type Client struct {
 
 // New returns a Client, which connects when it is first asked.
 func New(c Config) (*Client, error) {
-	dial, err := Dialer(c.Endpoint)
+	dial, err := endpoint.Dialer(c.Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("pods api: %w", err)
 	}
@@ -145,32 +145,4 @@ func (c *Client) kind(err error) error {
 		return fmt.Errorf("no answer in %s: %s: %w", c.timeout, s.Message(), errdefs.ErrUnavailable)
 	}
 	return fmt.Errorf("%s: %s: %w", s.Code(), s.Message(), errdefs.ErrUnavailable)
-}
-
-// Dialer returns how to connect to an endpoint as the kubelet writes them:
-// unix:///run/x.sock, unix:/run/x.sock, npipe:////./pipe/x or npipe:\\.\pipe\x. It
-// connects to nothing yet. ErrUnsupported comes from dialing a pipe where there are none.
-func Dialer(endpoint string) (func(context.Context) (net.Conn, error), error) {
-	scheme, rest, ok := strings.Cut(endpoint, ":")
-	switch {
-	case ok && scheme == "unix":
-		at := strings.TrimPrefix(rest, "//")
-		if !path.IsAbs(at) && !strings.Contains(at, `:\`) && !strings.Contains(at, ":/") {
-			return nil, fmt.Errorf("endpoint %q has no absolute path: %w", endpoint, errdefs.ErrInvalidArgument)
-		}
-		return func(ctx context.Context) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", at)
-		}, nil
-	case ok && scheme == "npipe":
-		// npipe:////./pipe/x: a URL without a host, whose path is the pipe's.
-		at := strings.ReplaceAll(rest, "/", `\`)
-		if strings.HasPrefix(at, `\\\\`) {
-			at = at[2:]
-		}
-		if name, ok := strings.CutPrefix(at, `\\.\pipe\`); !ok || name == "" {
-			return nil, fmt.Errorf("endpoint %q is no pipe such as npipe:////./pipe/kubelet-pods-api: %w", endpoint, errdefs.ErrInvalidArgument)
-		}
-		return func(ctx context.Context) (net.Conn, error) { return dialPipe(ctx, at) }, nil
-	}
-	return nil, fmt.Errorf("endpoint %q is neither unix:// nor npipe://: %w", endpoint, errdefs.ErrInvalidArgument)
 }

@@ -1,6 +1,6 @@
 //go:build !windows
 
-package podsapi
+package endpoint
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package podsapi
+package endpoint
 
 import (
 	"context"
