@@ -15,11 +15,15 @@ import (
 	"github.com/porthole-run/porthole/internal/logkey"
 )
 
+func dialectOn(c config.Config) bool {
+	return c.Kubelet.Dialect == "on" || c.Kubelet.Dialect == "auto" && windowsHost
+}
+
 // windowsDialect is nil where no Windows kubelet is to be understood. close lets go of its
 // connection to the kubelet.
 func windowsDialect(c config.Config, log *slog.Logger) (d *dialect.Windows, stop func(), err error) {
 	k := c.Kubelet
-	if k.Dialect == "off" || k.Dialect == "auto" && !windowsHost {
+	if !dialectOn(c) {
 		return nil, func() {}, nil
 	}
 	processors := int(k.Processors)

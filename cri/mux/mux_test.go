@@ -198,6 +198,20 @@ func TestPass_AsItIs(t *testing.T) {
 	}
 }
 
+func TestAsk(t *testing.T) {
+	r := newRig(t, nil)
+	if who, err := Ask(t.Context(), "unix://"+r.socket); err != nil || who != "bbbb 1.2.3" {
+		t.Errorf("Ask = %q, %v", who, err)
+	}
+	r.stop()
+	if _, err := Ask(t.Context(), "unix://"+r.socket); err == nil || !strings.Contains(err.Error(), r.socket) {
+		t.Errorf("Ask = %v, want an error with the endpoint", err)
+	}
+	if _, err := Ask(t.Context(), "tcp://x"); err == nil {
+		t.Error("Ask of no endpoint succeeds")
+	}
+}
+
 func TestStringField(t *testing.T) {
 	b, err := proto.Marshal(&runtimeapi.ExecSyncRequest{ContainerId: "c", Cmd: []string{"x"}, Timeout: 5})
 	if err != nil {
