@@ -20,6 +20,6 @@
 // Calls to them are Unavailable. Status has a condition for each side, and is ready as long
 // as one is.
 //
-// Nothing is decided here about a request's content. A Mux lives from New to Close; Serve
-// may be called once. All of it is safe for concurrent use.
+// Nothing is decided here about a request's content. A Mux lives from New to Close;
+// Serve may be called for several listeners. All of it is safe for concurrent use.
 package mux

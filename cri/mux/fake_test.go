@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -115,7 +116,10 @@ func (f *fakeRuntime) Serve(ctx context.Context, l net.Listener) error {
 	g := f.server()
 	stopped := context.AfterFunc(ctx, g.Stop)
 	defer stopped()
-	return g.Serve(l)
+	if err := g.Serve(l); !errors.Is(err, grpc.ErrServerStopped) { // it was stopped before it began
+		return err
+	}
+	return nil
 }
 
 func (f *fakeRuntime) RunPodSandbox(_ context.Context, r *runtimeapi.RunPodSandboxRequest) (*runtimeapi.RunPodSandboxResponse, error) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -58,7 +59,11 @@ type Mux struct {
 	drainTimeout time.Duration
 	log          *slog.Logger
 	rules        map[string]rule
-	draining     chan struct{} // closed when Serve ends
+	draining     chan struct{} // closed by drain
+	drain        func()        // tells streams without an end that the server ends
+
+	mu  sync.Mutex // guards run
+	run *localRun  // nil before the first Serve
 }
 
 func (m *Mux) ours() *side     { return m.sides[0] }
@@ -89,6 +94,7 @@ func New(c Config) (*Mux, error) {
 		askTimeout: c.AskTimeout, grace: time.Now().Add(c.Grace), drainTimeout: c.DrainTimeout,
 		log: c.Logger, draining: make(chan struct{}),
 	}
+	m.drain = sync.OnceFunc(func() { close(m.draining) })
 	m.rules = m.makeRules()
 	if m.sides[0], err = newSide("porthole", m.memory.dial); err != nil {
 		return nil, fmt.Errorf("cri multiplexer: %w", err)
@@ -109,7 +115,9 @@ func (m *Mux) Close() error {
 }
 
 // Serve answers calls on l until ctx ends; then it takes no more, waits for those that
-// run, at most DrainTimeout, ends the local runtime and returns nil. It closes l.
+// run, at most DrainTimeout, and returns nil. It closes l. It may be called for several
+// listeners at once; the local runtime runs from the first to the last of them, and not
+// again after that.
 func (m *Mux) Serve(ctx context.Context, l net.Listener) error {
 	g := grpc.NewServer(
 		grpc.ForceServerCodecV2(frameCodec{}),
@@ -118,11 +126,8 @@ func (m *Mux) Serve(ctx context.Context, l net.Listener) error {
 		grpc.MaxSendMsgSize(maxMessage),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
-	// The local runtime outlives the calls that are passed to it.
-	localCtx, stopLocal := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopLocal()
+	local := m.startLocal(ctx)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return m.local.Serve(localCtx, m.memory) })
 	group.Go(func() error {
 		if err := g.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("serve cri: %w", err)
@@ -130,13 +135,62 @@ func (m *Mux) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	})
 	group.Go(func() error {
-		<-ctx.Done()
-		close(m.draining)
+		var err error
+		select {
+		case <-ctx.Done():
+		case <-local.done:
+			err = errors.Join(errors.New("the local runtime ended"), local.err)
+		}
+		m.drain()
 		force := time.AfterFunc(m.drainTimeout, g.Stop)
 		g.GracefulStop()
 		force.Stop()
-		stopLocal()
-		return nil
+		return err
 	})
-	return group.Wait()
+	err := group.Wait()
+	if stopErr := m.stopLocal(); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+// localRun is the local runtime while it serves.
+type localRun struct {
+	users  int // Serve calls; guarded by Mux.mu
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it has ended
+	err    error         // why; after done
+}
+
+// startLocal starts the local runtime for the first who calls. It outlives the calls
+// that are passed to it: its context does not end with ctx.
+func (m *Mux) startLocal(ctx context.Context) *localRun {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.run == nil {
+		run := &localRun{done: make(chan struct{})}
+		ctx, run.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		go func() { // stopLocal waits for it
+			defer close(run.done)
+			run.err = m.local.Serve(ctx, m.memory)
+		}()
+		m.run = run
+	}
+	m.run.users++
+	return m.run
+}
+
+// stopLocal ends the local runtime when the last who started it calls, and returns its
+// error to that one.
+func (m *Mux) stopLocal() error {
+	m.mu.Lock()
+	m.run.users--
+	last := m.run.users == 0
+	m.mu.Unlock()
+	if !last {
+		return nil
+	}
+	m.run.cancel()
+	<-m.run.done
+	return m.run.err
 }

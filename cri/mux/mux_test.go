@@ -2,8 +2,10 @@ package mux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +197,47 @@ func TestPass_AsItIs(t *testing.T) {
 	wantCode(t, err, codes.Unimplemented, "")
 	if v, err := r.runtime.Version(t.Context(), &runtimeapi.VersionRequest{}); err != nil || v.GetRuntimeName() != "aaaa" {
 		t.Errorf("Version = %v, %v, want ours", v, err)
+	}
+}
+
+// TestServe_SeveralListeners: the local runtime is there until the last of them ends.
+func TestServe_SeveralListeners(t *testing.T) {
+	r := newRig(t, nil)
+	second := newMemoryListener()
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- r.mux.Serve(ctx, second) }()
+	s, err := newSide("second", second.dial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.conn.Close()
+	if v, err := s.runtime.Version(t.Context(), &runtimeapi.VersionRequest{}); err != nil || v.GetRuntimeName() != "aaaa" {
+		t.Errorf("Version at the second = %v, %v", v, err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+	if v, err := r.runtime.Version(t.Context(), &runtimeapi.VersionRequest{}); err != nil || v.GetRuntimeName() != "aaaa" {
+		t.Errorf("Version at the first = %v, %v", v, err)
+	}
+}
+
+// brokenRuntime ends at once.
+type brokenRuntime struct{}
+
+func (brokenRuntime) Serve(context.Context, net.Listener) error { return errors.New("broken") }
+
+// TestServe_LocalEnds: without our own runtime there is nothing to serve.
+func TestServe_LocalEnds(t *testing.T) {
+	m, err := New(Config{Local: brokenRuntime{}, Upstream: "unix:///nowhere"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if err := m.Serve(t.Context(), newMemoryListener()); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("Serve = %v, want the runtime's error", err)
 	}
 }
 
