@@ -13,7 +13,7 @@ func (s *Server) CreateContainer(ctx context.Context, r *runtimeapi.CreateContai
 	if err != nil {
 		return nil, err
 	}
-	c, err := containerConfig(r.GetConfig(), p.Config)
+	c, err := s.containerConfig(ctx, r.GetConfig(), p)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ func (s *Server) ContainerStatus(ctx context.Context, r *runtimeapi.ContainerSta
 		return nil, err
 	}
 	resp := &runtimeapi.ContainerStatusResponse{Status: containerStatus(c)}
+	s.showWindows(resp.Status)
 	if r.GetVerbose() {
 		resp.Info, err = verbose(map[string]any{"info": struct {
 			SandboxID string `json:"sandboxID"`

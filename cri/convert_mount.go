@@ -148,6 +148,9 @@ func mountStatus(m sandbox.Mount) *runtimeapi.Mount {
 	if m.Propagation == sandbox.PropagateHostToContainer {
 		out.Propagation = runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER
 	}
+	if m.Asked != nil {
+		out.ContainerPath, out.HostPath = m.Asked.Container, m.Asked.Host
+	}
 	if i := m.Image; i != nil {
 		out.Image = &runtimeapi.ImageSpec{Image: i.Ref, UserSpecifiedImage: i.UserRef}
 		out.ImageSubPath = i.SubPath

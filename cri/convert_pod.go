@@ -204,7 +204,7 @@ func podStatus(p sandbox.Pod) *runtimeapi.PodSandboxStatus {
 		CreatedAt: p.CreatedAt.UnixNano(),
 		Linux: &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{
 			Options: &runtimeapi.NamespaceOption{
-				Network: namespaceMode(p.Config.Namespaces.Network),
+				Network: namespaceMode(shownNetwork(p.Config)),
 				Pid:     namespaceMode(p.Config.Namespaces.PID),
 				Ipc:     namespaceMode(p.Config.Namespaces.IPC),
 			},

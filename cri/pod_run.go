@@ -11,10 +11,18 @@ func (s *Server) RunPodSandbox(ctx context.Context, r *runtimeapi.RunPodSandboxR
 	if err := s.checkHandler("runtime_handler", r.GetRuntimeHandler()); err != nil {
 		return nil, err
 	}
+	asked := r
+	var err error
+	if s.opts.Dialect != nil {
+		if r, err = s.opts.Dialect.Pod(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	c, err := podConfig(r.GetConfig(), r.GetRuntimeHandler())
 	if err != nil {
 		return nil, err
 	}
+	showNetwork(&c, asked.GetConfig())
 	id, err := s.pods.RunPod(ctx, c)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/cri/dialect"
 )
 
 // maxMessage is the largest message either way: what kubelet's own client takes.
@@ -34,6 +36,8 @@ type Options struct {
 	Version string
 	// Handlers are the runtime handlers besides the default one.
 	Handlers []string
+	// Dialect turns the requests of a Windows kubelet; nil: they are refused.
+	Dialect *dialect.Windows
 	// CgroupDriver says whether RuntimeConfig reports a cgroup driver (Linux hosts).
 	CgroupDriver bool
 	// Ready is nil, or says why pods cannot run; it is asked on each Status.

@@ -18,6 +18,7 @@ type PodConfig struct {
 	CgroupParent   string            `json:"cgroupParent"`
 	Sysctls        map[string]string `json:"sysctls"`
 	Namespaces     Namespaces        `json:"namespaces"`
+	AskedNetwork   NamespaceMode     `json:"askedNetwork,omitempty"` // where the caller is to see another than it got
 	Privileged     bool              `json:"privileged"`
 	Resources      Resources         `json:"resources"` // the sum of the pod's containers, when told
 	RuntimeHandler string            `json:"runtimeHandler"`

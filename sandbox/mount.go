@@ -10,6 +10,13 @@ type Mount struct {
 	Relabel       bool        `json:"relabel,omitempty"` // kept to be echoed
 	Options       []string    `json:"options,omitempty"` // of noexec, nodev, nosuid
 	Image         *MountImage `json:"image,omitempty"`   // instead of HostPath
+	Asked         *MountPaths `json:"asked,omitempty"`   // the paths as the caller wrote them, where it wrote others; to be echoed
+}
+
+// MountPaths are a mount's paths in the caller's own way of writing them.
+type MountPaths struct {
+	Container string `json:"container"`
+	Host      string `json:"host"`
 }
 
 // MountImage is an image whose content is mounted.

@@ -20,8 +20,8 @@ packages=(
 if [ "$want" = test ]; then
   packages+=(busybox-static zstd attr procps protobuf-compiler)
 fi
-if [ "$want" = bench ]; then
-  packages+=(containerd runc)
+if [ "$want" != run ]; then
+  packages+=(containerd runc)                        # the runtime beside ours
 fi
 
 missing=()

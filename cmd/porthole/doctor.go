@@ -110,6 +110,7 @@ func examine(ctx context.Context, c config.Config, probe bool) ([]finding, error
 	}
 	out = append(out, checkCNI(ctx, c)...)
 	out = append(out, checkMkfs(), checkForwarding(), checkSpace(c), checkSocket(ctx, c))
+	out = append(out, checkKubelet(ctx, c)...)
 	return out, nil
 }
 

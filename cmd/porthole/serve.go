@@ -84,13 +84,23 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func())
 		return err
 	}
 	defer streams.Close()
+	words, closeWords, err := windowsDialect(c, log)
+	if err != nil {
+		return err
+	}
+	defer closeWords()
 	edge := cri.NewServer(cri.Deps{
 		Pods: n.manager, Containers: n.manager, Processes: n.manager, Network: n.manager,
 		Images: criImages{n.images}, Disks: criDisks{n.manager, imagesDir(c)}, Streams: streamURLs{streams},
 	}, cri.Options{
 		Version: b.Version, Handlers: handlerNames(c), CgroupDriver: cgroupDriver,
-		Ready: n.ready, Info: n.info, Logger: log, Metrics: reg,
+		Ready: n.ready, Info: n.info, Logger: log, Metrics: reg, Dialect: words,
 	})
+	front, closeFront, err := criFront(c, edge, log)
+	if err != nil {
+		return err
+	}
+	defer closeFront()
 
 	socket, err := listenCRI(ctx, c.GRPC)
 	if err != nil {
@@ -112,7 +122,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func())
 	}
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return edge.Serve(ctx, socket) })
+	group.Go(func() error { return front.Serve(ctx, socket) })
 	group.Go(func() error { return streams.Serve(ctx) })
 	group.Go(func() error { return serveHTTP(ctx, admin, adminHandler(n.images)) })
 	if metrics != nil {

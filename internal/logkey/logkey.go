@@ -9,6 +9,8 @@ import (
 const (
 	// PodID is the id of a pod sandbox.
 	PodID = "pod_id"
+	// PodUID is the uid that the cluster gave a pod.
+	PodUID = "pod_uid"
 	// ContainerID is the id of a container.
 	ContainerID = "container_id"
 	// VMID is the id of a utility VM, where it is not the pod's.

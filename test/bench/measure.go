@@ -169,7 +169,7 @@ func (b *bench) memory(ctx context.Context) error {
 	if err := b.readMemory(ctx, "with a container"); err != nil {
 		return err
 	}
-	for runtime, pid := range map[string]int{portholeName: b.server.PID(), containerdName: b.peer.cmd.Process.Pid} {
+	for runtime, pid := range map[string]int{portholeName: b.server.PID(), containerdName: b.peer.PID()} {
 		size, err := pss(process{pid: pid})
 		if err != nil {
 			return err
@@ -189,7 +189,7 @@ func (b *bench) readMemory(ctx context.Context, state string) error {
 	if err != nil {
 		return err
 	}
-	return idlePods(&b.report.memory, state, portholeShims(all, b.server.Dir), containerdShims(all, b.peer.socket), all, b.pods)
+	return idlePods(&b.report.memory, state, portholeShims(all, b.server.Dir), containerdShims(all, b.peer.Socket), all, b.pods)
 }
 
 func say(format string, args ...any) {

@@ -20,6 +20,7 @@ type serverConfig struct {
 	cniConf string // text of the only CNI conf list; empty: the bridge of deploy/cni
 	vm      string // further TOML in [vm]
 	images  string // further TOML in [images]
+	extra   string // further TOML at the end
 }
 
 // newServer writes the configuration of a server whose folders are under dir.
@@ -34,7 +35,7 @@ func newServer(dir string, c serverConfig) (*server, error) {
 	if c.guest == "" {
 		c.guest = env.guest
 	}
-	s, err := harness.New(harness.Config{Dir: dir, Bin: env.bin, Guest: c.guest, Root: c.root, Accel: "tcg", CNIConf: conf, VM: c.vm, Images: c.images})
+	s, err := harness.New(harness.Config{Dir: dir, Bin: env.bin, Guest: c.guest, Root: c.root, Accel: "tcg", CNIConf: conf, VM: c.vm, Images: c.images, Extra: c.extra})
 	return &server{s}, err
 }
 

@@ -96,6 +96,8 @@ func (c *Config) check(d *document) {
 		d.add("vm.extra_cmdline", "must be one line of at most 1024 bytes")
 	}
 	d.positive("vm.start_timeout", c.VM.StartTimeout)
+	c.Kubelet.check(d)
+	c.Upstream.check(d)
 	all := func(string) bool { return true }
 	c.VM.checkSizes(d, "vm", all)
 	for _, name := range slices.Sorted(maps.Keys(c.Handlers)) {

@@ -38,6 +38,8 @@ type Config struct {
 	Network   Network            `toml:"network" json:"network"`
 	VM        VM                 `toml:"vm" json:"vm"`
 	Handlers  map[string]Handler `toml:"handlers" json:"handlers"`
+	Kubelet   WindowsKubelet     `toml:"windows_kubelet" json:"windows_kubelet"`
+	Upstream  Upstream           `toml:"upstream" json:"upstream"`
 }
 
 // Log is [log].
@@ -121,6 +123,27 @@ type VM struct {
 	MaxMemory    Size     `toml:"max_memory" json:"max_memory"`
 	Scratch      Size     `toml:"scratch" json:"scratch"`
 	Shm          Size     `toml:"shm" json:"shm"`
+}
+
+// WindowsKubelet is [windows_kubelet].
+type WindowsKubelet struct {
+	Dialect        string            `toml:"dialect" json:"dialect"`
+	PodsAPI        string            `toml:"pods_api" json:"pods_api"`
+	PodsAPITimeout Duration          `toml:"pods_api_timeout" json:"pods_api_timeout"`
+	WithoutSpec    string            `toml:"without_spec" json:"without_spec"`
+	HostNetwork    string            `toml:"host_network" json:"host_network"`
+	SeccompDefault bool              `toml:"seccomp_default" json:"seccomp_default"`
+	SeccompRoot    string            `toml:"seccomp_root" json:"seccomp_root"`
+	SystemDrive    string            `toml:"system_drive" json:"system_drive"`
+	Processors     int64             `toml:"processors" json:"processors"`
+	Drives         map[string]string `toml:"drives" json:"drives"`
+}
+
+// Upstream is [upstream].
+type Upstream struct {
+	Endpoint string   `toml:"endpoint" json:"endpoint"`
+	Default  string   `toml:"default" json:"default"`
+	Timeout  Duration `toml:"timeout" json:"timeout"`
 }
 
 // Handler is [handlers.NAME]; nil: as in [vm].

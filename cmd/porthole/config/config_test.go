@@ -100,7 +100,7 @@ plugin_dirs = ["bin", 3]
 	}
 	want := []string{
 		`line 1: version: is 2, this build reads 1`,
-		`line 2: rot: is not a key that is known here; there are grpc, handlers, images, log, metrics, network, root, state, streaming, version, vm`,
+		`line 2: rot: is not a key that is known here; there are grpc, handlers, images, log, metrics, network, root, state, streaming, upstream, version, vm, windows_kubelet`,
 		`line 3: root: must be a string in quotes`,
 		`line 6: log.level: "loud" is not one of debug, info, warn, error`,
 		`line 7: log.format: "xml" is not one of json, text`,
@@ -150,6 +150,47 @@ max_memory = "64MiB"
 	}
 	if _, err := Parse([]byte(`state = "/var/lib/porthole/"`)); err == nil || !strings.Contains(err.Error(), "same as root") {
 		t.Errorf("Parse = %v, want root and state to differ", err)
+	}
+}
+
+func TestParse_WindowsKubelet(t *testing.T) {
+	_, err := Parse([]byte(`[windows_kubelet]
+dialect = "yes"
+pods_api = "tcp://127.0.0.1:1"
+pods_api_timeout = "0s"
+without_spec = "run"
+host_network = "node"
+seccomp_root = "seccomp"
+system_drive = "C"
+processors = -1
+[windows_kubelet.drives]
+C = "/c"
+d = "d"
+[upstream]
+endpoint = "/run/containerd/containerd.sock"
+default = "runc"
+timeout = "0s"
+`))
+	want := `configuration: 13 problems
+  line 2: windows_kubelet.dialect: "yes" is not one of auto, on, off
+  line 3: windows_kubelet.pods_api: "tcp://127.0.0.1:1" is neither unix:///PATH nor npipe:////./pipe/NAME
+  line 4: windows_kubelet.pods_api_timeout: must be more than nothing
+  line 5: windows_kubelet.without_spec: "run" is not one of refuse, drop-security-context
+  line 6: windows_kubelet.host_network: "node" is not one of refuse, pod
+  line 7: windows_kubelet.seccomp_root: "seccomp" is not an absolute path of Windows
+  line 8: windows_kubelet.system_drive: "C" is not a drive such as C:
+  line 9: windows_kubelet.processors: -1 is not between 0 and 65536
+  line 11: windows_kubelet.drives.C: is not the letter of a drive, a to z
+  line 12: windows_kubelet.drives.d: "d" is not an absolute path
+  line 14: upstream.endpoint: "/run/containerd/containerd.sock" is neither unix:///PATH nor npipe:////./pipe/NAME
+  line 15: upstream.default: "runc" is not one of porthole, upstream
+  line 16: upstream.timeout: must be more than nothing`
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	c, err := Parse([]byte("[windows_kubelet.drives]\nc = \"/srv/c\"\n[upstream]\nendpoint = \"unix:///run/x.sock\"\n"))
+	if err != nil || c.Kubelet.Drives["c"] != "/srv/c" || c.Upstream.Endpoint != "unix:///run/x.sock" {
+		t.Errorf("Parse = %+v, %v", c.Kubelet, err)
 	}
 }
 

@@ -1,0 +1,61 @@
+package dialect
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// podLinux adds to a sandbox's Linux section what a Windows kubelet left out of it. What
+// it did send, namespaces, sysctls, whether any container is privileged, stays.
+func (w *Windows) podLinux(pod *corev1.Pod, l *runtimeapi.LinuxPodSandboxConfig) {
+	l.Resources = podResources(pod)
+	if o := pod.Spec.Overhead; len(o) > 0 {
+		cpu := o.Cpu().MilliValue()
+		l.Overhead = calculate(cpu, true, cpu, o.Memory().Value())
+	}
+	sc, spec := l.SecurityContext, pod.Spec.SecurityContext
+	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
+		if sc.NamespaceOptions == nil {
+			sc.NamespaceOptions = &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+		}
+		sc.NamespaceOptions.UsernsOptions = ownUsers()
+	}
+	if spec == nil {
+		return
+	}
+	if spec.RunAsUser != nil {
+		sc.RunAsUser = int64Value(spec.RunAsUser)
+		sc.RunAsGroup = int64Value(spec.RunAsGroup)
+	}
+	sc.SelinuxOptions = selinux(spec.SELinuxOptions)
+	if spec.FSGroup != nil {
+		sc.SupplementalGroups = append([]int64{*spec.FSGroup}, sc.SupplementalGroups...)
+	}
+}
+
+// ownUsers asks for a user namespace; its mappings are the kubelet's to choose on Linux,
+// and a Windows one chooses none.
+func ownUsers() *runtimeapi.UserNamespace {
+	return &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD}
+}
+
+// namespaces are the modes that a container of the pod has.
+func namespaces(pod *corev1.Pod) *runtimeapi.NamespaceOption {
+	o := &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
+	switch {
+	case pod.Spec.HostPID:
+		o.Pid = runtimeapi.NamespaceMode_NODE
+	case pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace:
+		o.Pid = runtimeapi.NamespaceMode_POD
+	}
+	if pod.Spec.HostNetwork {
+		o.Network = runtimeapi.NamespaceMode_NODE
+	}
+	if pod.Spec.HostIPC {
+		o.Ipc = runtimeapi.NamespaceMode_NODE
+	}
+	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
+		o.UsernsOptions = ownUsers()
+	}
+	return o
+}
