@@ -164,7 +164,8 @@ func (v *VM) revoke(k *disk) error {
 	if k.granted == "" {
 		return nil
 	}
-	if err := v.driver.Host.RevokeVM(v.id, k.granted); err != nil && !errdefs.IsNotFound(err) {
+	err := v.driver.Host.RevokeVM(v.id, k.granted)
+	if err != nil && !hcs.HasCode(err, hcs.FileNotFound) && !hcs.HasCode(err, hcs.PathNotFound) {
 		return err
 	}
 	k.granted = ""
