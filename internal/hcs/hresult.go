@@ -14,7 +14,7 @@ type HRESULT uint32
 // Failed tells whether the call failed.
 func (h HRESULT) Failed() bool { return h&0x8000_0000 != 0 }
 
-// The codes of HCS that Porthole acts on (HCSHResult.md, HRESULT values of HCS).
+// The codes of HCS that Porthole acts on (HCSHResult.md in the reference of HCS, and winerror.h).
 const (
 	OK                      HRESULT = 0
 	TerminatedDuringStart   HRESULT = 0x80370100
@@ -41,10 +41,11 @@ const (
 	OperationPending        HRESULT = 0x80370117
 	OperationTimeout        HRESULT = 0x80370118
 	CallbackAlreadySet      HRESULT = 0x80370119
-	ResultAlreadySet        HRESULT = 0x8037011A
+	ResultNotAllocated      HRESULT = 0x8037011A
 	AccessDenied            HRESULT = 0x8037011B
 	GuestCriticalError      HRESULT = 0x8037011C
 	ServiceDisconnect       HRESULT = 0x8037011E
+	NotConfigured           HRESULT = 0x80370120
 )
 
 // Codes of other parts of Windows that HCS passes on.
@@ -78,7 +79,7 @@ const facilityHCS = 0x0037
 // canonical folds the two families of HCS's codes into one: 0x8037xxxx is documented, and
 // 0xC037xxxx is the same condition as the older interface and nested results have it.
 func (h HRESULT) canonical() HRESULT {
-	if h>>30 == 3 && h>>16&0x0FFF == facilityHCS && h&0xFFFF >= 0x0100 && h&0xFFFF <= 0x011F {
+	if h>>30 == 3 && h>>16&0x0FFF == facilityHCS && h&0xFFFF >= 0x0100 && h&0xFFFF <= 0x0120 {
 		return h&^0x4000_0000 | 0x8000_0000
 	}
 	return h
@@ -123,16 +124,17 @@ var conditions = map[HRESULT]condition{
 	ProtocolError:           {"protocol error", errdefs.ErrInternal, ""},
 	InvalidLayer:            {"invalid layer", errdefs.ErrInvalidArgument, ""},
 	WindowsInsider:          {"the host must be enrolled in Windows Insider", errdefs.ErrFailedPrecondition, ""},
-	ServiceNotAvailable:     {"the Host Compute Service is not available", errdefs.ErrUnavailable, hintService},
+	ServiceNotAvailable:     {"the Host Compute Service, or a feature that it needs, is not available", errdefs.ErrUnavailable, hintService + "; or " + hintHyperV},
 	OperationNotStarted:     {"operation was not started", errdefs.ErrInternal, ""},
 	OperationAlreadyStarted: {"operation was started already", errdefs.ErrInternal, ""},
 	OperationPending:        {"operation is pending", errdefs.ErrInternal, ""},
 	OperationTimeout:        {"operation took too long", context.DeadlineExceeded, "the host is overloaded, or the Host Compute Service hangs: Restart-Service vmcompute"},
 	CallbackAlreadySet:      {"a callback was set already", errdefs.ErrInternal, ""},
-	ResultAlreadySet:        {"a result was set already", errdefs.ErrInternal, ""},
+	ResultNotAllocated:      {"no memory for the result of the operation", errdefs.ErrResourceExhausted, hintMemory},
 	AccessDenied:            {"access denied to the Host Compute Service", errdefs.ErrPermissionDenied, hintRights},
 	GuestCriticalError:      {"the guest crashed", errdefs.ErrUnavailable, ""},
 	ServiceDisconnect:       {"the Host Compute Service went away", errdefs.ErrUnavailable, hintService},
+	NotConfigured:           {"the VM is not configured for it", errdefs.ErrFailedPrecondition, ""},
 
 	NotImplemented:      {"not implemented by this build of Windows", errdefs.ErrNotImplemented, ""},
 	Fail:                {"unspecified failure", errdefs.ErrInternal, ""},

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/internal/hcs"
+	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/hcsvm"
+)
+
+// driver makes the driver on Hyper-V. There are no networks yet, which is what AttachNIC then says.
+func (s driverSettings) driver(log *slog.Logger) (sandbox.Driver, error) {
+	return newHCS(hcsvm.Config{CommandLine: s.CommandLine, StartTimeout: s.StartTimeout, Log: log})
+}
+
+func newHCS(c hcsvm.Config) (*hcsvm.Driver, error) {
+	lib, err := hcs.Open()
+	if err != nil {
+		return nil, err
+	}
+	c.Host = hcs.New(lib)
+	return hcsvm.New(c)
+}
+
+// endLeftovers ends the VMs that none of the live shims has.
+func endLeftovers(ctx context.Context, live []string, log *slog.Logger) error {
+	d, err := newHCS(hcsvm.Config{Log: log})
+	if err != nil {
+		return err
+	}
+	_, err = d.EndLeftovers(ctx, live)
+	return err
+}
+
+func newScratch(config.Config, *slog.Logger) (sandbox.Scratch, error) { return hcsvm.NewScratch(), nil }
