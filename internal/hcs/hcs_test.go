@@ -45,6 +45,9 @@ func TestRequests(t *testing.T) {
 		ModifyRequest{AttachmentPath(guid, 63), RequestRemove, nil},
 		ModifyRequest{NetworkAdapterPath(guid), RequestAdd, nic},
 		ModifyRequest{NetworkAdapterPath(guid), RequestRemove, nic},
+		ModifyRequest{MemoryPath, RequestUpdate, uint64(512)},
+		ModifyRequest{ProcessorLimitsPath, RequestUpdate, ProcessorLimits{Limit: 50000, Weight: 100}},
+		SaveOptions{SaveType: "ToFile", SaveStateFilePath: `C:\state.vmrs`},
 		systemQuery{Types: []string{"VirtualMachine"}, Owners: []string{"porthole"}},
 		serviceQuery{PropertyTypes: []string{"Basic"}},
 	} {

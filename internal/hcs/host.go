@@ -141,6 +141,11 @@ func (h *Host) Schema() ([]Version, error) {
 	return p.Properties[0].SupportedSchemaVersions, nil
 }
 
+// CreateStateFile makes an empty file for a VM's saved state. Its name ends in .vmrs.
+func (h *Host) CreateStateFile(path string) error {
+	return h.fileError("HcsCreateEmptyRuntimeStateFile", path, h.lib.CreateStateFile(path))
+}
+
 // GrantVM lets one VM's worker read and write a file.
 func (h *Host) GrantVM(vmID, path string) error {
 	return h.fileError("HcsGrantVmAccess", path, h.lib.GrantVM(vmID, path))

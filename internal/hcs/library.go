@@ -74,8 +74,10 @@ type Systems interface {
 	SetCallback(s SystemHandle, context uintptr) HRESULT
 }
 
-// Files is the access of VMs' workers, which are accounts of their own, to files.
+// Files are VMs' files, and the access to them of VMs' workers, which are accounts of their own.
 type Files interface {
+	// CreateStateFile makes an empty file for a VM's saved state.
+	CreateStateFile(path string) HRESULT
 	// GrantVM lets one VM read and write a file.
 	GrantVM(vmID, path string) HRESULT
 	// RevokeVM takes that back.

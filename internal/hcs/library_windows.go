@@ -21,7 +21,7 @@ var procs = []*windows.LazyProc{
 	procHcsStartComputeSystem, procHcsTerminateComputeSystem, procHcsPauseComputeSystem,
 	procHcsResumeComputeSystem, procHcsSaveComputeSystem, procHcsGetComputeSystemProperties,
 	procHcsModifyComputeSystem, procHcsSetComputeSystemCallback, procHcsEnumerateComputeSystems,
-	procHcsGetServiceProperties, procHcsGrantVmAccess, procHcsRevokeVmAccess, procHcsGrantVmGroupAccess,
+	procHcsGetServiceProperties, procHcsCreateEmptyRuntimeStateFile, procHcsGrantVmAccess, procHcsRevokeVmAccess, procHcsGrantVmGroupAccess,
 }
 
 func openLibrary() (Library, error) {
@@ -180,6 +180,14 @@ func (library) OnEvent(deliver func(uintptr, Event)) { listener.Store(&deliver) 
 func (library) SetCallback(s SystemHandle, context uintptr) HRESULT {
 	const none = 0 // HcsEventOptionNone
 	return hcsSetComputeSystemCallback(s, none, context, callback)
+}
+
+func (library) CreateStateFile(path string) HRESULT {
+	p, code := pointer(path)
+	if code.Failed() {
+		return code
+	}
+	return hcsCreateEmptyRuntimeStateFile(p)
 }
 
 func (library) GrantVM(vmID, path string) HRESULT {

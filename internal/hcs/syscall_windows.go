@@ -23,3 +23,4 @@ package hcs
 //sys hcsGrantVmAccess(vmID *uint16, path *uint16) (hr HRESULT) = computecore.HcsGrantVmAccess
 //sys hcsRevokeVmAccess(vmID *uint16, path *uint16) (hr HRESULT) = computecore.HcsRevokeVmAccess
 //sys hcsGrantVmGroupAccess(path *uint16) (hr HRESULT) = computecore.HcsGrantVmGroupAccess
+//sys hcsCreateEmptyRuntimeStateFile(path *uint16) (hr HRESULT) = computecore.HcsCreateEmptyRuntimeStateFile

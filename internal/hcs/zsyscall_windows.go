@@ -40,26 +40,27 @@ func errnoErr(e syscall.Errno) error {
 var (
 	modcomputecore = windows.NewLazySystemDLL("computecore.dll")
 
-	procHcsCloseComputeSystem         = modcomputecore.NewProc("HcsCloseComputeSystem")
-	procHcsCloseOperation             = modcomputecore.NewProc("HcsCloseOperation")
-	procHcsCreateComputeSystem        = modcomputecore.NewProc("HcsCreateComputeSystem")
-	procHcsCreateOperation            = modcomputecore.NewProc("HcsCreateOperation")
-	procHcsEnumerateComputeSystems    = modcomputecore.NewProc("HcsEnumerateComputeSystems")
-	procHcsGetComputeSystemProperties = modcomputecore.NewProc("HcsGetComputeSystemProperties")
-	procHcsGetOperationResult         = modcomputecore.NewProc("HcsGetOperationResult")
-	procHcsGetServiceProperties       = modcomputecore.NewProc("HcsGetServiceProperties")
-	procHcsGrantVmAccess              = modcomputecore.NewProc("HcsGrantVmAccess")
-	procHcsGrantVmGroupAccess         = modcomputecore.NewProc("HcsGrantVmGroupAccess")
-	procHcsModifyComputeSystem        = modcomputecore.NewProc("HcsModifyComputeSystem")
-	procHcsOpenComputeSystem          = modcomputecore.NewProc("HcsOpenComputeSystem")
-	procHcsPauseComputeSystem         = modcomputecore.NewProc("HcsPauseComputeSystem")
-	procHcsResumeComputeSystem        = modcomputecore.NewProc("HcsResumeComputeSystem")
-	procHcsRevokeVmAccess             = modcomputecore.NewProc("HcsRevokeVmAccess")
-	procHcsSaveComputeSystem          = modcomputecore.NewProc("HcsSaveComputeSystem")
-	procHcsSetComputeSystemCallback   = modcomputecore.NewProc("HcsSetComputeSystemCallback")
-	procHcsStartComputeSystem         = modcomputecore.NewProc("HcsStartComputeSystem")
-	procHcsTerminateComputeSystem     = modcomputecore.NewProc("HcsTerminateComputeSystem")
-	procHcsWaitForOperationResult     = modcomputecore.NewProc("HcsWaitForOperationResult")
+	procHcsCloseComputeSystem          = modcomputecore.NewProc("HcsCloseComputeSystem")
+	procHcsCloseOperation              = modcomputecore.NewProc("HcsCloseOperation")
+	procHcsCreateComputeSystem         = modcomputecore.NewProc("HcsCreateComputeSystem")
+	procHcsCreateEmptyRuntimeStateFile = modcomputecore.NewProc("HcsCreateEmptyRuntimeStateFile")
+	procHcsCreateOperation             = modcomputecore.NewProc("HcsCreateOperation")
+	procHcsEnumerateComputeSystems     = modcomputecore.NewProc("HcsEnumerateComputeSystems")
+	procHcsGetComputeSystemProperties  = modcomputecore.NewProc("HcsGetComputeSystemProperties")
+	procHcsGetOperationResult          = modcomputecore.NewProc("HcsGetOperationResult")
+	procHcsGetServiceProperties        = modcomputecore.NewProc("HcsGetServiceProperties")
+	procHcsGrantVmAccess               = modcomputecore.NewProc("HcsGrantVmAccess")
+	procHcsGrantVmGroupAccess          = modcomputecore.NewProc("HcsGrantVmGroupAccess")
+	procHcsModifyComputeSystem         = modcomputecore.NewProc("HcsModifyComputeSystem")
+	procHcsOpenComputeSystem           = modcomputecore.NewProc("HcsOpenComputeSystem")
+	procHcsPauseComputeSystem          = modcomputecore.NewProc("HcsPauseComputeSystem")
+	procHcsResumeComputeSystem         = modcomputecore.NewProc("HcsResumeComputeSystem")
+	procHcsRevokeVmAccess              = modcomputecore.NewProc("HcsRevokeVmAccess")
+	procHcsSaveComputeSystem           = modcomputecore.NewProc("HcsSaveComputeSystem")
+	procHcsSetComputeSystemCallback    = modcomputecore.NewProc("HcsSetComputeSystemCallback")
+	procHcsStartComputeSystem          = modcomputecore.NewProc("HcsStartComputeSystem")
+	procHcsTerminateComputeSystem      = modcomputecore.NewProc("HcsTerminateComputeSystem")
+	procHcsWaitForOperationResult      = modcomputecore.NewProc("HcsWaitForOperationResult")
 )
 
 func hcsCloseComputeSystem(system SystemHandle) {
@@ -74,6 +75,12 @@ func hcsCloseOperation(op Operation) {
 
 func hcsCreateComputeSystem(id *uint16, configuration *uint16, op Operation, securityDescriptor uintptr, system *SystemHandle) (hr HRESULT) {
 	r0, _, _ := syscall.SyscallN(procHcsCreateComputeSystem.Addr(), uintptr(unsafe.Pointer(id)), uintptr(unsafe.Pointer(configuration)), uintptr(op), uintptr(securityDescriptor), uintptr(unsafe.Pointer(system)))
+	hr = HRESULT(r0)
+	return
+}
+
+func hcsCreateEmptyRuntimeStateFile(path *uint16) (hr HRESULT) {
+	r0, _, _ := syscall.SyscallN(procHcsCreateEmptyRuntimeStateFile.Addr(), uintptr(unsafe.Pointer(path)))
 	hr = HRESULT(r0)
 	return
 }

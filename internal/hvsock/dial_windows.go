@@ -23,6 +23,10 @@ const (
 	connectionAborts = windows.Errno(windows.ERROR_CONNECTION_ABORTED)
 )
 
+// bufferBytes is the size of a connection's buffers, the most that hv_sock in the guest
+// takes too: Windows' own are small for files.
+const bufferBytes = 256 << 10
+
 // sockaddr is SOCKADDR_HV.
 type sockaddr struct {
 	family, _ uint16

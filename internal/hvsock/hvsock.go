@@ -27,14 +27,8 @@ type Conn interface {
 // hvsocket.h).
 func ServiceID(port uint32) string { return fmt.Sprintf("%08x-facb-11e6-bd58-64006a7986d3", port) }
 
-// Sizes and times of a connection.
-const (
-	// bufferBytes is what hv_sock in the guest sizes a connection's rings by, too. Larger
-	// ones than Windows' own are wanted for files.
-	bufferBytes = 256 << 10
-	// maxConnect bounds the connecting to a guest that neither accepts nor refuses.
-	maxConnect = time.Second
-)
+// maxConnect bounds the connecting to a guest that neither accepts nor refuses.
+const maxConnect = time.Second
 
 // Dial connects to a port of the VM with this GUID. ErrRefused when nobody listens there, or does
 // not answer within a second. Dial may return up to that second after ctx has ended.

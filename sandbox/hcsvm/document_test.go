@@ -59,8 +59,8 @@ func TestSystemID(t *testing.T) {
 			t.Errorf("systemID(%s) = %s, want a GUID of version 5", tc.id, got)
 		}
 	}
-	if systemID("a") == systemID("b") || systemID("a") != systemID("a") {
-		t.Error("ids are not each VM's own")
+	if a, b, again := systemID("a"), systemID("b"), systemID("a"); a == b || a != again {
+		t.Errorf("ids of a, b and a are %s, %s and %s", a, b, again)
 	}
 }
 

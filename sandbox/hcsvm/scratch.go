@@ -68,7 +68,7 @@ func (s *Scratch) Create(ctx context.Context, path string, bytes int64) (_ sandb
 
 // Remove implements sandbox.Scratch.
 func (s *Scratch) Remove(_ context.Context, path string) error {
-	if err := os.Remove(vhdxPath(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeFile(vhdxPath(path)); err != nil {
 		return fmt.Errorf("remove scratch disk: %w", err)
 	}
 	return nil

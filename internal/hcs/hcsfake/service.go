@@ -2,8 +2,11 @@ package hcsfake
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/porthole-run/porthole/internal/hcs"
@@ -211,6 +214,14 @@ func (s *Service) CreateSystem(id, document string, o hcs.Operation) (hcs.System
 				}
 			}
 		}
+		if p, ok := at(doc, "VirtualMachine", "RestoreState", "SaveStateFilePath").(string); ok {
+			if f := s.readable(p, id); f != nil {
+				return "", f
+			}
+			if b, err := os.ReadFile(p); err != nil || string(b) != savedState {
+				return "", &failure{hcs.Fail, fmt.Sprintf("'%s' holds no saved state", p)}
+			}
+		}
 		y := &system{
 			id: id, doc: doc, state: "Created", disks: map[string]disk{}, nics: map[string]map[string]any{},
 			memory: at(doc, "VirtualMachine", "ComputeTopology", "Memory", "SizeInMB").(json.Number), ended: make(chan struct{}),
@@ -311,6 +322,26 @@ func (s *Service) OnEvent(deliver func(uintptr, hcs.Event)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deliver = deliver
+}
+
+// CreateStateFile implements hcs.Library.
+func (s *Service) CreateStateFile(path string) hcs.HRESULT {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.plan("HcsCreateEmptyRuntimeStateFile"); p.code.Failed() {
+		return p.code
+	}
+	if filepath.Ext(path) != ".vmrs" {
+		return hcs.InvalidArgument
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return hcs.AlreadyExists
+	case err != nil || f.Close() != nil:
+		return hcs.PathNotFound
+	}
+	return hcs.OK
 }
 
 // GrantVM implements hcs.Library.

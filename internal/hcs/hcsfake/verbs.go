@@ -74,6 +74,9 @@ func (s *Service) resume(y *system, _ string) (string, *failure) {
 	return "", nil
 }
 
+// savedState is what the file of a saved VM holds.
+const savedState = "state of a VM"
+
 func (s *Service) save(y *system, document string) (string, *failure) {
 	v, err := parse(document)
 	if err == nil {
@@ -85,8 +88,12 @@ func (s *Service) save(y *system, document string) (string, *failure) {
 	if y.state != "Paused" {
 		return "", wrongState(y)
 	}
-	if err := os.WriteFile(at(v, "SaveStateFilePath").(string), []byte("state of "+y.id), 0o600); err != nil {
-		return "", &failure{hcs.PathNotFound, err.Error()}
+	path := at(v, "SaveStateFilePath").(string)
+	if f := s.readable(path, y.id); f != nil {
+		return "", f
+	}
+	if err := os.WriteFile(path, []byte(savedState), 0o600); err != nil {
+		return "", &failure{hcs.DiskFull, err.Error()}
 	}
 	return "", nil
 }
