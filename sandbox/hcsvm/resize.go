@@ -7,13 +7,14 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/internal/hcs"
+	"github.com/porthole-run/porthole/sandbox"
 )
 
 // SetMemory changes the memory of a running VM to MiB, rounded up to an even number. The
 // guest takes up what is more by hot-add, and gives back what is less by its balloon.
 func (v *VM) SetMemory(ctx context.Context, mib int) error {
-	if mib < minMemoryMiB || mib > maxMemoryMiB {
-		return fmt.Errorf("resize vm %s: %d MiB of memory, not %d to %d: %w", v.config.ID, mib, minMemoryMiB, maxMemoryMiB, errdefs.ErrInvalidArgument)
+	if mib < sandbox.MinMemoryMiB || mib > sandbox.MaxMemoryMiB {
+		return fmt.Errorf("resize vm %s: %d MiB of memory, not %d to %d: %w", v.config.ID, mib, sandbox.MinMemoryMiB, sandbox.MaxMemoryMiB, errdefs.ErrInvalidArgument)
 	}
 	err := v.change(ctx, func(ctx context.Context) error {
 		return v.system.Modify(ctx, hcs.ModifyRequest{
