@@ -65,7 +65,7 @@ func TestHost_Life(t *testing.T) {
 			t.Fatal(err)
 		}
 		list, err := host.List(ctx, "porthole")
-		want := []hcs.Properties{{ID: vmID, SystemType: "VirtualMachine", Owner: "porthole", RuntimeID: vmID, State: "Running"}}
+		want := []hcs.Properties{{ID: vmID, SystemType: "VirtualMachine", Owner: "porthole", RuntimeID: strings.ToUpper(vmID), State: "Running"}}
 		if diff := cmp.Diff(want, list); diff != "" || err != nil {
 			t.Errorf("List() %v (-want +got):\n%s", err, diff)
 		}

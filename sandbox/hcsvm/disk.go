@@ -74,11 +74,14 @@ func (d *disks) settle(a sandbox.DiskAddress, there bool) {
 }
 
 // revokeAll takes back the access to the files of a VM that has ended: entries of VMs
-// that are gone would add up on volumes.
-func (d *disks) revokeAll(v *VM) {
+// that are gone would add up on volumes. Unless all is settled, it leaves busy disks to those who have them.
+func (d *disks) revokeAll(v *VM, settled bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, k := range d.luns {
+		if k.busy && !settled {
+			continue
+		}
 		if err := v.revoke(k); err != nil {
 			v.log("access to a disk of an ended VM was not taken back", err)
 		}

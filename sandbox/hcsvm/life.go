@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -48,7 +50,7 @@ func (v *VM) make(ctx context.Context, restore string) (err error) {
 		return err
 	case p.Stopped || p.State == "Stopped" || v.isOver():
 		return fmt.Errorf("the VM ended while it was made: %s: %w", firstOf(p.ExitType, "no reason was given"), errdefs.ErrUnavailable)
-	case p.RuntimeID != "" && systemID(p.RuntimeID) != systemID(v.id):
+	case p.RuntimeID != "" && !strings.EqualFold(p.RuntimeID, v.id):
 		// Its sockets would be found by another GUID than by which we know it.
 		return fmt.Errorf("HCS gave the VM the id %s: %w", p.RuntimeID, errdefs.ErrInternal)
 	}
@@ -121,7 +123,10 @@ func (v *VM) launch(ctx context.Context) error {
 
 // own waits for all that belongs to the VM and closes done.
 func (v *VM) own(ctx context.Context) {
-	v.output.Go(v.readConsole)
+	go func() {
+		v.readConsole()
+		close(v.read)
+	}()
 	<-v.over
 
 	v.mu.Lock()
@@ -135,8 +140,11 @@ func (v *VM) own(ctx context.Context) {
 		leftover = v.endLost(ctx)
 	}
 	v.closeConsole()
-	v.calls.Wait()
-	v.disks.revokeAll(v)
+	settled := waitFor(ctx, &v.calls)
+	if !settled { // those who wait for them hear that the VM has ended
+		v.log("changes of an ended VM go on", ctx.Err())
+	}
+	v.disks.revokeAll(v, settled)
 	if err := v.system.Close(ctx); err != nil {
 		v.log("a compute system was not closed yet", err)
 	}
@@ -164,8 +172,23 @@ func (v *VM) endLost(ctx context.Context) error {
 	}
 }
 
-// readConsole keeps what the VM's worker writes to the console's pipe, however often it
-// connects, until the pipe is closed.
+// waitFor returns true when all of wg has ended, false when ctx ends first.
+func waitFor(ctx context.Context, wg *sync.WaitGroup) bool {
+	ended := make(chan struct{})
+	go func() { // ends with wg
+		wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// readConsole keeps what the VM's worker writes to the console's pipe, one connection
+// after the other, until the pipe is closed.
 func (v *VM) readConsole() {
 	for {
 		c, err := v.pipe.Accept()
@@ -173,12 +196,13 @@ func (v *VM) readConsole() {
 			return
 		}
 		v.mu.Lock()
-		v.outputs = append(v.outputs, c)
+		v.output = c
+		if v.closing {
+			_ = c.SetReadDeadline(time.Now().Add(exitGrace))
+		}
 		v.mu.Unlock()
-		v.output.Go(func() {
-			_, _ = io.Copy(v.console, c)
-			_ = c.Close()
-		})
+		_, _ = io.Copy(v.console, c)
+		_ = c.Close()
 	}
 }
 
@@ -189,16 +213,17 @@ func (v *VM) closeConsole() {
 		v.log("a console was not closed well", err)
 	}
 	v.mu.Lock()
-	for _, c := range v.outputs {
-		_ = c.SetReadDeadline(time.Now().Add(exitGrace))
+	if v.output != nil {
+		_ = v.output.SetReadDeadline(time.Now().Add(exitGrace))
 	}
 	v.mu.Unlock()
-	v.output.Wait()
+	<-v.read
 }
 
 // change runs what changes a device of the running VM on a goroutine of its own, and
-// returns what came of it. When ctx ends before, the change goes on, and undo is called when it has succeeded.
-func (v *VM) change(ctx context.Context, do func(context.Context) error, undo func(context.Context)) error {
+// returns what came of it. When ctx or the VM ends before, the change goes on, and late, if
+// any, is called when it has succeeded after all.
+func (v *VM) change(ctx context.Context, do func(context.Context) error, late func(context.Context)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -220,8 +245,8 @@ func (v *VM) change(ctx context.Context, do func(context.Context) error, undo fu
 		select {
 		case result <- err:
 		case <-left:
-			if err == nil && undo != nil {
-				undo(ctx)
+			if err == nil && late != nil {
+				late(ctx)
 			}
 		}
 	})
@@ -229,6 +254,9 @@ func (v *VM) change(ctx context.Context, do func(context.Context) error, undo fu
 	select {
 	case err := <-result:
 		return v.orGone(err)
+	case <-v.done:
+		close(left)
+		return v.goneError()
 	case <-ctx.Done():
 		close(left)
 		return ctx.Err()

@@ -219,6 +219,37 @@ func TestStart_NeverEnds(t *testing.T) {
 	})
 }
 
+// TestVM_EndsUnderChange: a change that HCS never finishes keeps neither its caller nor the
+// VM's end waiting for ever.
+func TestVM_EndsUnderChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newBubble(t, Config{})
+		vm := runVM(t, w, "a")
+		release := w.svc.Hold("HcsModifyComputeSystem", 1)
+		d := w.disk(t, "scratch")
+		attached := make(chan error, 1)
+		go func() {
+			_, err := vm.AttachDisk(t.Context(), d)
+			attached <- err
+		}()
+		synctest.Wait()
+		w.svc.Crash(systemID("a"), "boom")
+		begin := time.Now()
+		<-vm.Done()
+		if took := time.Since(begin); took > serviceGrace+exitGrace {
+			t.Errorf("the end took %s", took)
+		}
+		if err := <-attached; !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "boom") {
+			t.Errorf("AttachDisk() = %v, want Unavailable and the VM's end", err)
+		}
+		stopVM(t, vm)
+		release()
+		if left := w.left(t); left != "" {
+			t.Errorf("left behind:\n%s", left)
+		}
+	})
+}
+
 func TestDial_WaitsForGuest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newBubble(t, Config{})

@@ -56,7 +56,7 @@ type VM struct {
 	pipe   net.Listener     // of the console; immutable once made
 
 	console *console.Ring  // has its own lock
-	output  sync.WaitGroup // what reads the console
+	read    chan struct{}  // closed when the console's pipe is read no more
 	calls   sync.WaitGroup // what changes devices
 
 	exited chan struct{} // closed when HCS said that the VM has exited
@@ -69,7 +69,7 @@ type VM struct {
 	mu      sync.Mutex // guards the fields below
 	state   state
 	closing bool           // no further device is changed
-	outputs []net.Conn     // connections of the console's pipe
+	output  net.Conn       // the last connection of the console's pipe
 	asked   bool           // Stop was called
 	cause   error          // why we ended it, when we did
 	exit    hcs.ExitStatus // set before exited closes
@@ -86,6 +86,7 @@ func newVM(driver Config, c sandbox.VMConfig) *VM {
 		config:  c,
 		id:      systemID(c.ID),
 		console: console.NewRing(console.Bytes),
+		read:    make(chan struct{}),
 		exited:  make(chan struct{}),
 		over:    make(chan struct{}),
 		done:    make(chan struct{}),

@@ -107,7 +107,7 @@ func (s *Service) properties(y *system, query string) (string, *failure) {
 
 func (s *Service) describe(y *system) string {
 	b, _ := json.Marshal(map[string]any{
-		"Id": y.id, "SystemType": "VirtualMachine", "Owner": y.doc["Owner"], "RuntimeId": y.id,
+		"Id": y.id, "SystemType": "VirtualMachine", "Owner": y.doc["Owner"], "RuntimeId": strings.ToUpper(y.id), // GUIDs have no case
 		"State": y.state, "Stopped": y.state == "Stopped", "ExitType": y.exit,
 	})
 	return string(b)
