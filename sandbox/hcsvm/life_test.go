@@ -244,6 +244,7 @@ func TestVM_EndsUnderChange(t *testing.T) {
 		}
 		stopVM(t, vm)
 		release()
+		synctest.Wait() // for what gives back the disk
 		if left := w.left(t); left != "" {
 			t.Errorf("left behind:\n%s", left)
 		}
@@ -383,10 +384,15 @@ func TestDisks_Refuses(t *testing.T) {
 			t.Errorf("%s: AttachDisk() = %v", tc.name, err)
 		}
 	}
+	// One that HCS refuses takes neither access nor a LUN.
+	w.svc.Fail("HcsModifyComputeSystem", 1, hcs.VHDSparse)
+	if _, err := vm.AttachDisk(t.Context(), good); !errdefs.IsFailedPrecondition(err) || strings.Contains(w.svc.String(), "grant") {
+		t.Errorf("AttachDisk() that HCS refuses = %v\n%s", err, w.svc)
+	}
 	// A disk that another VM writes on is not shared, and says so.
 	second := runVM(t, w, "b")
-	if _, err := vm.AttachDisk(t.Context(), good); err != nil {
-		t.Fatal(err)
+	if a, err := vm.AttachDisk(t.Context(), good); err != nil || a != (sandbox.DiskAddress{}) {
+		t.Fatalf("AttachDisk() = %v, %v, want the first address", a, err)
 	}
 	if _, err := second.AttachDisk(t.Context(), good); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "is in use") {
 		t.Errorf("AttachDisk() of a disk in use = %v", err)
