@@ -58,6 +58,9 @@ func NewLauncher(c LauncherConfig) (*Launcher, error) {
 	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make launcher: %w", err)
 	}
+	if err := makePrivate(c.StateDir); err != nil {
+		return nil, fmt.Errorf("make launcher: keep others from %s: %w", c.StateDir, err)
+	}
 	return &Launcher{config: c, launching: map[string]struct{}{}}, nil
 }
 

@@ -16,6 +16,8 @@ func closeReady() error { return errors.ErrUnsupported }
 
 func protect() error { return errors.ErrUnsupported }
 
+func makePrivate(string) error { return errors.ErrUnsupported }
+
 func privately(f func() error) error { return f() }
 
 var terminate os.Signal = os.Kill
