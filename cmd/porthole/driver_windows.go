@@ -6,13 +6,24 @@ import (
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/internal/hcs"
+	"github.com/porthole-run/porthole/network/hcnnet"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/hcsvm"
 )
 
-// driver makes the driver on Hyper-V. There are no networks yet, which is what AttachNIC then says.
+// driver makes the driver on Hyper-V, whose NICs are endpoints of HNS.
 func (s driverSettings) driver(log *slog.Logger) (sandbox.Driver, error) {
-	return newHCS(hcsvm.Config{CommandLine: s.CommandLine, StartTimeout: s.StartTimeout, Log: log})
+	hns, err := hcnnet.SystemHNS()
+	if err != nil {
+		return nil, err
+	}
+	return newHCS(hcsvm.Config{
+		CommandLine: s.CommandLine, StartTimeout: s.StartTimeout, Log: log,
+		Endpoint: func(ctx context.Context, namespace, id string) (hcsvm.Endpoint, error) {
+			mac, err := hcnnet.LookUp(ctx, hns, namespace, id)
+			return hcsvm.Endpoint{ID: id, MAC: mac}, err
+		},
+	})
 }
 
 func newHCS(c hcsvm.Config) (*hcsvm.Driver, error) {

@@ -12,7 +12,7 @@ import (
 // supported says what the daemon lacks here. A shim, which needs no more than a VM driver,
 // runs.
 func supported() error {
-	return fmt.Errorf("the daemon does not run on Windows yet: networks on HNS and the CRI's named pipe are not built: %w",
+	return fmt.Errorf("the daemon does not run on Windows yet: its parts are built, but have not run together: %w",
 		errors.ErrUnsupported)
 }
 

@@ -82,7 +82,7 @@ func (v *VM) attachNIC(ctx context.Context, n sandbox.NIC) (sandbox.NICInfo, err
 	var info sandbox.NICInfo
 	err := v.change(ctx, func(ctx context.Context) error {
 		if v.driver.Endpoint == nil {
-			return fmt.Errorf("networks of HNS are not built yet: %w", errdefs.ErrNotImplemented)
+			return fmt.Errorf("this driver was given no networks: %w", errdefs.ErrNotImplemented)
 		}
 		k, err := v.nics.reserve(n.Name)
 		if err != nil {
