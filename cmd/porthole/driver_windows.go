@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"sync"
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/internal/hcs"
@@ -13,13 +14,14 @@ import (
 
 // driver makes the driver on Hyper-V, whose NICs are endpoints of HNS.
 func (s driverSettings) driver(log *slog.Logger) (sandbox.Driver, error) {
-	hns, err := hcnnet.SystemHNS()
-	if err != nil {
-		return nil, err
-	}
+	find := sync.OnceValues(hcnnet.SystemHNS) // when there is a NIC to plug in
 	return newHCS(hcsvm.Config{
 		CommandLine: s.CommandLine, StartTimeout: s.StartTimeout, Log: log,
 		Endpoint: func(ctx context.Context, namespace, id string) (hcsvm.Endpoint, error) {
+			hns, err := find()
+			if err != nil {
+				return hcsvm.Endpoint{}, err
+			}
 			mac, err := hcnnet.LookUp(ctx, hns, namespace, id)
 			return hcsvm.Endpoint{ID: id, MAC: mac}, err
 		},
