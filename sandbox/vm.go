@@ -2,7 +2,12 @@ package sandbox
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
+	"regexp"
+
+	"github.com/containerd/errdefs"
 )
 
 // A Driver makes utility VMs. The shim calls it, one VM per process.
@@ -21,6 +26,33 @@ type VMConfig struct {
 	MemoryMiB int
 	Kernel    string // path of the kernel image
 	Initrd    string // path of the initrd
+}
+
+// Limits of a VM's memory: what a guest needs at least, and what is not a mistake.
+const (
+	MinMemoryMiB = 64
+	MaxMemoryMiB = 1 << 20
+)
+
+// maxVCPUs is what both hypervisors take.
+const maxVCPUs = 64
+
+var validVMID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+
+// Validate checks all but Kernel and Initrd, which drivers open. InvalidArgument.
+func (c VMConfig) Validate() error {
+	switch {
+	case !validVMID.MatchString(c.ID):
+		return fmt.Errorf("id %q: %w", c.ID, errdefs.ErrInvalidArgument)
+	case c.VCPUs < 1 || c.VCPUs > maxVCPUs:
+		return fmt.Errorf("%d vcpus, not 1 to %d: %w", c.VCPUs, maxVCPUs, errdefs.ErrInvalidArgument)
+	case c.MemoryMiB < MinMemoryMiB || c.MemoryMiB > MaxMemoryMiB:
+		return fmt.Errorf("%d MiB of memory, not %d to %d: %w", c.MemoryMiB, MinMemoryMiB, MaxMemoryMiB, errdefs.ErrInvalidArgument)
+	}
+	if st, err := os.Stat(c.Dir); err != nil || !st.IsDir() {
+		return fmt.Errorf("folder %q of the vm is not there: %w", c.Dir, errdefs.ErrInvalidArgument)
+	}
+	return nil
 }
 
 // A VM is one utility VM. Methods are safe for concurrent use unless they say otherwise.

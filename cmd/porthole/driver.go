@@ -16,7 +16,8 @@ import (
 )
 
 // driverSettings is what the daemon tells a shim about its driver. Shims are of the
-// build that started them, so that both ends are the same code.
+// build that started them, so that both ends are the same code. Hyper-V's takes the
+// command line and the time limit of it alone.
 type driverSettings struct {
 	Binary       string        `json:"binary"`
 	Accel        string        `json:"accel"`
@@ -32,6 +33,11 @@ func newDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, erro
 	if err := json.Unmarshal(settings, &s); err != nil {
 		return nil, fmt.Errorf("read driver settings: %w", err)
 	}
+	return s.driver(log)
+}
+
+// qemu makes the driver of hosts that run VMs with QEMU.
+func (s driverSettings) qemu(log *slog.Logger) (sandbox.Driver, error) {
 	return qemuvm.New(qemuvm.Config{
 		Binary: s.Binary, Accel: s.Accel, UIDs: s.UIDs, GID: s.GID,
 		CommandLine: s.CommandLine, StartTimeout: s.StartTimeout, Log: log,

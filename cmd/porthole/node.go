@@ -24,7 +24,6 @@ import (
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/ocispec"
 	"github.com/porthole-run/porthole/sandbox/qemuvm"
-	"github.com/porthole-run/porthole/sandbox/scratch"
 	"github.com/porthole-run/porthole/sandbox/shim"
 )
 
@@ -68,7 +67,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if err != nil {
 		return nil, err
 	}
-	disks, err := scratch.New(scratch.Config{Dir: filepath.Join(c.Root, "scratch"), Logger: log})
+	disks, err := newScratch(c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +84,14 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	})
 	if err != nil {
 		return nil, err
+	}
+	live, err := launcher.List(ctx) // without those that are gone, which the manager has removed
+	if err != nil {
+		return nil, err
+	}
+	if err := endLeftovers(ctx, live, log); err != nil {
+		// They take memory, and are tried again at the next start.
+		log.Warn("end VMs that nobody has", logkey.Error, err)
 	}
 	registerCounts(reg, n.manager, n.accel.Accel)
 	return n, n.pruneNetworks(ctx, log)

@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/porthole-run/porthole/internal/filelock"
 )
 
 // supported is nil where the daemon has a VM driver.
@@ -19,22 +14,6 @@ func supported() error { return nil }
 
 // cgroupDriver says whether the kubelet of this host asks for one.
 const cgroupDriver = true
-
-// lockFile takes the lock at path until the returned file is closed, which also happens
-// when the process dies. errRunning when another process has it.
-func lockFile(path string) (*os.File, error) {
-	f, err := filelock.Take(path)
-	var notOpened *fs.PathError
-	switch {
-	case errors.Is(err, filelock.ErrHeld):
-		return nil, fmt.Errorf("lock %s: %w", path, errRunning)
-	case errors.As(err, &notOpened): // names the path
-		return nil, fmt.Errorf("lock: %w", err)
-	case err != nil:
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return f, nil
-}
 
 // listenPrivately makes a unix socket that only its owner can connect to from its first
 // moment: Linux gives the file that bind makes the mode that the socket has. The umask,

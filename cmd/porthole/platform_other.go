@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package main
 
@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime"
 )
 
@@ -16,8 +15,6 @@ func supported() error {
 }
 
 const cgroupDriver = false
-
-func lockFile(string) (*os.File, error) { return nil, supported() }
 
 func listenPrivately(context.Context, string) (net.Listener, error) { return nil, supported() }
 

@@ -39,6 +39,15 @@ const LayerRoot = "root"
 // SerialPort is the name of the virtio-serial port that carries the mux.
 const SerialPort = "porthole.mux"
 
+// SCSIControllers are the instance ids, on Hyper-V's bus, of the controllers that take
+// hot-added disks: the n-th is controller n of a disk's address. Elsewhere there is one.
+var SCSIControllers = [4]string{
+	"6e8a1d52-0c57-4f0e-9a36-2d1b7f54c0a0",
+	"6e8a1d52-0c57-4f0e-9a36-2d1b7f54c0a1",
+	"6e8a1d52-0c57-4f0e-9a36-2d1b7f54c0a2",
+	"6e8a1d52-0c57-4f0e-9a36-2d1b7f54c0a3",
+}
+
 // Limits of the wire.
 const (
 	MaxPodID        = 128  // bytes of a pod id in a ForwardHeader

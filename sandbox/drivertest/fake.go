@@ -11,11 +11,8 @@ import (
 	"sync"
 
 	"github.com/containerd/errdefs"
-	"github.com/hashicorp/yamux"
 
-	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/sandbox"
-	"github.com/porthole-run/porthole/sandbox/qemuvm/mux"
 )
 
 // FakeMAC is the MAC of every fake NIC.
@@ -126,40 +123,13 @@ func (f *Fake) Create(ctx context.Context, c sandbox.VMConfig) (sandbox.VM, erro
 	return v, nil
 }
 
-// startGuest connects the mux and runs the handler on what the host opens.
+// startGuest makes the guest answer. The lock is held.
 func (v *FakeVM) startGuest(ctx context.Context) error {
-	host, guest := net.Pipe()
-	link, err := mux.New(host)
+	link, err := NewLink(func(port uint32, c Conn) { v.fake.handler(ctx, v, port, c) })
 	if err != nil {
 		return err
 	}
-	session, err := yamux.Server(guest, api.MuxConfig())
-	if err != nil {
-		return errors.Join(err, link.Close())
-	}
 	v.link = link
-	v.guest.Go(func() {
-		defer session.Close()
-		for {
-			s, err := session.AcceptStream()
-			if err != nil {
-				return
-			}
-			v.guest.Go(func() {
-				port, err := api.ReadPort(s)
-				if err != nil {
-					_ = s.Close()
-					return
-				}
-				v.fake.handler(ctx, v, port, guestConn{s})
-			})
-		}
-	})
 	close(v.up)
 	return nil
 }
-
-// guestConn is the guest's end of a stream.
-type guestConn struct{ *yamux.Stream }
-
-func (c guestConn) CloseWrite() error { return c.Stream.Close() }

@@ -11,8 +11,19 @@ import (
 	"github.com/porthole-run/porthole/sandbox/drivertest/wire"
 )
 
+// Machine is a VM that is data, as its guest sees it.
+type Machine interface {
+	Disk(lun uint32) (sandbox.Disk, bool) // of the first controller
+	MAC() string                          // of the one NIC
+	Print(text string)                    // to the console
+	Kill(cause error)                     // what a guest does that ends
+}
+
 // SuiteGuest is the Handler that answers Suite as testguest does in a real VM.
-func SuiteGuest(_ context.Context, vm *FakeVM, port uint32, conn Conn) {
+func SuiteGuest(_ context.Context, vm *FakeVM, port uint32, conn Conn) { ServeSuite(vm, port, conn) }
+
+// ServeSuite serves one connection as testguest does in a real VM.
+func ServeSuite(vm Machine, port uint32, conn Conn) {
 	defer conn.Close()
 	switch port {
 	case wire.Echo:
@@ -30,7 +41,7 @@ func SuiteGuest(_ context.Context, vm *FakeVM, port uint32, conn Conn) {
 	case wire.Link:
 		var q wire.LinkRequest
 		if json.NewDecoder(conn).Decode(&q) == nil {
-			_ = json.NewEncoder(conn).Encode(wire.LinkAnswer{MAC: FakeMAC})
+			_ = json.NewEncoder(conn).Encode(wire.LinkAnswer{MAC: vm.MAC()})
 		}
 	case wire.Crash:
 		vm.Print("Kernel panic - not syncing: sysrq triggered crash\n")
@@ -40,7 +51,7 @@ func SuiteGuest(_ context.Context, vm *FakeVM, port uint32, conn Conn) {
 	}
 }
 
-func fakeDisk(vm *FakeVM, q wire.DiskRequest) (wire.DiskAnswer, error) {
+func fakeDisk(vm Machine, q wire.DiskRequest) (wire.DiskAnswer, error) {
 	d, ok := vm.Disk(q.LUN)
 	switch {
 	case q.Gone && ok:

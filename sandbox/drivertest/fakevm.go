@@ -14,14 +14,12 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/sandbox"
-	"github.com/porthole-run/porthole/sandbox/qemuvm/mux"
 )
 
 // FakeVM is a VM that is data.
 type FakeVM struct {
 	fake   *Fake            // immutable
 	config sandbox.VMConfig // immutable
-	guest  sync.WaitGroup   // the guest's goroutines
 	up     chan struct{}    // closed when the guest answers; link is set before
 	done   chan struct{}
 
@@ -31,7 +29,7 @@ type FakeVM struct {
 	nics    map[string]sandbox.NIC
 	console []byte
 	err     error
-	link    *mux.Client
+	link    *Link
 	cancel  context.CancelFunc
 }
 
@@ -183,6 +181,9 @@ func (v *FakeVM) Print(s string) {
 	v.console = append(v.console, s...)
 }
 
+// MAC is that of the VM's NIC.
+func (v *FakeVM) MAC() string { return FakeMAC }
+
 // Disk returns the disk at a LUN as it was attached.
 func (v *FakeVM) Disk(lun uint32) (sandbox.Disk, bool) {
 	v.mu.Lock()
@@ -273,9 +274,8 @@ func (v *FakeVM) end(err error) {
 	link := v.link
 	go func() { // Kill may run on one of the goroutines that are waited for
 		if link != nil {
-			_ = link.Close()
+			link.Close()
 		}
-		v.guest.Wait()
 		v.fake.mu.Lock()
 		delete(v.fake.vms, v.config.ID)
 		v.fake.mu.Unlock()

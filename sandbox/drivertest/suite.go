@@ -26,6 +26,8 @@ type Env struct {
 	// NIC makes a network to join a VM to, for the length of the test. Carry checks
 	// that bytes pass between it and a guest with the address Guest (CIDR); nil: not checked.
 	NIC func(t *testing.T) (n sandbox.NIC, guest string, carry func(t *testing.T))
+	// NoRaw says that the driver takes no raw disks: those to write on are fixed VHDs.
+	NoRaw bool
 	// Left describes what VMs left on the machine; "" when nothing.
 	Left func(t *testing.T) string
 }
@@ -206,8 +208,8 @@ func testRunning(t *testing.T, e Env) {
 			t.Errorf("Dial() with an ended context = %v", err)
 		}
 	})
-	t.Run("disks", func(t *testing.T) { testDisks(t, vm) })
-	t.Run("bad_disks", func(t *testing.T) { testBadDisks(t, vm) })
+	t.Run("disks", func(t *testing.T) { testDisks(t, vm, e) })
+	t.Run("bad_disks", func(t *testing.T) { testBadDisks(t, vm, e) })
 	t.Run("nic", func(t *testing.T) { testNIC(t, vm, e) })
 	stop(t, vm)
 }
@@ -305,7 +307,7 @@ func testCrash(t *testing.T, e Env) {
 	if _, err := vm.Dial(t.Context(), wire.Echo); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "panic") {
 		t.Errorf("Dial() after the guest's death = %v, want Unavailable with its console", err)
 	}
-	if _, err := vm.AttachDisk(t.Context(), makeDisk(t, sandbox.DiskRaw, 1<<20, "x")); !errdefs.IsUnavailable(err) {
+	if _, err := vm.AttachDisk(t.Context(), makeDisk(t, e.writable(), 1<<20, "x")); !errdefs.IsUnavailable(err) {
 		t.Errorf("AttachDisk() after the guest's death = %v, want Unavailable", err)
 	}
 	stop(t, vm)

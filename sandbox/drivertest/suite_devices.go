@@ -17,7 +17,8 @@ import (
 // makeDisk makes a disk of size bytes that begins with head.
 func makeDisk(t testing.TB, format sandbox.DiskFormat, size int64, head string) sandbox.Disk {
 	t.Helper()
-	d := sandbox.Disk{Path: filepath.Join(t.TempDir(), "disk"), Format: format}
+	name := map[sandbox.DiskFormat]string{sandbox.DiskVHD: "disk.vhd", sandbox.DiskRaw: "disk"}[format]
+	d := sandbox.Disk{Path: filepath.Join(t.TempDir(), name), Format: format}
 	f, err := os.Create(d.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -41,11 +42,19 @@ func makeDisk(t testing.TB, format sandbox.DiskFormat, size int64, head string) 
 	return d
 }
 
-func testDisks(t *testing.T, vm sandbox.VM) {
+// writable is the format of disks to write on.
+func (e Env) writable() sandbox.DiskFormat {
+	if e.NoRaw {
+		return sandbox.DiskVHD
+	}
+	return sandbox.DiskRaw
+}
+
+func testDisks(t *testing.T, vm sandbox.VM, e Env) {
 	const size = 3 << 20
 	vhd := makeDisk(t, sandbox.DiskVHD, size, "a read-only disk")
 	vhd.ReadOnly = true
-	raw := makeDisk(t, sandbox.DiskRaw, 2*size, "a writable disk!")
+	raw := makeDisk(t, e.writable(), 2*size, "a writable disk!")
 
 	first := attach(t, vm, vhd)
 	second := attach(t, vm, raw)
@@ -110,12 +119,12 @@ func detach(t *testing.T, vm sandbox.VM, a sandbox.DiskAddress) {
 	}
 }
 
-func testBadDisks(t *testing.T, vm sandbox.VM) {
+func testBadDisks(t *testing.T, vm sandbox.VM, e Env) {
 	gone := sandbox.Disk{Path: filepath.Join(t.TempDir(), "gone")}
 	if _, err := vm.AttachDisk(t.Context(), gone); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), gone.Path) {
 		t.Errorf("AttachDisk() of a file that is not there = %v, want NotFound with its path", err)
 	}
-	good := attach(t, vm, makeDisk(t, sandbox.DiskRaw, 1<<20, "fine"))
+	good := attach(t, vm, makeDisk(t, e.writable(), 1<<20, "fine"))
 	detach(t, vm, good)
 }
 

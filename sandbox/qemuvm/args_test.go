@@ -66,35 +66,6 @@ func TestTSCKHz(t *testing.T) {
 	}
 }
 
-func TestRing(t *testing.T) {
-	r := newRing(8)
-	for _, tc := range []struct{ write, want string }{
-		{"", ""}, {"abc", "abc"}, {"defgh", "abcdefgh"}, {"i", "bcdefghi"},
-		{"0123456789", "23456789"}, {"ab", "456789ab"}, {"cdefghi", "bcdefghi"},
-	} {
-		if n, err := r.Write([]byte(tc.write)); n != len(tc.write) || err != nil {
-			t.Fatalf("Write(%q) = %d, %v", tc.write, n, err)
-		}
-		if got := string(r.Bytes()); got != tc.want {
-			t.Errorf("after %q: %q, want %q", tc.write, got, tc.want)
-		}
-	}
-}
-
-func TestConsoleTail(t *testing.T) {
-	in := "init: bad disk\r\n[ 1.0] Kernel panic - not syncing: Attempted to kill init!\r\n[ 1.1] CPU: 0\r\n[ 1.2] stack\r\n"
-	want := "console:\n  init: bad disk\n  [ 1.0] Kernel panic - not syncing: Attempted to kill init!"
-	if got := consoleTail([]byte(in)); got != want {
-		t.Errorf("consoleTail() = %q, want %q", got, want)
-	}
-	if got, want := panicLine([]byte(in)), "Kernel panic - not syncing: Attempted to kill init!"; got != want {
-		t.Errorf("panicLine() = %q, want %q", got, want)
-	}
-	if got := consoleTail(nil); !strings.Contains(got, "nothing") {
-		t.Errorf("consoleTail(nil) = %q", got)
-	}
-}
-
 func TestNew_Refuses(t *testing.T) {
 	good := Config{Accel: TCG, UIDs: UIDs{Base: 1, Count: 1, Locks: t.TempDir()}, GID: 1}
 	if _, err := New(good); err != nil {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
+	"github.com/porthole-run/porthole/internal/tame"
 )
 
 // minVersion is the oldest QEMU that the driver is tested with (Debian 12's).

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -81,15 +80,6 @@ func newDriver(c Config) (*Driver, error) {
 	return &Driver{config: c}, nil
 }
 
-var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
-
-// Limits of a VM's size: what microvm takes, and what a guest needs at least.
-const (
-	maxVCPUs     = 64
-	minMemoryMiB = 64
-	maxMemoryMiB = 1 << 20
-)
-
 // Create implements sandbox.Driver.
 func (d *Driver) Create(ctx context.Context, c sandbox.VMConfig) (sandbox.VM, error) {
 	v, err := d.create(ctx, c)
@@ -103,16 +93,8 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig) (_ *VM, err err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	switch {
-	case !validID.MatchString(c.ID):
-		return nil, fmt.Errorf("id %q: %w", c.ID, errdefs.ErrInvalidArgument)
-	case c.VCPUs < 1 || c.VCPUs > maxVCPUs:
-		return nil, fmt.Errorf("%d vcpus, not 1 to %d: %w", c.VCPUs, maxVCPUs, errdefs.ErrInvalidArgument)
-	case c.MemoryMiB < minMemoryMiB || c.MemoryMiB > maxMemoryMiB:
-		return nil, fmt.Errorf("%d MiB of memory, not %d to %d: %w", c.MemoryMiB, minMemoryMiB, maxMemoryMiB, errdefs.ErrInvalidArgument)
-	}
-	if st, err := os.Stat(c.Dir); err != nil || !st.IsDir() {
-		return nil, fmt.Errorf("folder %q of the vm is not there: %w", c.Dir, errdefs.ErrInvalidArgument)
+	if err := c.Validate(); err != nil {
+		return nil, err
 	}
 
 	v := newVM(d.config, c)

@@ -15,8 +15,8 @@ import (
 
 	"github.com/porthole-run/porthole/internal/atomicfile"
 	"github.com/porthole-run/porthole/internal/filesum"
+	"github.com/porthole-run/porthole/internal/tame"
 	"github.com/porthole-run/porthole/sandbox"
-	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
 )
 
 const kvmDevice = "/dev/kvm"

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/internal/console"
 )
 
 // pair is a connected pair of sockets: one end here, one to pass to QEMU.
@@ -54,7 +56,7 @@ type process struct {
 	proc   *os.Process
 	done   chan struct{} // closed when it was reaped
 	state  *os.ProcessState
-	stderr *ring
+	stderr *console.Ring
 }
 
 // command is what to run and as whom.
@@ -73,7 +75,7 @@ func spawn(c command) (*process, error) {
 	if err := noCores(); err != nil {
 		return nil, err
 	}
-	p := &process{done: make(chan struct{}), stderr: newRing(8 << 10)}
+	p := &process{done: make(chan struct{}), stderr: console.NewRing(8 << 10)}
 	cmd := exec.Command(c.path, c.args...)
 	cmd.Dir = "/"
 	cmd.Env = []string{}

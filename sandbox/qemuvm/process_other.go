@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
+
+	"github.com/porthole-run/porthole/internal/console"
 )
 
 type pair struct {
@@ -22,7 +24,7 @@ type fileConn struct{ *net.UnixConn }
 type process struct {
 	pid    int
 	done   chan struct{}
-	stderr *ring
+	stderr *console.Ring
 }
 
 type command struct {

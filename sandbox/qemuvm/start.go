@@ -13,9 +13,10 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/console"
+	"github.com/porthole-run/porthole/internal/tame"
 	"github.com/porthole-run/porthole/sandbox/qemuvm/mux"
 	"github.com/porthole-run/porthole/sandbox/qemuvm/qmp"
-	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
 )
 
 // firstFD is the first descriptor that a process gets from its parent beyond the
@@ -272,5 +273,5 @@ func hostTSC() (int, error) {
 
 // tailOf is the end of what QEMU wrote to its standard error, on one line.
 func tailOf(b []byte, lines int) string {
-	return strings.Join(tame.Tail(b, lines, tailColumns), "; ")
+	return strings.Join(tame.Tail(b, lines, console.Columns), "; ")
 }

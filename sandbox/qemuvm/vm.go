@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/console"
 	"github.com/porthole-run/porthole/network/tapnet"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/qemuvm/mux"
@@ -45,7 +46,7 @@ type VM struct {
 	driver Config           // immutable after Create
 	config sandbox.VMConfig // immutable after Create
 
-	console   *ring         // has its own lock
+	console   *console.Ring // has its own lock
 	portOpen  chan struct{} // closed when the guest opened its control port
 	portLost  chan struct{} // closed when it closed it again
 	linkReady chan struct{} // closed when link is set and the agent has answered
@@ -82,7 +83,7 @@ func newVM(driver Config, c sandbox.VMConfig) *VM {
 	return &VM{
 		driver:    driver,
 		config:    c,
-		console:   newRing(consoleBytes),
+		console:   console.NewRing(console.Bytes),
 		portOpen:  make(chan struct{}),
 		portLost:  make(chan struct{}),
 		linkReady: make(chan struct{}),
@@ -135,7 +136,7 @@ func (v *VM) dial(ctx context.Context, port uint32) (net.Conn, error) {
 	case <-v.done:
 		return nil, v.goneError()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("agent does not answer: %w\n%s", ctx.Err(), consoleTail(v.Console()))
+		return nil, fmt.Errorf("agent does not answer: %w\n%s", ctx.Err(), console.Tail(v.Console()))
 	}
 	v.mu.Lock()
 	link := v.link
@@ -152,7 +153,7 @@ func (v *VM) dial(ctx context.Context, port uint32) (net.Conn, error) {
 		case <-ctx.Done():
 		}
 	}
-	return nil, fmt.Errorf("%w\n%s", err, consoleTail(v.Console()))
+	return nil, fmt.Errorf("%w\n%s", err, console.Tail(v.Console()))
 }
 
 // Stop implements sandbox.VM.
@@ -256,7 +257,7 @@ func (v *VM) verdict() error {
 	}
 	out := v.console.Bytes()
 	var why string
-	switch panicked := panicLine(out); {
+	switch panicked := console.PanicLine(out); {
 	case panicked != "":
 		why = "guest panicked: " + panicked
 	case v.cause != nil:
@@ -269,7 +270,7 @@ func (v *VM) verdict() error {
 			why += ": " + words
 		}
 	}
-	return fmt.Errorf("the VM ended: %s: %w\n%s", why, errdefs.ErrUnavailable, consoleTail(out))
+	return fmt.Errorf("the VM ended: %s: %w\n%s", why, errdefs.ErrUnavailable, console.Tail(out))
 }
 
 var errNotDisk = errors.New("neither a regular file nor a block device")

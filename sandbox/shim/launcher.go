@@ -58,6 +58,9 @@ func NewLauncher(c LauncherConfig) (*Launcher, error) {
 	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make launcher: %w", err)
 	}
+	if err := makePrivate(c.StateDir); err != nil {
+		return nil, fmt.Errorf("make launcher: keep others from %s: %w", c.StateDir, err)
+	}
 	return &Launcher{config: c, launching: map[string]struct{}{}}, nil
 }
 
@@ -207,7 +210,11 @@ func (l *Launcher) start(f folder) (*process, error) {
 // awaitReady returns when the shim serves. A shim that ends instead has left the reason.
 func (p *process) awaitReady(ctx context.Context, f folder) error {
 	defer p.ready.Close()
-	stop := context.AfterFunc(ctx, func() { p.ready.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		if p.ready.SetReadDeadline(time.Unix(1, 0)) != nil { // pipes of Windows have none
+			_ = p.id.signal(os.Kill) // who fails to launch does so anyway, and the pipe ends with its writer
+		}
+	})
 	defer stop()
 	line, err := bufio.NewReader(io.LimitReader(p.ready, 64)).ReadString('\n')
 	if err == nil && line == readyLine+"\n" {

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package shim
 
@@ -15,6 +15,8 @@ func detach(*exec.Cmd) {}
 func closeReady() error { return errors.ErrUnsupported }
 
 func protect() error { return errors.ErrUnsupported }
+
+func makePrivate(string) error { return errors.ErrUnsupported }
 
 func privately(f func() error) error { return f() }
 

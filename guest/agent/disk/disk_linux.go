@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/guest/agent/reap"
+	"github.com/porthole-run/porthole/guest/api"
 )
 
 // appear bounds the wait for a disk.
@@ -151,8 +152,20 @@ func sysfsDir(sys string, a Address) (string, error) {
 }
 
 // controller returns the kernel's number of the n-th SCSI controller that takes
-// hot-added disks, in the order the kernel found them.
+// hot-added disks: on Hyper-V that with the n-th of the instance ids that host and guest have agreed
+// on, for there the kernel finds them in any order, else the n-th that the kernel found.
 func controller(sys string, n uint32) (int, error) {
+	if int(n) < len(api.SCSIControllers) {
+		dirs, err := filepath.Glob(filepath.Join(sys, "bus/vmbus/devices", api.SCSIControllers[n], "host*"))
+		if err != nil {
+			return 0, err
+		}
+		for _, dir := range dirs {
+			if i, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "host")); err == nil {
+				return i, nil
+			}
+		}
+	}
 	dirs, err := filepath.Glob(filepath.Join(sys, "class/scsi_host/host*"))
 	if err != nil {
 		return 0, err
@@ -161,7 +174,7 @@ func controller(sys string, n uint32) (int, error) {
 	for _, dir := range dirs {
 		b, _ := os.ReadFile(filepath.Join(dir, "proc_name"))
 		switch strings.TrimSpace(string(b)) {
-		case "virtio_scsi", "storvsc_host", "hv_storvsc":
+		case "virtio_scsi":
 			if i, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "host")); err == nil {
 				hosts = append(hosts, i)
 			}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/guest/api"
 )
 
 // sysfs makes a tree with files of the given contents.
@@ -48,6 +50,30 @@ func TestFind(t *testing.T) {
 		got, err := find(sys, tt.addr)
 		if got != tt.want || (tt.want == "") != errdefs.IsNotFound(err) {
 			t.Errorf("find(%v) = %q, %v, want %q", tt.addr, got, err, tt.want)
+		}
+	}
+}
+
+// TestFind_HyperV has controllers that the kernel found in another order.
+func TestFind_HyperV(t *testing.T) {
+	files := map[string]string{
+		"bus/vmbus/devices/99999999-0000-0000-0000-000000000000/host0/x": "", // not one of ours
+		"bus/scsi/devices/0:0:0:0/block/sdz/size":                        "1",
+	}
+	for n, host := range []string{"3", "1", "2", "4"} {
+		files["bus/vmbus/devices/"+api.SCSIControllers[n]+"/host"+host+"/x"] = ""
+		files["class/scsi_host/host"+host+"/proc_name"] = "storvsc_host\n"
+		files["bus/scsi/devices/"+host+":0:0:7/block/sd"+host+"/size"] = "1"
+	}
+	sys := sysfs(t, files)
+	for n, want := range []string{"/dev/sd3", "/dev/sd1", "/dev/sd2", "/dev/sd4"} {
+		if got, err := find(sys, Address{uint32(n), 7}); got != want || err != nil {
+			t.Errorf("disk 7 of controller %d = %q, %v, want %q", n, got, err, want)
+		}
+	}
+	for _, a := range []Address{{0, 0}, {4, 7}} {
+		if got, err := find(sys, a); !errdefs.IsNotFound(err) {
+			t.Errorf("find(%v) = %q, %v, want NotFound", a, got, err)
 		}
 	}
 }

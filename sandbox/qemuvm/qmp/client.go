@@ -13,7 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
+	"github.com/porthole-run/porthole/internal/tame"
 )
 
 // Conn is the socket to QEMU.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
+	"github.com/porthole-run/porthole/internal/tame"
 )
 
 // MaxLine bounds one message from QEMU, in bytes.

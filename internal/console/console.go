@@ -1,31 +1,39 @@
-package qemuvm
+// Package console keeps the end of what a guest wrote to its console, and tells it in errors.
+//
+// It is not for reading consoles, which drivers do. A Ring is safe for concurrent use.
+package console
 
 import (
 	"bytes"
 	"strings"
 	"sync"
 
-	"github.com/porthole-run/porthole/sandbox/qemuvm/tame"
+	"github.com/porthole-run/porthole/internal/tame"
 )
 
 // Bounds of what is kept and told of a console.
 const (
-	consoleBytes = 64 << 10
-	tailLines    = 20
-	tailColumns  = 200
+	// Bytes is how much drivers keep of a guest's console.
+	Bytes = 64 << 10
+	// Columns is how much is told of one line.
+	Columns = 200
+
+	tailLines = 20
 )
 
-// ring keeps the last bytes written to it. It is safe for concurrent use.
-type ring struct {
+// Ring keeps the last bytes written to it.
+type Ring struct {
 	size int // immutable
 
 	mu  sync.Mutex // guards buf
 	buf []byte     // at most 2*size
 }
 
-func newRing(size int) *ring { return &ring{size: size} }
+// NewRing makes a Ring of size bytes.
+func NewRing(size int) *Ring { return &Ring{size: size} }
 
-func (r *ring) Write(p []byte) (int, error) {
+// Write implements io.Writer; it never fails.
+func (r *Ring) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := len(p)
@@ -41,7 +49,7 @@ func (r *ring) Write(p []byte) (int, error) {
 }
 
 // Bytes returns a copy of the last bytes.
-func (r *ring) Bytes() []byte {
+func (r *Ring) Bytes() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return bytes.Clone(r.buf[max(0, len(r.buf)-r.size):])
@@ -50,23 +58,23 @@ func (r *ring) Bytes() []byte {
 // panicMark begins the line in which a Linux kernel says why it panicked.
 const panicMark = "Kernel panic - "
 
-// consoleTail is the end of a console as errors tell it. After a panic it ends with the
+// Tail is the end of a console as errors tell it. After a panic it ends with the
 // kernel's reason: what led there comes before, and registers and stack after it.
-func consoleTail(b []byte) string {
+func Tail(b []byte) string {
 	if i := bytes.Index(b, []byte(panicMark)); i >= 0 {
 		if j := bytes.IndexByte(b[i:], '\n'); j >= 0 {
 			b = b[:i+j]
 		}
 	}
-	lines := tame.Tail(b, tailLines, tailColumns)
+	lines := tame.Tail(b, tailLines, Columns)
 	if len(lines) == 0 {
 		return "console: nothing was written to it"
 	}
 	return "console:\n  " + strings.Join(lines, "\n  ")
 }
 
-// panicLine finds the kernel's reason for a panic; "" when there was none.
-func panicLine(b []byte) string {
+// PanicLine finds the kernel's reason for a panic; "" when there was none.
+func PanicLine(b []byte) string {
 	i := bytes.Index(b, []byte(panicMark))
 	if i < 0 {
 		return ""
@@ -75,5 +83,5 @@ func panicLine(b []byte) string {
 	if j := bytes.IndexAny(b, "\r\n"); j >= 0 {
 		b = b[:j]
 	}
-	return tame.Line(string(b), tailColumns)
+	return tame.Line(string(b), Columns)
 }

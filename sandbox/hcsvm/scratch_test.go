@@ -1,0 +1,106 @@
+package hcsvm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/sandbox"
+)
+
+// fakeVHDX makes files of a fixed content, or fails half way.
+type fakeVHDX struct {
+	fail error
+	made uint64
+}
+
+func (f *fakeVHDX) create(path string, bytes uint64) error {
+	f.made = bytes
+	return errors.Join(os.WriteFile(path, []byte("vhdxfile"), 0o600), f.fail)
+}
+
+func TestScratch(t *testing.T) {
+	ctx := t.Context()
+	f := &fakeVHDX{}
+	s := &Scratch{create: f.create}
+	path := filepath.Join(t.TempDir(), "scratch.img")
+	for range 2 { // what is there is replaced
+		got, err := s.Create(ctx, path, 10<<30)
+		if want := (sandbox.Disk{Path: path + ".vhdx", Format: sandbox.DiskVHDX}); err != nil || got != want || f.made != 10<<30 {
+			t.Fatalf("Create() = %+v of %d bytes, %v, want %+v", got, f.made, err, want)
+		}
+	}
+	if err := checkDisk(sandbox.Disk{Path: path + ".vhdx", Format: sandbox.DiskVHDX}); err != nil {
+		t.Errorf("a scratch disk cannot be attached: %v", err)
+	}
+	if n, err := s.Usage(ctx, path); err != nil || n != 8 {
+		t.Errorf("Usage() = %d, %v, want 8", n, err)
+	}
+	for range 2 {
+		if err := s.Remove(ctx, path); err != nil {
+			t.Errorf("Remove() = %v", err)
+		}
+	}
+	if n, err := s.Usage(ctx, path); err != nil || n != 0 {
+		t.Errorf("Usage() of nothing = %d, %v", n, err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+func TestScratch_Refuses(t *testing.T) {
+	s := &Scratch{create: (&fakeVHDX{}).create}
+	path := filepath.Join(t.TempDir(), "scratch.VHDX")
+	for _, n := range []int64{-1, 0, 1 << 20, 3<<20 + 1, 65 << 40} {
+		if _, err := s.Create(t.Context(), path, n); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("Create() of %d bytes = %v, want InvalidArgument", n, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Create(ctx, path, 3<<20); !errdefs.IsCanceled(err) {
+		t.Errorf("Create() = %v, want Canceled", err)
+	}
+	s.create = (&fakeVHDX{fail: syscall.ENOSPC}).create
+	_, err := s.Create(t.Context(), path, 3<<20)
+	if got, want := errdefs.IsResourceExhausted(err), isDiskFull(syscall.ENOSPC); err == nil || got != want {
+		t.Errorf("Create() = %v, ResourceExhausted %v, want %v", err, got, want)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a disk that was not made is there: %v", err)
+	}
+	// A folder is not removed, and what cannot be is told.
+	if err := os.MkdirAll(filepath.Join(path, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(t.Context(), path, 3<<20); err == nil {
+		t.Error("Create() over a folder succeeded")
+	}
+}
+
+func TestNewScratch(t *testing.T) {
+	// On Windows this makes a VHDX; elsewhere it says that there are none.
+	d, err := NewScratch().Create(t.Context(), filepath.Join(t.TempDir(), "scratch"), 64<<20)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 8)
+	f, err := os.Open(d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Read(head); err != nil || string(head) != "vhdxfile" {
+		t.Errorf("the file begins with %q, %v", head, err)
+	}
+}

@@ -1,0 +1,72 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/windows"
+)
+
+// startTime returns when a process began, in units of 100 ns. A process that has ended, and
+// of which somebody still has a handle, is gone.
+func startTime(pid int) (string, error) {
+	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION|windows.SYNCHRONIZE, false, uint32(pid))
+	if err != nil {
+		return "", err
+	}
+	defer windows.CloseHandle(h)
+	if event, err := windows.WaitForSingleObject(h, 0); err != nil {
+		return "", err
+	} else if event == windows.WAIT_OBJECT_0 {
+		return "", os.ErrProcessDone
+	}
+	var begun, ended, kernel, user windows.Filetime
+	if err := windows.GetProcessTimes(h, &begun, &ended, &kernel, &user); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%08x%08x", begun.HighDateTime, begun.LowDateTime), nil
+}
+
+// detach makes a process outlive the daemon: no console, and a group of its own, which the
+// daemon's Ctrl-C does not reach.
+func detach(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP}
+}
+
+// closeReady ends the readiness pipe, our stdout, for good: what is printed from now on
+// goes where stderr goes.
+func closeReady() error {
+	err := windows.SetStdHandle(windows.STD_OUTPUT_HANDLE, windows.Handle(os.Stderr.Fd()))
+	ready := os.Stdout
+	os.Stdout = os.Stderr
+	return errors.Join(err, ready.Close())
+}
+
+// protect does nothing: Windows kills no process when memory is short.
+func protect() error { return nil }
+
+// makePrivate gives a folder, and what is made in it, to SYSTEM and Administrators alone. A
+// mode does nothing here, and folders of ProgramData hand down that all users may read.
+func makePrivate(dir string) error {
+	sd, err := windows.SecurityDescriptorFromString("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)")
+	if err != nil {
+		return err
+	}
+	acl, _, err := sd.DACL()
+	if err != nil {
+		return err
+	}
+	const protected = windows.DACL_SECURITY_INFORMATION | windows.PROTECTED_DACL_SECURITY_INFORMATION
+	return windows.SetNamedSecurityInfo(dir, windows.SE_FILE_OBJECT, protected, nil, nil, acl, nil)
+}
+
+// privately runs f: new files have the access list that their folder hands down, which
+// makePrivate has set.
+func privately(f func() error) error { return f() }
+
+// terminate is the one signal that Windows delivers to another process. It gives a shim no time, but its VM
+// ends with the handle that it holds.
+var terminate os.Signal = os.Kill

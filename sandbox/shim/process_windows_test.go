@@ -1,0 +1,75 @@
+package shim
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/windows"
+)
+
+func TestStartTime(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	id, err := identify(cmd.Process.Pid)
+	if err == nil && len(id.Start) != 16 {
+		t.Errorf("identify() = %+v", id)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if id.alive() {
+		t.Error("a process that has ended is alive")
+	}
+	self, err := identify(os.Getpid())
+	if err != nil || !self.alive() {
+		t.Errorf("identify() of this process = %+v, %v", self, err)
+	}
+	other := processID{PID: self.PID, Start: "0"}
+	if other.alive() {
+		t.Error("another process with this number is alive")
+	}
+	if _, err := startTime(0x7ffffffc); err == nil || errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("startTime() of none = %v", err)
+	}
+}
+
+func TestMakePrivate(t *testing.T) {
+	dir, err := os.MkdirTemp("", "shim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := makePrivate(dir); err != nil {
+		t.Fatal(err)
+	}
+	below := filepath.Join(dir, "below")
+	if err := os.Mkdir(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, below} {
+		sd, err := windows.GetNamedSecurityInfo(path, windows.SE_FILE_OBJECT, windows.DACL_SECURITY_INFORMATION)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := sd.String()
+		for _, others := range []string{";WD)", ";BU)", ";AU)"} { // everyone, users, who has logged on
+			if strings.Contains(got, others) {
+				t.Errorf("%s has %s", path, got)
+			}
+		}
+		if !strings.Contains(got, ";SY)") || !strings.Contains(got, ";BA)") {
+			t.Errorf("%s has %s, want SYSTEM and Administrators", path, got)
+		}
+	}
+}
