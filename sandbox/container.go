@@ -28,6 +28,7 @@ type container struct {
 	config    ContainerConfig // immutable
 	createdAt time.Time       // immutable
 	logPath   string          // immutable; empty: no log is kept
+	rate      cpuRate         // has its own lock
 
 	// gate orders StartContainer and RemoveContainer. StopContainer does not enter it:
 	// a second call with a shorter time must not wait for the first.

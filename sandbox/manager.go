@@ -47,6 +47,7 @@ type Timeouts struct {
 	Step   time.Duration // one call to a shim, the network or the image store; default 1 minute
 	Undo   time.Duration // one step of undoing; default 30 s
 	Kill   time.Duration // from SIGKILL to the exit; default 10 s
+	Usage  time.Duration // all VMs' answers to one question for figures; default 3 s
 }
 
 func (t Timeouts) withDefaults() Timeouts {
@@ -56,6 +57,7 @@ func (t Timeouts) withDefaults() Timeouts {
 		Step:   cmp.Or(t.Step, time.Minute),
 		Undo:   cmp.Or(t.Undo, 30*time.Second),
 		Kill:   cmp.Or(t.Kill, 10*time.Second),
+		Usage:  cmp.Or(t.Usage, 3*time.Second),
 	}
 }
 
@@ -240,9 +242,7 @@ func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container,
 	} else {
 		from = m.containersOf(of)
 	}
-	slices.SortFunc(from, func(a, b *container) int {
-		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
-	})
+	sortContainers(from)
 	out := make([]Container, 0, len(from))
 	for _, c := range from {
 		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
@@ -253,6 +253,13 @@ func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container,
 		}
 	}
 	return out, nil
+}
+
+// sortContainers puts the oldest first.
+func sortContainers(containers []*container) {
+	slices.SortFunc(containers, func(a, b *container) int {
+		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
+	})
 }
 
 func hasLabels(have, want map[string]string) bool {

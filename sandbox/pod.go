@@ -16,6 +16,8 @@ type pod struct {
 	store     *store    // immutable
 	vcpus     int       // immutable; of its VM, 0 when an older build did not record it
 
+	rate cpuRate // of the pod as a whole; has its own lock
+
 	// gate orders operations: CreateContainer and StartContainer share it, StopPod and
 	// RemovePod want it alone.
 	gate *gate

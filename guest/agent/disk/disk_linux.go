@@ -43,7 +43,8 @@ func (d *Disks) MountLayer(ctx context.Context, a Address, target string) error 
 }
 
 // MountScratch mounts a disk for writing, and makes its file system when it holds none.
-// The file system has no journal: it is worth nothing after the VM. Target is made.
+// The file system has no journal: it is worth nothing after the VM. It counts what each
+// project takes (SetProject), where the kernel can. Target is made.
 func (d *Disks) MountScratch(ctx context.Context, a Address, target string) error {
 	dev, f, err := open(ctx, a, unix.O_RDWR)
 	if err != nil {
@@ -55,8 +56,12 @@ func (d *Disks) MountScratch(ctx context.Context, a Address, target string) erro
 		return fmt.Errorf("read disk %v: %w", a, err)
 	}
 	if blank {
-		exit, err := d.Reaper.RunChild(ctx, d.Mkfs, []string{"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-O", "^has_journal",
-			"-E", "lazy_itable_init=1,nodiscard", dev}, &os.ProcAttr{Env: []string{"MKE2FS_SYNC=0"}, Files: []*os.File{nil, os.Stderr, os.Stderr}})
+		features, options := "^has_journal", "lazy_itable_init=1,nodiscard"
+		if countsProjects() {
+			features, options = features+",quota,project", options+",quotatype=prjquota"
+		}
+		exit, err := d.Reaper.RunChild(ctx, d.Mkfs, []string{"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-I", "256", "-O", features,
+			"-E", options, dev}, &os.ProcAttr{Env: []string{"MKE2FS_SYNC=0"}, Files: []*os.File{nil, os.Stderr, os.Stderr}})
 		if err != nil {
 			return fmt.Errorf("make a file system on disk %v: %w", a, err)
 		}
