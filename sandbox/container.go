@@ -33,6 +33,7 @@ type container struct {
 	// gate orders StartContainer and RemoveContainer. StopContainer does not enter it:
 	// a second call with a shorter time must not wait for the first.
 	gate *gate
+	told told // guarded by the pod's order
 	// saving keeps writes of the record in the order of the changes. It is taken before mu.
 	saving sync.Mutex
 

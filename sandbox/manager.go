@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/event"
 	"github.com/porthole-run/porthole/internal/logkey"
 )
 
@@ -72,6 +74,9 @@ type Manager struct {
 	log   *slog.Logger
 	tasks tasks
 
+	events  *event.Log[Event] // has its own lock
+	readers atomic.Int32      // of events
+
 	mu             sync.RWMutex // guards the maps, not what is in them
 	pods           map[string]*pod
 	podNames       map[podKey]string
@@ -101,7 +106,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{
-		cfg: c, store: s, log: c.Logger,
+		cfg: c, store: s, log: c.Logger, events: event.NewLog[Event](keptEvents),
 		pods: make(map[string]*pod), podNames: make(map[podKey]string),
 		containers: make(map[string]*container), containerNames: make(map[containerKey]string),
 	}

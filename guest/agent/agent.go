@@ -13,7 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/porthole-run/porthole/guest/agent/event"
+	"github.com/porthole-run/porthole/internal/event"
 	"github.com/porthole-run/porthole/guest/agent/stdio"
 	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
