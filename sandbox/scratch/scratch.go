@@ -40,7 +40,7 @@ type Disks struct {
 var _ sandbox.Scratch = (*Disks)(nil)
 
 // templateVersion is part of templates' names: raising it makes new ones.
-const templateVersion = 1
+const templateVersion = 2 // 2: it counts what projects take
 
 // New makes a Disks, and removes templates that were not finished.
 func New(c Config) (*Disks, error) {
@@ -158,9 +158,11 @@ func (d *Disks) makeTemplate(ctx context.Context, mkfs, path string, bytes int64
 		return err
 	}
 	// No journal: what a pod writes here does not outlive it. Lazy tables: the file
-	// is all zeros, so there is nothing to initialise. No blocks kept for root.
-	out, err := exec.CommandContext(ctx, mkfs, "-q", "-F", "-m", "0", "-O", "^has_journal",
-		"-E", "lazy_itable_init=1,nodiscard", "-L", "scratch", part).CombinedOutput()
+	// is all zeros, so there is nothing to initialise. No blocks kept for root. Project
+	// quotas, for which inodes have 256 bytes: the guest counts with them what each
+	// container writes, and makes the file system anew when its kernel has them not.
+	out, err := exec.CommandContext(ctx, mkfs, "-q", "-F", "-m", "0", "-I", "256", "-O", "^has_journal,quota,project",
+		"-E", "lazy_itable_init=1,nodiscard,quotatype=prjquota", "-L", "scratch", part).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", mkfs, err, strings.TrimSpace(string(out)))
 	}

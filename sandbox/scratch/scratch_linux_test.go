@@ -67,8 +67,8 @@ func TestCreate(t *testing.T) {
 			t.Errorf("%s takes %d bytes, want it sparse", path, got)
 		}
 		out, err := exec.Command("dumpe2fs", "-h", path).CombinedOutput()
-		if err != nil || strings.Contains(string(out), "has_journal") {
-			t.Errorf("dumpe2fs: %v\n%s\nwant an ext4 without a journal", err, out)
+		if err != nil || strings.Contains(string(out), "has_journal") || !strings.Contains(string(out), "Project quota inode") {
+			t.Errorf("dumpe2fs: %v\n%s\nwant an ext4 without a journal and with project quotas", err, out)
 		}
 		if out, err := exec.Command("e2fsck", "-fn", path).CombinedOutput(); err != nil {
 			t.Errorf("e2fsck: %v\n%s", err, out)

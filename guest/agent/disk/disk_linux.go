@@ -50,14 +50,19 @@ func (d *Disks) MountScratch(ctx context.Context, a Address, target string) erro
 	if err != nil {
 		return err
 	}
+	counts := countsProjects()
 	blank, err := isBlank(f)
+	if err == nil && !blank && !counts {
+		// The host makes file systems that this kernel would refuse. There is nothing on it.
+		blank, err = wantsProjects(f)
+	}
 	f.Close()
 	if err != nil {
 		return fmt.Errorf("read disk %v: %w", a, err)
 	}
 	if blank {
 		features, options := "^has_journal", "lazy_itable_init=1,nodiscard"
-		if countsProjects() {
+		if counts {
 			features, options = features+",quota,project", options+",quotatype=prjquota"
 		}
 		exit, err := d.Reaper.RunChild(ctx, d.Mkfs, []string{"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-I", "256", "-O", features,
@@ -95,6 +100,15 @@ func isBlank(f *os.File) (bool, error) {
 		return false, err
 	}
 	return binary.LittleEndian.Uint16(b) != 0xEF53, nil
+}
+
+// wantsProjects says whether a disk's ext file system has quota or project features.
+func wantsProjects(f *os.File) (bool, error) {
+	b := make([]byte, 4)
+	if _, err := f.ReadAt(b, 1024+100); err != nil { // s_feature_ro_compat
+		return false, err
+	}
+	return binary.LittleEndian.Uint32(b)&(0x100|0x2000) != 0, nil
 }
 
 // open waits until a disk can be opened and read.
