@@ -176,10 +176,6 @@ func TestServer_Codes(t *testing.T) {
 			_, err := rt.PodSandboxStats(ctx, &runtimeapi.PodSandboxStatsRequest{})
 			return err
 		}, codes.InvalidArgument, "pod_sandbox_id"},
-		{"checkpoint", func() error {
-			_, err := rt.CheckpointContainer(ctx, &runtimeapi.CheckpointContainerRequest{})
-			return err
-		}, codes.Unimplemented, "checkpointed"},
 		{"image_unknown", func() error {
 			r, err := im.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: "nope"}})
 			if err == nil && r.Image != nil {

@@ -13,10 +13,10 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/porthole-run/porthole/internal/event"
 	"github.com/porthole-run/porthole/guest/agent/stdio"
 	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/event"
 )
 
 // keptEvents is how many events followers can catch up on.
