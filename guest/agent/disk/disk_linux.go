@@ -42,39 +42,65 @@ func (d *Disks) MountLayer(ctx context.Context, a Address, target string) error 
 	return mountExt4(dev, target, unix.MS_RDONLY|unix.MS_NODEV, "noload")
 }
 
+// Features of a scratch disk's file system. It has no journal: it is worth nothing after
+// the VM.
+const (
+	scratchFeatures = "^has_journal"
+	countFeatures   = scratchFeatures + ",quota,project" // it counts what each project takes (SetProject)
+
+	scratchOptions = "lazy_itable_init=1,nodiscard"
+	countOptions   = scratchOptions + ",quotatype=prjquota"
+)
+
 // MountScratch mounts a disk for writing, and makes its file system when it holds none.
-// The file system has no journal: it is worth nothing after the VM. It counts what each
-// project takes (SetProject), where the kernel can. Target is made.
+// What is on it is worth nothing yet: where the kernel cannot mount a file system that
+// counts what projects take, one is made that does not. Target is made.
 func (d *Disks) MountScratch(ctx context.Context, a Address, target string) error {
 	dev, f, err := open(ctx, a, unix.O_RDWR)
 	if err != nil {
 		return err
 	}
-	counts := countsProjects()
-	blank, err := isBlank(f)
-	if err == nil && !blank && !counts {
-		// The host makes file systems that this kernel would refuse. There is nothing on it.
-		blank, err = wantsProjects(f)
+	defer f.Close()
+	if err := d.mountScratch(ctx, f, dev, target); err != nil {
+		return fmt.Errorf("scratch disk %v: %w", a, err)
 	}
-	f.Close()
+	return nil
+}
+
+// mountScratch is MountScratch for a disk that is there, and open as f.
+func (d *Disks) mountScratch(ctx context.Context, f *os.File, dev, target string) error {
+	blank, err := isBlank(f)
 	if err != nil {
-		return fmt.Errorf("read disk %v: %w", a, err)
+		return fmt.Errorf("read %s: %w", dev, err)
 	}
 	if blank {
-		features, options := "^has_journal", "lazy_itable_init=1,nodiscard"
-		if counts {
-			features, options = features+",quota,project", options+",quotatype=prjquota"
-		}
-		exit, err := d.Reaper.RunChild(ctx, d.Mkfs, []string{"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-I", "256", "-O", features,
-			"-E", options, dev}, &os.ProcAttr{Env: []string{"MKE2FS_SYNC=0"}, Files: []*os.File{nil, os.Stderr, os.Stderr}})
-		if err != nil {
-			return fmt.Errorf("make a file system on disk %v: %w", a, err)
-		}
-		if exit.Code != 0 {
-			return fmt.Errorf("make a file system on disk %v: mke2fs exited with %d", a, exit.Code)
+		if err := d.makeScratch(ctx, dev, countFeatures, countOptions); err != nil {
+			return err
 		}
 	}
+	err = mountExt4(dev, target, 0, "")
+	if err == nil {
+		return nil
+	}
+	if counts, readErr := wantsProjects(f); readErr != nil || !counts {
+		return errors.Join(err, readErr)
+	}
+	if err := d.makeScratch(ctx, dev, scratchFeatures, scratchOptions); err != nil {
+		return err
+	}
 	return mountExt4(dev, target, 0, "")
+}
+
+func (d *Disks) makeScratch(ctx context.Context, dev, features, options string) error {
+	exit, err := d.Reaper.RunChild(ctx, d.Mkfs, []string{"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-I", "256", "-O", features, "-E", options, dev},
+		&os.ProcAttr{Env: []string{"MKE2FS_SYNC=0"}, Files: []*os.File{nil, os.Stderr, os.Stderr}})
+	if err != nil {
+		return fmt.Errorf("make a file system on %s: %w", dev, err)
+	}
+	if exit.Code != 0 {
+		return fmt.Errorf("make a file system on %s: mke2fs exited with %d", dev, exit.Code)
+	}
+	return nil
 }
 
 // Eject makes the kernel forget a disk whose host side is going, so that the next disk at

@@ -18,7 +18,6 @@ const (
 	fsSetXattr      = 0x401c5820 // FS_IOC_FSSETXATTR
 	flagProjInherit = 0x200      // FS_XFLAG_PROJINHERIT
 	getProjectQuota = 0x800007<<8 | 2
-	quotaTypesKnown = "/proc/sys/fs/quota" // of a kernel that counts
 )
 
 // fsxattr is struct fsxattr.
@@ -31,12 +30,6 @@ type fsxattr struct {
 type dqblk struct {
 	hardBytes, softBytes, bytes, hardInodes, softInodes, inodes, bytesTime, inodesTime uint64
 	valid                                                                              uint32
-}
-
-// countsProjects says whether the kernel can count what projects take.
-func countsProjects() bool {
-	_, err := os.Stat(quotaTypesKnown)
-	return err == nil
 }
 
 // SetProject makes what is made below dir, which is empty, count for a project. On a
