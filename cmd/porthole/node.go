@@ -66,7 +66,9 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if err != nil {
 		return nil, err
 	}
-	disks, err := scratch.New(scratch.Config{Dir: filepath.Join(c.Root, "scratch"), Logger: log})
+	disks, err := scratch.New(scratch.Config{
+		Dir: filepath.Join(c.Root, "scratch"), CountProjects: n.bundle.Manifest().Kernel.Quotas, Logger: log,
+	})
 	if err != nil {
 		return nil, err
 	}
