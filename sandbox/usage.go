@@ -41,7 +41,7 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 	if a.err != nil {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: %w", p.id, a.err)
 	}
-	u, ok := m.usageOfPod(p, a.vm)
+	u, ok := usageOfPod(p, m.containersOf(p), a.vm)
 	if !ok {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: its VM tells none: %w", p.id, errdefs.ErrUnavailable)
 	}
@@ -59,10 +59,14 @@ func (m *Manager) PodsUsage(ctx context.Context, f PodFilter, openFiles bool) ([
 	}
 	ask := m.podsNamed(pods)
 	answers := m.askPods(ctx, ask, openFiles)
+	containers := map[*pod][]*container{}
+	for _, c := range m.containersOf(nil) {
+		containers[c.pod] = append(containers[c.pod], c)
+	}
 	var out []PodUsage
 	for _, p := range ask {
 		if a := answers[p]; a.err == nil {
-			if u, ok := m.usageOfPod(p, a.vm); ok {
+			if u, ok := usageOfPod(p, containers[p], a.vm); ok {
 				out = append(out, u)
 			}
 		}
@@ -167,15 +171,14 @@ func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) map[
 	return out
 }
 
-// usageOfPod picks a pod and its running containers from its VM's figures. It reports
-// false when there are none of the pod.
-func (m *Manager) usageOfPod(p *pod, vm usage.VM) (PodUsage, bool) {
+// usageOfPod picks a pod and those of its containers that run from its VM's figures. It
+// reports false when there are none of the pod.
+func usageOfPod(p *pod, containers []*container, vm usage.VM) (PodUsage, bool) {
 	u, ok := vm.Pods[p.id]
 	if !ok || u.Group == nil {
 		return PodUsage{}, false
 	}
 	out := PodUsage{Pod: p.view(), Usage: u, NanoCores: p.rate.add(u.Group, p.vcpus)}
-	containers := m.containersOf(p)
 	sortContainers(containers)
 	for _, c := range containers {
 		if c.current() == containerRunning {
