@@ -71,7 +71,7 @@ func TestStats(t *testing.T) {
 
 	// CPU. Two figures make a rate, which is that of their own difference.
 	before := k.stats()
-	burnt := cpuOf(t, k.exec("i=0; while [ $i -lt 80000 ]; do i=$((i+1)); done; times"))
+	burnt := cpuOf(t, k.exec("i=0; while [ $i -lt 80000 ]; do i=$((i+1)); done; times; sleep 2"))
 	after := k.stats()
 	used := after.Cpu.UsageCoreNanoSeconds.Value - before.Cpu.UsageCoreNanoSeconds.Value
 	// To get into the container takes CPU of the container's too.
