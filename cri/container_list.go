@@ -3,6 +3,7 @@ package cri
 import (
 	"context"
 
+	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/porthole-run/porthole/sandbox"
@@ -10,7 +11,25 @@ import (
 
 // ListContainers lists the containers that match all of the filter.
 func (s *Server) ListContainers(ctx context.Context, r *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
-	in := r.GetFilter()
+	items, err := s.listContainers(ctx, r.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.ListContainersResponse{Containers: items}, nil
+}
+
+// StreamContainers is ListContainers in parts.
+func (s *Server) StreamContainers(r *runtimeapi.StreamContainersRequest, out grpc.ServerStreamingServer[runtimeapi.StreamContainersResponse]) error {
+	items, err := s.listContainers(out.Context(), r.GetFilter())
+	if err != nil {
+		return err
+	}
+	return inParts(items, func(part []*runtimeapi.Container) error {
+		return out.Send(&runtimeapi.StreamContainersResponse{Containers: part})
+	})
+}
+
+func (s *Server) listContainers(ctx context.Context, in *runtimeapi.ContainerFilter) ([]*runtimeapi.Container, error) {
 	f := sandbox.ContainerFilter{ID: in.GetId(), PodID: in.GetPodSandboxId(), Labels: in.GetLabelSelector()}
 	if err := checkMap("filter.label_selector", f.Labels); err != nil {
 		return nil, err
@@ -26,9 +45,9 @@ func (s *Server) ListContainers(ctx context.Context, r *runtimeapi.ListContainer
 	if err != nil {
 		return nil, err
 	}
-	resp := &runtimeapi.ListContainersResponse{}
+	var items []*runtimeapi.Container
 	for _, c := range all {
-		resp.Containers = append(resp.Containers, containerItem(c))
+		items = append(items, containerItem(c))
 	}
-	return resp, nil
+	return items, nil
 }

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/porthole-run/porthole/internal/usage"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -33,12 +34,15 @@ type fakeNode struct {
 	auth       Auth // of the last pull
 	next       int
 	fail       map[string]error
+	usage      usage.Container    // of each running container
+	events     chan sandbox.Event // what Events tells; closed: its reader is too slow
 	exec       func(ctx context.Context, e sandbox.ExecSpec, s sandbox.Streams) (int, error)
 }
 
 func newFakeNode() *fakeNode {
 	return &fakeNode{
 		pods: map[string]sandbox.Pod{}, containers: map[string]sandbox.Container{}, fail: map[string]error{},
+		events: make(chan sandbox.Event),
 		images: map[string]Image{"registry.test/web:1": {
 			ID: "sha256:web", Tags: []string{"registry.test/web:1"}, Digests: []string{"registry.test/web@sha256:m"},
 			Bytes: 42, User: "1000:1000", Config: []byte(`{"os":"linux"}`),
@@ -270,6 +274,73 @@ func (f *fakeNode) DiskInfo(context.Context) (FsInfo, error) {
 	return FsInfo{At: created, Mountpoint: "/var/lib/porthole", UsedBytes: 13, UsedInodes: 2}, err
 }
 
+func (f *fakeNode) ContainerUsage(ctx context.Context, id string) (sandbox.ContainerUsage, error) {
+	c, err := f.Container(ctx, id)
+	u := sandbox.ContainerUsage{Container: c}
+	if c.Phase == sandbox.ContainerRunning {
+		n := uint64(250_000_000)
+		u.Usage, u.NanoCores = f.usage, &n
+	}
+	return u, err
+}
+
+func (f *fakeNode) ContainersUsage(ctx context.Context, filter sandbox.ContainerFilter) ([]sandbox.ContainerUsage, error) {
+	all, err := f.Containers(ctx, filter)
+	var out []sandbox.ContainerUsage
+	for _, c := range all {
+		u, err := f.ContainerUsage(ctx, c.ID)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, u)
+	}
+	return out, err
+}
+
+func (f *fakeNode) PodUsage(ctx context.Context, id string) (sandbox.PodUsage, error) {
+	p, err := f.Pod(ctx, id)
+	if err != nil {
+		return sandbox.PodUsage{}, err
+	}
+	containers, err := f.ContainersUsage(ctx, sandbox.ContainerFilter{PodID: id, Phase: sandbox.ContainerRunning})
+	return sandbox.PodUsage{
+		Pod: p, Containers: containers,
+		Usage: usage.Pod{Group: f.usage.Group, Interfaces: []usage.Interface{{Name: "eth0", RxBytes: 5, RxPackets: 1, TxBytes: 6, TxErrors: 1}, {Name: "net1"}}},
+	}, err
+}
+
+func (f *fakeNode) PodsUsage(ctx context.Context, filter sandbox.PodFilter, _ bool) ([]sandbox.PodUsage, error) {
+	all, err := f.Pods(ctx, filter)
+	var out []sandbox.PodUsage
+	for _, p := range all {
+		u, err := f.PodUsage(ctx, p.ID)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, u)
+	}
+	return out, err
+}
+
+func (f *fakeNode) Events(ctx context.Context, begun func() error, tell func(sandbox.Event) error) error {
+	if err := begun(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case e, ok := <-f.events:
+			if !ok {
+				return fmt.Errorf("7 events were missed: %w", errdefs.ErrResourceExhausted)
+			}
+			if err := tell(e); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func (f *fakeNode) ExecURL(_ context.Context, e ExecURL) (string, error) {
 	return "http://127.0.0.1/exec/" + e.ContainerID, nil
 }
@@ -285,7 +356,7 @@ func (f *fakeNode) PortForwardURL(_ context.Context, podID string, _ []uint16) (
 // newTestServer returns a Server over f that logs to the test.
 func newTestServer(t testing.TB, f *fakeNode, reg prometheus.Registerer) *Server {
 	return NewServer(
-		Deps{Pods: f, Containers: f, Processes: f, Network: f, Images: f, Disks: f, Streams: f},
+		Deps{Pods: f, Containers: f, Processes: f, Network: f, Images: f, Disks: f, Streams: f, Usage: f, Events: f},
 		Options{
 			Version: "0.1.0", Handlers: []string{"big"}, CgroupDriver: true, Metrics: reg,
 			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/porthole-run/porthole/sandbox"
 )
 
-// verb is one unary method as gRPC sees it.
+// verb is one method as gRPC sees it.
 type verb struct {
 	name   string
 	handle grpc.MethodHandler
@@ -24,9 +25,33 @@ func verbs() []verb {
 		for _, m := range d.Methods {
 			out = append(out, verb{d.ServiceName + "/" + m.MethodName, m.Handler})
 		}
+		for _, m := range d.Streams {
+			out = append(out, verb{d.ServiceName + "/" + m.StreamName, func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+				if m.StreamName == "GetContainerEvents" { // which ends with its caller
+					ended, cancel := context.WithCancel(ctx)
+					cancel()
+					ctx = ended
+				}
+				s := &memoryStream{ctx: ctx, decode: decode, sent: &runtimeapi.VersionResponse{}}
+				return s.sent, m.Handler(srv, s)
+			}})
+		}
 	}
 	return out
 }
+
+// memoryStream is the server's end of a stream whose client sends one message.
+type memoryStream struct {
+	grpc.ServerStream
+	ctx    context.Context
+	decode func(any) error
+	sent   proto.Message
+}
+
+func (s *memoryStream) Context() context.Context     { return s.ctx }
+func (s *memoryStream) SendHeader(metadata.MD) error { return nil }
+func (s *memoryStream) RecvMsg(m any) error          { return s.decode(m) }
+func (s *memoryStream) SendMsg(m any) error          { _, err := proto.Marshal(m.(proto.Message)); return err }
 
 // FuzzRequests decodes bytes as the request of each method and runs it over the fake:
 // whatever a client sends, there is an answer that can be encoded, or an error that is

@@ -97,7 +97,7 @@ func levelOf(method string, code codes.Code) slog.Level {
 // probes call it.
 func reads(method string) bool {
 	switch method {
-	case "Version", "ImageFsInfo", "RuntimeConfig", "ExecSync", "ContainerStats", "PodSandboxStats":
+	case "Version", "ImageFsInfo", "RuntimeConfig", "ExecSync", "ContainerStats", "PodSandboxStats", "GetContainerEvents":
 		return true
 	}
 	return strings.HasPrefix(method, "List") || strings.HasPrefix(method, "Stream") || strings.HasSuffix(method, "Status")

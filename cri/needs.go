@@ -122,3 +122,20 @@ type FsInfo struct {
 	UsedBytes  uint64
 	UsedInodes uint64
 }
+
+// Usage tells what pods and containers use, as their VMs told it. Lists are bounded in
+// time: what does not answer is left out.
+type Usage interface {
+	PodUsage(ctx context.Context, id string) (sandbox.PodUsage, error)
+	PodsUsage(ctx context.Context, f sandbox.PodFilter, openFiles bool) ([]sandbox.PodUsage, error)
+	ContainerUsage(ctx context.Context, id string) (sandbox.ContainerUsage, error)
+	ContainersUsage(ctx context.Context, f sandbox.ContainerFilter) ([]sandbox.ContainerUsage, error)
+}
+
+// Events tells what happens to pods and containers.
+type Events interface {
+	// Events calls begun once no change can be missed, then f for each, in order, until ctx
+	// ends or one of the two fails, and returns that error. A reader that is too slow gets
+	// a ResourceExhausted error.
+	Events(ctx context.Context, begun func() error, f func(sandbox.Event) error) error
+}

@@ -3,6 +3,7 @@ package cri
 import (
 	"context"
 
+	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/porthole-run/porthole/sandbox"
@@ -10,7 +11,25 @@ import (
 
 // ListPodSandbox lists the pod sandboxes that match all of the filter.
 func (s *Server) ListPodSandbox(ctx context.Context, r *runtimeapi.ListPodSandboxRequest) (*runtimeapi.ListPodSandboxResponse, error) {
-	in := r.GetFilter()
+	items, err := s.listPods(ctx, r.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.ListPodSandboxResponse{Items: items}, nil
+}
+
+// StreamPodSandboxes is ListPodSandbox in parts.
+func (s *Server) StreamPodSandboxes(r *runtimeapi.StreamPodSandboxesRequest, out grpc.ServerStreamingServer[runtimeapi.StreamPodSandboxesResponse]) error {
+	items, err := s.listPods(out.Context(), r.GetFilter())
+	if err != nil {
+		return err
+	}
+	return inParts(items, func(part []*runtimeapi.PodSandbox) error {
+		return out.Send(&runtimeapi.StreamPodSandboxesResponse{PodSandboxes: part})
+	})
+}
+
+func (s *Server) listPods(ctx context.Context, in *runtimeapi.PodSandboxFilter) ([]*runtimeapi.PodSandbox, error) {
 	f := sandbox.PodFilter{ID: in.GetId(), Labels: in.GetLabelSelector()}
 	if err := checkMap("filter.label_selector", f.Labels); err != nil {
 		return nil, err
@@ -29,9 +48,9 @@ func (s *Server) ListPodSandbox(ctx context.Context, r *runtimeapi.ListPodSandbo
 	if err != nil {
 		return nil, err
 	}
-	resp := &runtimeapi.ListPodSandboxResponse{}
+	var items []*runtimeapi.PodSandbox
 	for _, p := range pods {
-		resp.Items = append(resp.Items, podItem(p))
+		items = append(items, podItem(p))
 	}
-	return resp, nil
+	return items, nil
 }

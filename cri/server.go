@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,8 @@ type Deps struct {
 	Images     Images
 	Disks      Disks
 	Streams    Streams
+	Usage      Usage
+	Events     Events
 }
 
 // Options are a Server's settings. The zero value works but for Version.
@@ -65,9 +68,17 @@ type Server struct {
 	images     Images
 	disks      Disks
 	streams    Streams
+	usage      Usage
+	events     Events
 	opts       Options
 	handlers   map[string]bool
 	calls      *callMetrics
+
+	ending     chan struct{} // closed when a Serve ends
+	endingOnce sync.Once
+
+	mu        sync.Mutex // guards diskMount
+	diskMount string     // empty: not asked for yet
 }
 
 var (
@@ -90,6 +101,7 @@ func NewServer(d Deps, o Options) *Server {
 	return &Server{
 		pods: d.Pods, containers: d.Containers, processes: d.Processes,
 		network: d.Network, images: d.Images, disks: d.Disks, streams: d.Streams,
+		usage: d.Usage, events: d.Events, ending: make(chan struct{}),
 		opts: o, handlers: handlers, calls: newCallMetrics(o.Metrics),
 	}
 }
@@ -124,6 +136,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve cri: %w", err)
 	case <-ctx.Done():
 	}
+	// Of the calls that run those that would last for ever are ended.
+	s.endingOnce.Do(func() { close(s.ending) })
 	force := time.AfterFunc(s.opts.DrainTimeout, g.Stop)
 	g.GracefulStop()
 	force.Stop()

@@ -32,6 +32,7 @@ type agent struct {
 	hello  func() (*api.HelloResponse, error)
 	wait   func(context.Context) (*api.WaitResponse, error)
 	remove func() (*api.RemoveContainerResponse, error)
+	stats  func() (*api.StatsResponse, error)
 	events []*api.Event
 	clock  atomic.Int64  // what Hello carried
 	off    atomic.Int64  // how far the guest's clock is ahead, in nanoseconds
@@ -63,6 +64,10 @@ func (a *agent) Wait(ctx context.Context, _ *api.WaitRequest) (*api.WaitResponse
 
 func (a *agent) RemoveContainer(context.Context, *api.RemoveContainerRequest) (*api.RemoveContainerResponse, error) {
 	return a.remove()
+}
+
+func (a *agent) Stats(context.Context, *api.StatsRequest) (*api.StatsResponse, error) {
+	return a.stats()
 }
 
 func (a *agent) Events(_ context.Context, _ *api.EventsRequest, s api.Guest_EventsServer) error {

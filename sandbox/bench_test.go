@@ -44,6 +44,20 @@ func BenchmarkList(b *testing.B) {
 			}
 		}
 	})
+	b.Run("containers-usage", func(b *testing.B) {
+		for b.Loop() {
+			if cs, err := m.ContainersUsage(b.Context(), sandbox.ContainerFilter{}); err != nil || len(cs) != 1000 {
+				b.Fatal(len(cs), err)
+			}
+		}
+	})
+	b.Run("pods-usage", func(b *testing.B) {
+		for b.Loop() {
+			if pods, err := m.PodsUsage(b.Context(), sandbox.PodFilter{}, false); err != nil || len(pods) != 500 {
+				b.Fatal(len(pods), err)
+			}
+		}
+	})
 	b.Run("one-pods-containers", func(b *testing.B) {
 		pods, err := m.Pods(b.Context(), sandbox.PodFilter{})
 		must(b, err)

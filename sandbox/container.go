@@ -28,10 +28,12 @@ type container struct {
 	config    ContainerConfig // immutable
 	createdAt time.Time       // immutable
 	logPath   string          // immutable; empty: no log is kept
+	rate      cpuRate         // has its own lock
 
 	// gate orders StartContainer and RemoveContainer. StopContainer does not enter it:
 	// a second call with a shorter time must not wait for the first.
 	gate *gate
+	told told // guarded by the pod's order
 	// saving keeps writes of the record in the order of the changes. It is taken before mu.
 	saving sync.Mutex
 

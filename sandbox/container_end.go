@@ -130,7 +130,7 @@ func (m *Manager) removeContainer(ctx context.Context, c *container) error {
 			return err
 		}
 	}
-	if _, err := c.move(containerRemove, nil); err != nil {
+	if err := m.beginRemoval(c); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
@@ -147,6 +147,17 @@ func (m *Manager) removeContainer(ctx context.Context, c *container) error {
 	if err := c.forget(); err != nil {
 		return fmt.Errorf("remove record: %w", err)
 	}
-	m.dropContainer(c)
+	m.endOfContainer(c)
 	return nil
+}
+
+// beginRemoval takes a container to the state that RemoveContainer works in.
+func (m *Manager) beginRemoval(c *container) error {
+	c.pod.order.Lock()
+	defer c.pod.order.Unlock()
+	from, err := c.move(containerRemove, nil)
+	if from == containerCreated {
+		m.tellContainer(c, EventStopped)
+	}
+	return err
 }

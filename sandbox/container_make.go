@@ -60,7 +60,7 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 			message: "a failed creation could not be undone: " + uerr.Error()})
 		return "", notUndone(err, uerr)
 	}
-	m.dropContainer(c)
+	m.endOfContainer(c)
 	return "", err
 }
 
@@ -148,6 +148,13 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	c.imageID, c.user, c.pid = root.ImageID, created.User, created.PID
 	c.stopSignal = m.stopSignalOf(c, root.Config)
 	c.mu.Unlock()
+	return m.showContainer(c)
+}
+
+// showContainer lets others see a container that is made.
+func (m *Manager) showContainer(c *container) error {
+	c.pod.order.Lock() // also over the writing: nobody is told of one whose record failed
+	defer c.pod.order.Unlock()
 	if _, err := c.move(containerMade, nil); err != nil {
 		return err
 	}
@@ -158,6 +165,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 		c.mu.Unlock()
 		return err
 	}
+	m.tellContainer(c, EventCreated)
 	return nil
 }
 
@@ -219,7 +227,12 @@ func (m *Manager) StartContainer(ctx context.Context, id string) error {
 		return notUndone(err, uerr)
 	}
 	now := m.cfg.Clock()
+	c.pod.order.Lock()
 	_, err = c.move(containerStarted, func() { c.startedAt = between(at, c.createdAt, now) })
+	if err == nil {
+		m.tellContainer(c, EventStarted)
+	}
+	c.pod.order.Unlock()
 	if err != nil {
 		return err // its VM ended meanwhile
 	}

@@ -42,5 +42,7 @@
 // The Manager's mutex guards its maps; each object's mutex guards its fields. Neither
 // is held over a slow call, so lists and status calls never wait for a VM. The order of
 // operations is kept by gates (gate.go): a pod's, then a container's. Each object's
-// record is written in the order of its changes.
+// record is written in the order of its changes. A pod's order is held over each change
+// that events tell of (events.go), of the pod and of its containers: it is taken after
+// the gates and before all else.
 package sandbox

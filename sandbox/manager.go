@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/event"
 	"github.com/porthole-run/porthole/internal/logkey"
 )
 
@@ -47,6 +49,7 @@ type Timeouts struct {
 	Step   time.Duration // one call to a shim, the network or the image store; default 1 minute
 	Undo   time.Duration // one step of undoing; default 30 s
 	Kill   time.Duration // from SIGKILL to the exit; default 10 s
+	Usage  time.Duration // all VMs' answers to one question for figures; default 3 s
 }
 
 func (t Timeouts) withDefaults() Timeouts {
@@ -56,6 +59,7 @@ func (t Timeouts) withDefaults() Timeouts {
 		Step:   cmp.Or(t.Step, time.Minute),
 		Undo:   cmp.Or(t.Undo, 30*time.Second),
 		Kill:   cmp.Or(t.Kill, 10*time.Second),
+		Usage:  cmp.Or(t.Usage, 3*time.Second),
 	}
 }
 
@@ -69,6 +73,9 @@ type Manager struct {
 	store *store // immutable
 	log   *slog.Logger
 	tasks tasks
+
+	events  *event.Log[Event] // has its own lock
+	readers atomic.Int32      // of events
 
 	mu             sync.RWMutex // guards the maps, not what is in them
 	pods           map[string]*pod
@@ -99,7 +106,7 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{
-		cfg: c, store: s, log: c.Logger,
+		cfg: c, store: s, log: c.Logger, events: event.NewLog[Event](keptEvents),
 		pods: make(map[string]*pod), podNames: make(map[podKey]string),
 		containers: make(map[string]*container), containerNames: make(map[containerKey]string),
 	}
@@ -240,9 +247,7 @@ func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container,
 	} else {
 		from = m.containersOf(of)
 	}
-	slices.SortFunc(from, func(a, b *container) int {
-		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
-	})
+	sortContainers(from)
 	out := make([]Container, 0, len(from))
 	for _, c := range from {
 		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
@@ -253,6 +258,13 @@ func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container,
 		}
 	}
 	return out, nil
+}
+
+// sortContainers puts the oldest first.
+func sortContainers(containers []*container) {
+	slices.SortFunc(containers, func(a, b *container) int {
+		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
+	})
 }
 
 func hasLabels(have, want map[string]string) bool {

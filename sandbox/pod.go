@@ -16,18 +16,25 @@ type pod struct {
 	store     *store    // immutable
 	vcpus     int       // immutable; of its VM, 0 when an older build did not record it
 
+	rate cpuRate // of the pod as a whole; has its own lock
+
 	// gate orders operations: CreateContainer and StartContainer share it, StopPod and
 	// RemovePod want it alone.
 	gate *gate
+	// order is held over each change that events tell of, of the pod and of its containers,
+	// so that events come in the order of the changes. It is taken before all but the gates.
+	order sync.Mutex
+	told  told // guarded by order
 	// saving keeps writes of the record in the order of the changes. It is taken before mu.
 	saving sync.Mutex
 
-	mu      sync.Mutex // guards the fields below; never held over a slow call
-	state   podState
-	network *NetworkResult
-	reason  string
-	shim    Shim     // nil when there is none to talk to
-	info    ShimInfo // shim's, zero without one
+	mu        sync.Mutex // guards the fields below; never held over a slow call
+	state     podState
+	forgotten bool // the record is removed and must not come back
+	network   *NetworkResult
+	reason    string
+	shim      Shim     // nil when there is none to talk to
+	info      ShimInfo // shim's, zero without one
 }
 
 // view is the pod as callers see it.
@@ -75,11 +82,15 @@ func (p *pod) move(e podEvent, change func()) (podState, error) {
 	return from, nil
 }
 
-// save writes the record as the pod is now.
+// save writes the record as the pod is now. After forget it does nothing.
 func (p *pod) save() error {
 	p.saving.Lock()
 	defer p.saving.Unlock()
 	p.mu.Lock()
+	if p.forgotten {
+		p.mu.Unlock()
+		return nil
+	}
 	r := podRecord{
 		ID:        p.id,
 		State:     p.state.String(),
@@ -91,6 +102,19 @@ func (p *pod) save() error {
 	}
 	p.mu.Unlock()
 	return p.store.savePod(r)
+}
+
+// forget removes the record for good, and those of its containers.
+func (p *pod) forget() error {
+	p.saving.Lock()
+	defer p.saving.Unlock()
+	if err := p.store.removePod(p.id); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.forgotten = true
+	p.mu.Unlock()
+	return nil
 }
 
 // ready returns the pod's shim, or says why the pod takes no work.

@@ -55,15 +55,15 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
 	p.connect(nil)
 	uerr := u.Run(ctx, m.cfg.Timeouts.Undo)
 	if uerr == nil {
-		uerr = m.store.removePod(p.id)
+		uerr = p.forget()
 	}
 	if uerr != nil {
 		// What is left must have an owner: keep the record, for RemovePod to finish.
-		_, merr := p.move(podBroken, func() { p.reason = "a failed start could not be undone: " + uerr.Error() })
+		merr := m.changePod(p, podBroken, func() { p.reason = "a failed start could not be undone: " + uerr.Error() })
 		m.savePod(p)
 		return "", notUndone(err, errors.Join(uerr, merr))
 	}
-	m.dropPod(p)
+	m.endOfPod(p)
 	return "", err
 }
 
@@ -135,6 +135,17 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 		return fmt.Errorf("set up pod in its VM: %w", err)
 	}
 	p.connect(shim)
+	if err := m.showPod(p); err != nil {
+		return err
+	}
+	m.watchPod(ctx, p, shim)
+	return nil
+}
+
+// showPod lets others see a pod that is made.
+func (m *Manager) showPod(p *pod) error {
+	p.order.Lock() // also over the writing: nobody is told of one whose record failed
+	defer p.order.Unlock()
 	if _, err := p.move(podMade, nil); err != nil {
 		return err
 	}
@@ -145,7 +156,8 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 		p.mu.Unlock()
 		return err
 	}
-	m.watchPod(ctx, p, shim)
+	m.tellPod(p, EventCreated)
+	m.tellPod(p, EventStarted)
 	return nil
 }
 
@@ -216,12 +228,13 @@ func (m *Manager) watchPod(ctx context.Context, p *pod, shim Shim) {
 // losePod records that a pod's VM ended. When that was asked for there is nothing to say.
 func (m *Manager) losePod(p *pod, shim Shim) {
 	why := lossOf(shim)
-	from, err := p.move(podLose, func() {
-		if p.state == podLost {
+	lost := false
+	err := m.changePod(p, podLose, func() {
+		if lost = p.state == podLost; lost {
 			p.reason = why
 		}
 	})
-	if err != nil || from == podStopping {
+	if err != nil || !lost {
 		return
 	}
 	m.log.Error("VM ended unasked", logkey.PodID, p.id, logkey.Reason, why)
@@ -245,7 +258,13 @@ func (m *Manager) endContainer(c *container, e end) {
 	if e.at.IsZero() {
 		e.at = now
 	}
-	if !c.exit(e, now) {
+	c.pod.order.Lock()
+	exited := c.exit(e, now)
+	if exited {
+		m.tellContainer(c, EventStopped)
+	}
+	c.pod.order.Unlock()
+	if !exited {
 		return
 	}
 	m.log.Info("container exited", logkey.PodID, c.pod.id, logkey.ContainerID, c.id,

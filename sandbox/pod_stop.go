@@ -63,8 +63,7 @@ func (p *pod) enterAlone(ctx context.Context) (leave func(), err error) {
 
 // stopPod is StopPod with the gate held. Every step can be repeated.
 func (m *Manager) stopPod(ctx context.Context, p *pod) error {
-	from, err := p.move(podStop, nil)
-	if err != nil || from == podStopped {
+	if err := m.changePod(p, podStop, nil); err != nil || p.current() == podStopped {
 		return err
 	}
 	m.savePod(p)
@@ -224,9 +223,9 @@ func (m *Manager) removePod(ctx context.Context, p *pod) error {
 		}
 	}
 	m.savePod(p)
-	if err := m.store.removePod(p.id); err != nil {
+	if err := p.forget(); err != nil {
 		return fmt.Errorf("remove record: %w", err)
 	}
-	m.dropPod(p)
+	m.endOfPod(p)
 	return nil
 }

@@ -83,6 +83,7 @@ func (m *Manager) adopt(s stored) error {
 	p := &pod{
 		id: r.ID, config: r.Config, createdAt: r.CreatedAt, store: m.store,
 		gate: newGate(), state: state, network: r.Network, reason: r.Reason, vcpus: r.VCPUs,
+		told: told{made: state != podMaking},
 	}
 	if err := m.addPod(p); err != nil {
 		return err
@@ -91,7 +92,7 @@ func (m *Manager) adopt(s stored) error {
 		state, _ := stateNamed(containerStateNames, r.State)
 		c := &container{
 			id: r.ID, pod: p, config: r.Config, createdAt: r.CreatedAt,
-			gate: newGate(), state: state, imageID: r.ImageID,
+			gate: newGate(), state: state, told: told{made: state != containerCreating}, imageID: r.ImageID,
 			startedAt: r.StartedAt, finishedAt: r.FinishedAt, exitCode: r.ExitCode,
 			reason: r.Reason, message: r.Message, user: r.User,
 			stopSignal: r.StopSignal, pid: r.PID, mountImages: r.MountImages, exited: make(chan struct{}),

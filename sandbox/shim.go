@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/porthole-run/porthole/internal/usage"
 )
 
 // A Launcher starts shims and finds them again.
@@ -60,6 +62,10 @@ type Shim interface {
 	PortForward(ctx context.Context, podID string, port uint16, conn io.ReadWriteCloser) error
 	// UpdateContainer changes limits; resources is an OCI LinuxResources as JSON.
 	UpdateContainer(ctx context.Context, containerID string, resources []byte) error
+	// Stats tells what the VM's pods and containers use; with openFiles also how many
+	// files they have open. NotImplemented when the VM is of a build that counts nothing.
+	// A VM that hangs answers when ctx ends, with its error.
+	Stats(ctx context.Context, openFiles bool) (usage.VM, error)
 	// State lists what the VM holds, for recovery.
 	State(ctx context.Context) (ShimState, error)
 	// Shutdown ends the VM and the process, and waits for both.

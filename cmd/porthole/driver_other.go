@@ -17,6 +17,8 @@ func (s driverSettings) driver(log *slog.Logger) (sandbox.Driver, error) { retur
 // endLeftovers has nothing to do: QEMU dies with its shim.
 func endLeftovers(context.Context, []string, *slog.Logger) error { return nil }
 
-func newScratch(c config.Config, log *slog.Logger) (sandbox.Scratch, error) {
-	return scratch.New(scratch.Config{Dir: filepath.Join(c.Root, "scratch"), Logger: log})
+// newScratch makes disks whose writable layers can be counted where the guest's kernel has
+// quotas.
+func newScratch(c config.Config, quotas bool, log *slog.Logger) (sandbox.Scratch, error) {
+	return scratch.New(scratch.Config{Dir: filepath.Join(c.Root, "scratch"), CountProjects: quotas, Logger: log})
 }

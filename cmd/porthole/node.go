@@ -67,7 +67,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if err != nil {
 		return nil, err
 	}
-	disks, err := newScratch(c, log)
+	disks, err := newScratch(c, n.bundle.Manifest().Kernel.Quotas, log)
 	if err != nil {
 		return nil, err
 	}

@@ -92,6 +92,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func())
 	edge := cri.NewServer(cri.Deps{
 		Pods: n.manager, Containers: n.manager, Processes: n.manager, Network: n.manager,
 		Images: criImages{n.images}, Disks: criDisks{n.manager, imagesDir(c)}, Streams: streamURLs{streams},
+		Usage: n.manager, Events: n.manager,
 	}, cri.Options{
 		Version: b.Version, Handlers: handlerNames(c), CgroupDriver: cgroupDriver,
 		Ready: n.ready, Info: n.info, Logger: log, Metrics: reg, Dialect: words,

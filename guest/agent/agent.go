@@ -13,10 +13,10 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/porthole-run/porthole/guest/agent/event"
 	"github.com/porthole-run/porthole/guest/agent/stdio"
 	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/event"
 )
 
 // keptEvents is how many events followers can catch up on.
@@ -34,6 +34,7 @@ type Agent struct {
 	containers map[string]*container
 	shares     map[uint64]*attached
 	lastDir    uint64
+	lastUpper  uint32 // project of the writable layer made last
 
 	layersMu sync.Mutex // guards layers and volumes, and is held while they are mounted and unmounted
 	layers   map[string]*layer
@@ -128,4 +129,12 @@ func (a *Agent) shortDir(base string) string {
 	defer a.mu.Unlock()
 	a.lastDir++
 	return filepath.Join(base, strconv.FormatUint(a.lastDir, 36))
+}
+
+// nextProject numbers a writable layer, for the file system to count what it takes.
+func (a *Agent) nextProject() uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lastUpper++
+	return a.lastUpper
 }

@@ -28,11 +28,12 @@ const removalTime = 45 * time.Second
 
 // container is one container of a pod.
 type container struct {
-	id     string // immutable, as the next four
-	pod    *pod
-	dir    string // the bundle
-	upper  string // folder of the writable layer
-	layers []layerRef
+	id      string // immutable, as the next five
+	pod     *pod
+	dir     string // the bundle
+	upper   string // folder of the writable layer
+	project uint32 // what the file system counts upper as
+	layers  []layerRef
 
 	mu            sync.Mutex // held through each call but Wait and Signal; guards the rest
 	made          bool       // made and not removed

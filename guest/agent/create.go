@@ -46,14 +46,15 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 		return nil, fmt.Errorf("pod %q is gone: %w", p.id, errdefs.ErrNotFound)
 	}
 	ct := &container{
-		id:     r.ContainerId,
-		pod:    p,
-		dir:    filepath.Join(p.dir, "c", r.ContainerId),
-		upper:  c.shortDir(p.scratchDir()),
-		layers: layers,
-		spec:   spec,
-		podPID: r.PidNamespace == api.PIDNamespace_PID_NAMESPACE_POD,
-		execs:  map[string]*process{},
+		id:      r.ContainerId,
+		pod:     p,
+		dir:     filepath.Join(p.dir, "c", r.ContainerId),
+		upper:   c.shortDir(p.scratchDir()),
+		project: c.nextProject(),
+		layers:  layers,
+		spec:    spec,
+		podPID:  r.PidNamespace == api.PIDNamespace_PID_NAMESPACE_POD,
+		execs:   map[string]*process{},
 	}
 	ct.mu.Lock()
 	defer ct.mu.Unlock()
@@ -90,11 +91,9 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	}
 	u.Push("close streams", func(context.Context) error { pio.close(); return nil })
 	u.Push("remove folders", func(context.Context) error { return errors.Join(os.RemoveAll(c.dir), os.RemoveAll(c.upper)) })
-	upper, work := filepath.Join(c.upper, "u"), filepath.Join(c.upper, "w")
-	for _, dir := range []string{c.dir, upper, work} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return id, err
-		}
+	upper, work, err := c.makeFolders(a.cfg.Disks)
+	if err != nil {
+		return id, err
 	}
 	dirs, err := a.useLayers(ctx, c.layers)
 	if err != nil {
@@ -142,6 +141,21 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	c.execs[""] = c.process
 	c.execsMu.Unlock()
 	return id, nil
+}
+
+// makeFolders makes the folders of the bundle and of the writable layer. Overlayfs moves
+// files from one of the layer's two to the other, so both count as one project.
+func (c *container) makeFolders(disks Disks) (upper, work string, err error) {
+	upper, work = filepath.Join(c.upper, "u"), filepath.Join(c.upper, "w")
+	for _, dir := range []string{c.dir, c.upper} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", "", err
+		}
+	}
+	if err := disks.SetProject(c.upper, c.project); err != nil {
+		return "", "", err
+	}
+	return upper, work, errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755))
 }
 
 // prepareRoot finds out who the process runs as and makes its working directory.

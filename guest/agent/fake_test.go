@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -28,6 +29,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/usage"
 )
 
 var errInjected = errors.New("injected")
@@ -174,6 +176,31 @@ func (m *machine) Signal(string, syscall.Signal) error { return nil }
 func (m *machine) Remove(_ context.Context, group string) error {
 	m.drop("cgroup " + group)
 	return nil
+}
+func (m *machine) Stats(group string) (usage.Group, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.things["cgroup "+group] && !strings.Contains(group, "/p/") {
+		return usage.Group{}, fs.ErrNotExist
+	}
+	limit := uint64(64)
+	return usage.Group{
+		At:     time.Unix(7, 0),
+		CPU:    &usage.CPU{Usage: time.Second, Pressure: &usage.Pressure{Some: usage.PressureTimes{Avg10: 2, Total: 3}}},
+		Memory: &usage.Memory{Usage: 10, Limit: &limit},
+		IO:     &usage.IO{Devices: []usage.Device{{Major: 8, Minor: 1, Name: "sda1", Reads: 4}}},
+		Tasks:  &usage.Tasks{Processes: 1, Threads: 2},
+	}, nil
+}
+func (m *machine) OpenFiles(string, int) (usage.OpenFiles, bool) {
+	return usage.OpenFiles{Files: 3, Sockets: 1}, true
+}
+func (m *machine) Traffic(int, []string) ([]usage.Interface, error) {
+	return []usage.Interface{{Name: "eth0", RxBytes: 5, TxBytes: 6}}, nil
+}
+func (m *machine) SetProject(dir string, _ uint32) error { return m.step("") }
+func (m *machine) Usage(_ string, project uint32) (*usage.Writable, error) {
+	return &usage.Writable{At: time.Unix(8, 0), Bytes: 4096, Inodes: uint64(project)}, nil
 }
 func (m *machine) OOMKills(string) uint64        { return 0 }
 func (m *machine) WatchOOM(string, func()) error { return nil }

@@ -14,6 +14,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/agent/share"
+	"github.com/porthole-run/porthole/internal/usage"
 )
 
 // Disks mounts disks and what is on them. Package disk implements it.
@@ -25,6 +26,10 @@ type Disks interface {
 	// Unmount may be called for what is not mounted.
 	Unmount(ctx context.Context, target string) error
 	Eject(a disk.Address) error
+	// SetProject makes what is made below dir count for a project, where that can be.
+	SetProject(dir string, project uint32) error
+	// Usage is what a project takes; nil when that is not counted.
+	Usage(dir string, project uint32) (*usage.Writable, error)
 	Volumes
 }
 
@@ -36,6 +41,8 @@ type Namespaces interface {
 	SetNetwork(ctx context.Context, pid int, interfaces []podns.Interface) error
 	ReleaseNetwork(pid int, interfaces []podns.Interface) error
 	Dial(ctx context.Context, pid int, port uint16) (*net.TCPConn, error)
+	// Traffic tells of the interfaces but lo, the named ones first.
+	Traffic(pid int, names []string) ([]usage.Interface, error)
 }
 
 // Cgroups acts on groups of processes. Package cgroup implements it.
@@ -46,6 +53,10 @@ type Cgroups interface {
 	Remove(ctx context.Context, group string) error
 	OOMKills(group string) uint64
 	WatchOOM(group string, report func()) error
+	// Stats of a group that is gone is an error that is fs.ErrNotExist.
+	Stats(group string) (usage.Group, error)
+	// OpenFiles reports false when there are more than limit.
+	OpenFiles(group string, limit int) (o usage.OpenFiles, ok bool)
 }
 
 // Runtime runs OCI bundles. Package crun implements it.

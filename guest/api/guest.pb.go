@@ -2762,6 +2762,1195 @@ func (*OOM) Descriptor() ([]byte, []int) {
 	return file_guest_proto_rawDescGZIP(), []int{45}
 }
 
+type StatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// open_files: also count what processes have open, for which each is looked at.
+	OpenFiles     bool `protobuf:"varint,1,opt,name=open_files,json=openFiles,proto3" json:"open_files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsRequest) Reset() {
+	*x = StatsRequest{}
+	mi := &file_guest_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsRequest) ProtoMessage() {}
+
+func (x *StatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
+func (*StatsRequest) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *StatsRequest) GetOpenFiles() bool {
+	if x != nil {
+		return x.OpenFiles
+	}
+	return false
+}
+
+// StatsResponse leaves out what the kernel does not count.
+type StatsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pods          []*PodStats            `protobuf:"bytes,1,rep,name=pods,proto3" json:"pods,omitempty"`
+	Containers    []*ContainerStats      `protobuf:"bytes,2,rep,name=containers,proto3" json:"containers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsResponse) Reset() {
+	*x = StatsResponse{}
+	mi := &file_guest_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsResponse) ProtoMessage() {}
+
+func (x *StatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
+func (*StatsResponse) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *StatsResponse) GetPods() []*PodStats {
+	if x != nil {
+		return x.Pods
+	}
+	return nil
+}
+
+func (x *StatsResponse) GetContainers() []*ContainerStats {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+type PodStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PodId         string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
+	Group         *GroupStats            `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	Interfaces    []*InterfaceStats      `protobuf:"bytes,3,rep,name=interfaces,proto3" json:"interfaces,omitempty"` // without lo; the pod's own first, 64 at most
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodStats) Reset() {
+	*x = PodStats{}
+	mi := &file_guest_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodStats) ProtoMessage() {}
+
+func (x *PodStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodStats.ProtoReflect.Descriptor instead.
+func (*PodStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *PodStats) GetPodId() string {
+	if x != nil {
+		return x.PodId
+	}
+	return ""
+}
+
+func (x *PodStats) GetGroup() *GroupStats {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *PodStats) GetInterfaces() []*InterfaceStats {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
+type ContainerStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	Group         *GroupStats            `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"` // unset: it has no cgroup yet, or none any more
+	Writable      *WritableStats         `protobuf:"bytes,3,opt,name=writable,proto3" json:"writable,omitempty"`
+	OpenFiles     *OpenFiles             `protobuf:"bytes,4,opt,name=open_files,json=openFiles,proto3" json:"open_files,omitempty"` // unset: not asked for, or too many to count
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContainerStats) Reset() {
+	*x = ContainerStats{}
+	mi := &file_guest_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContainerStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContainerStats) ProtoMessage() {}
+
+func (x *ContainerStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContainerStats.ProtoReflect.Descriptor instead.
+func (*ContainerStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ContainerStats) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+func (x *ContainerStats) GetGroup() *GroupStats {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *ContainerStats) GetWritable() *WritableStats {
+	if x != nil {
+		return x.Writable
+	}
+	return nil
+}
+
+func (x *ContainerStats) GetOpenFiles() *OpenFiles {
+	if x != nil {
+		return x.OpenFiles
+	}
+	return nil
+}
+
+// GroupStats is what a cgroup and those below it use.
+type GroupStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UnixNanos     int64                  `protobuf:"varint,1,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"` // when the figures were read, by the guest's clock
+	Cpu           *CPUStats              `protobuf:"bytes,2,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	Memory        *MemoryStats           `protobuf:"bytes,3,opt,name=memory,proto3" json:"memory,omitempty"`
+	Io            *IOStats               `protobuf:"bytes,4,opt,name=io,proto3" json:"io,omitempty"`
+	Tasks         *TaskStats             `protobuf:"bytes,5,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	HugePages     []*HugePages           `protobuf:"bytes,6,rep,name=huge_pages,json=hugePages,proto3" json:"huge_pages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupStats) Reset() {
+	*x = GroupStats{}
+	mi := &file_guest_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupStats) ProtoMessage() {}
+
+func (x *GroupStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupStats.ProtoReflect.Descriptor instead.
+func (*GroupStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *GroupStats) GetUnixNanos() int64 {
+	if x != nil {
+		return x.UnixNanos
+	}
+	return 0
+}
+
+func (x *GroupStats) GetCpu() *CPUStats {
+	if x != nil {
+		return x.Cpu
+	}
+	return nil
+}
+
+func (x *GroupStats) GetMemory() *MemoryStats {
+	if x != nil {
+		return x.Memory
+	}
+	return nil
+}
+
+func (x *GroupStats) GetIo() *IOStats {
+	if x != nil {
+		return x.Io
+	}
+	return nil
+}
+
+func (x *GroupStats) GetTasks() *TaskStats {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *GroupStats) GetHugePages() []*HugePages {
+	if x != nil {
+		return x.HugePages
+	}
+	return nil
+}
+
+type CPUStats struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	UsageNanos       uint64                 `protobuf:"varint,1,opt,name=usage_nanos,json=usageNanos,proto3" json:"usage_nanos,omitempty"` // of all CPUs together, as the next two
+	UserNanos        uint64                 `protobuf:"varint,2,opt,name=user_nanos,json=userNanos,proto3" json:"user_nanos,omitempty"`
+	SystemNanos      uint64                 `protobuf:"varint,3,opt,name=system_nanos,json=systemNanos,proto3" json:"system_nanos,omitempty"`
+	Periods          uint64                 `protobuf:"varint,4,opt,name=periods,proto3" json:"periods,omitempty"` // of a limit's enforcement
+	ThrottledPeriods uint64                 `protobuf:"varint,5,opt,name=throttled_periods,json=throttledPeriods,proto3" json:"throttled_periods,omitempty"`
+	ThrottledNanos   uint64                 `protobuf:"varint,6,opt,name=throttled_nanos,json=throttledNanos,proto3" json:"throttled_nanos,omitempty"`
+	Pressure         *Pressure              `protobuf:"bytes,7,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *CPUStats) Reset() {
+	*x = CPUStats{}
+	mi := &file_guest_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CPUStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CPUStats) ProtoMessage() {}
+
+func (x *CPUStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CPUStats.ProtoReflect.Descriptor instead.
+func (*CPUStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *CPUStats) GetUsageNanos() uint64 {
+	if x != nil {
+		return x.UsageNanos
+	}
+	return 0
+}
+
+func (x *CPUStats) GetUserNanos() uint64 {
+	if x != nil {
+		return x.UserNanos
+	}
+	return 0
+}
+
+func (x *CPUStats) GetSystemNanos() uint64 {
+	if x != nil {
+		return x.SystemNanos
+	}
+	return 0
+}
+
+func (x *CPUStats) GetPeriods() uint64 {
+	if x != nil {
+		return x.Periods
+	}
+	return 0
+}
+
+func (x *CPUStats) GetThrottledPeriods() uint64 {
+	if x != nil {
+		return x.ThrottledPeriods
+	}
+	return 0
+}
+
+func (x *CPUStats) GetThrottledNanos() uint64 {
+	if x != nil {
+		return x.ThrottledNanos
+	}
+	return 0
+}
+
+func (x *CPUStats) GetPressure() *Pressure {
+	if x != nil {
+		return x.Pressure
+	}
+	return nil
+}
+
+type MemoryStats struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Usage           uint64                 `protobuf:"varint,1,opt,name=usage,proto3" json:"usage,omitempty"`       // bytes, as all here that are not counts
+	Limit           *uint64                `protobuf:"varint,2,opt,name=limit,proto3,oneof" json:"limit,omitempty"` // unset: none
+	Peak            *uint64                `protobuf:"varint,3,opt,name=peak,proto3,oneof" json:"peak,omitempty"`
+	Anon            uint64                 `protobuf:"varint,4,opt,name=anon,proto3" json:"anon,omitempty"`
+	File            uint64                 `protobuf:"varint,5,opt,name=file,proto3" json:"file,omitempty"`
+	FileMapped      uint64                 `protobuf:"varint,6,opt,name=file_mapped,json=fileMapped,proto3" json:"file_mapped,omitempty"`
+	InactiveFile    uint64                 `protobuf:"varint,7,opt,name=inactive_file,json=inactiveFile,proto3" json:"inactive_file,omitempty"`
+	Kernel          uint64                 `protobuf:"varint,8,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	PageFaults      uint64                 `protobuf:"varint,9,opt,name=page_faults,json=pageFaults,proto3" json:"page_faults,omitempty"` // minor and major
+	MajorPageFaults uint64                 `protobuf:"varint,10,opt,name=major_page_faults,json=majorPageFaults,proto3" json:"major_page_faults,omitempty"`
+	LimitHits       uint64                 `protobuf:"varint,11,opt,name=limit_hits,json=limitHits,proto3" json:"limit_hits,omitempty"`
+	OomKills        uint64                 `protobuf:"varint,12,opt,name=oom_kills,json=oomKills,proto3" json:"oom_kills,omitempty"`
+	Swap            *uint64                `protobuf:"varint,13,opt,name=swap,proto3,oneof" json:"swap,omitempty"`
+	SwapLimit       *uint64                `protobuf:"varint,14,opt,name=swap_limit,json=swapLimit,proto3,oneof" json:"swap_limit,omitempty"` // unset: none
+	Pressure        *Pressure              `protobuf:"bytes,15,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *MemoryStats) Reset() {
+	*x = MemoryStats{}
+	mi := &file_guest_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoryStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoryStats) ProtoMessage() {}
+
+func (x *MemoryStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoryStats.ProtoReflect.Descriptor instead.
+func (*MemoryStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *MemoryStats) GetUsage() uint64 {
+	if x != nil {
+		return x.Usage
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetLimit() uint64 {
+	if x != nil && x.Limit != nil {
+		return *x.Limit
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetPeak() uint64 {
+	if x != nil && x.Peak != nil {
+		return *x.Peak
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetAnon() uint64 {
+	if x != nil {
+		return x.Anon
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetFile() uint64 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetFileMapped() uint64 {
+	if x != nil {
+		return x.FileMapped
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetInactiveFile() uint64 {
+	if x != nil {
+		return x.InactiveFile
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetKernel() uint64 {
+	if x != nil {
+		return x.Kernel
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetPageFaults() uint64 {
+	if x != nil {
+		return x.PageFaults
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetMajorPageFaults() uint64 {
+	if x != nil {
+		return x.MajorPageFaults
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetLimitHits() uint64 {
+	if x != nil {
+		return x.LimitHits
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetOomKills() uint64 {
+	if x != nil {
+		return x.OomKills
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetSwap() uint64 {
+	if x != nil && x.Swap != nil {
+		return *x.Swap
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetSwapLimit() uint64 {
+	if x != nil && x.SwapLimit != nil {
+		return *x.SwapLimit
+	}
+	return 0
+}
+
+func (x *MemoryStats) GetPressure() *Pressure {
+	if x != nil {
+		return x.Pressure
+	}
+	return nil
+}
+
+type IOStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Devices       []*DeviceIO            `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"` // 256 at most
+	Pressure      *Pressure              `protobuf:"bytes,2,opt,name=pressure,proto3" json:"pressure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IOStats) Reset() {
+	*x = IOStats{}
+	mi := &file_guest_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IOStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IOStats) ProtoMessage() {}
+
+func (x *IOStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IOStats.ProtoReflect.Descriptor instead.
+func (*IOStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *IOStats) GetDevices() []*DeviceIO {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *IOStats) GetPressure() *Pressure {
+	if x != nil {
+		return x.Pressure
+	}
+	return nil
+}
+
+type DeviceIO struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Major         uint32                 `protobuf:"varint,1,opt,name=major,proto3" json:"major,omitempty"`
+	Minor         uint32                 `protobuf:"varint,2,opt,name=minor,proto3" json:"minor,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"` // in /dev; empty when the device is gone
+	ReadBytes     uint64                 `protobuf:"varint,4,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
+	WriteBytes    uint64                 `protobuf:"varint,5,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"`
+	Reads         uint64                 `protobuf:"varint,6,opt,name=reads,proto3" json:"reads,omitempty"`
+	Writes        uint64                 `protobuf:"varint,7,opt,name=writes,proto3" json:"writes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceIO) Reset() {
+	*x = DeviceIO{}
+	mi := &file_guest_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceIO) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceIO) ProtoMessage() {}
+
+func (x *DeviceIO) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceIO.ProtoReflect.Descriptor instead.
+func (*DeviceIO) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *DeviceIO) GetMajor() uint32 {
+	if x != nil {
+		return x.Major
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetMinor() uint32 {
+	if x != nil {
+		return x.Minor
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeviceIO) GetReadBytes() uint64 {
+	if x != nil {
+		return x.ReadBytes
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetWriteBytes() uint64 {
+	if x != nil {
+		return x.WriteBytes
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetReads() uint64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *DeviceIO) GetWrites() uint64 {
+	if x != nil {
+		return x.Writes
+	}
+	return 0
+}
+
+type TaskStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Processes     uint64                 `protobuf:"varint,1,opt,name=processes,proto3" json:"processes,omitempty"`
+	Threads       uint64                 `protobuf:"varint,2,opt,name=threads,proto3" json:"threads,omitempty"`                                     // of all processes
+	ThreadsLimit  *uint64                `protobuf:"varint,3,opt,name=threads_limit,json=threadsLimit,proto3,oneof" json:"threads_limit,omitempty"` // unset: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskStats) Reset() {
+	*x = TaskStats{}
+	mi := &file_guest_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskStats) ProtoMessage() {}
+
+func (x *TaskStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskStats.ProtoReflect.Descriptor instead.
+func (*TaskStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *TaskStats) GetProcesses() uint64 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *TaskStats) GetThreads() uint64 {
+	if x != nil {
+		return x.Threads
+	}
+	return 0
+}
+
+func (x *TaskStats) GetThreadsLimit() uint64 {
+	if x != nil && x.ThreadsLimit != nil {
+		return *x.ThreadsLimit
+	}
+	return 0
+}
+
+type HugePages struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Size          string                 `protobuf:"bytes,1,opt,name=size,proto3" json:"size,omitempty"` // "2MB"
+	Usage         uint64                 `protobuf:"varint,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HugePages) Reset() {
+	*x = HugePages{}
+	mi := &file_guest_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HugePages) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HugePages) ProtoMessage() {}
+
+func (x *HugePages) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HugePages.ProtoReflect.Descriptor instead.
+func (*HugePages) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *HugePages) GetSize() string {
+	if x != nil {
+		return x.Size
+	}
+	return ""
+}
+
+func (x *HugePages) GetUsage() uint64 {
+	if x != nil {
+		return x.Usage
+	}
+	return 0
+}
+
+// Pressure is the kernel's pressure stall information.
+type Pressure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Some          *PressureTimes         `protobuf:"bytes,1,opt,name=some,proto3" json:"some,omitempty"`
+	Full          *PressureTimes         `protobuf:"bytes,2,opt,name=full,proto3" json:"full,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pressure) Reset() {
+	*x = Pressure{}
+	mi := &file_guest_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pressure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pressure) ProtoMessage() {}
+
+func (x *Pressure) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
+func (*Pressure) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *Pressure) GetSome() *PressureTimes {
+	if x != nil {
+		return x.Some
+	}
+	return nil
+}
+
+func (x *Pressure) GetFull() *PressureTimes {
+	if x != nil {
+		return x.Full
+	}
+	return nil
+}
+
+type PressureTimes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Avg10         float64                `protobuf:"fixed64,1,opt,name=avg10,proto3" json:"avg10,omitempty"` // percent
+	Avg60         float64                `protobuf:"fixed64,2,opt,name=avg60,proto3" json:"avg60,omitempty"`
+	Avg300        float64                `protobuf:"fixed64,3,opt,name=avg300,proto3" json:"avg300,omitempty"`
+	TotalNanos    uint64                 `protobuf:"varint,4,opt,name=total_nanos,json=totalNanos,proto3" json:"total_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PressureTimes) Reset() {
+	*x = PressureTimes{}
+	mi := &file_guest_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PressureTimes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PressureTimes) ProtoMessage() {}
+
+func (x *PressureTimes) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PressureTimes.ProtoReflect.Descriptor instead.
+func (*PressureTimes) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *PressureTimes) GetAvg10() float64 {
+	if x != nil {
+		return x.Avg10
+	}
+	return 0
+}
+
+func (x *PressureTimes) GetAvg60() float64 {
+	if x != nil {
+		return x.Avg60
+	}
+	return 0
+}
+
+func (x *PressureTimes) GetAvg300() float64 {
+	if x != nil {
+		return x.Avg300
+	}
+	return 0
+}
+
+func (x *PressureTimes) GetTotalNanos() uint64 {
+	if x != nil {
+		return x.TotalNanos
+	}
+	return 0
+}
+
+// WritableStats is what a container's writable layer takes of its file system.
+type WritableStats struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	UnixNanos      int64                  `protobuf:"varint,1,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
+	Bytes          uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Inodes         uint64                 `protobuf:"varint,3,opt,name=inodes,proto3" json:"inodes,omitempty"`
+	CapacityBytes  uint64                 `protobuf:"varint,4,opt,name=capacity_bytes,json=capacityBytes,proto3" json:"capacity_bytes,omitempty"` // of the file system, which the pod's containers share
+	CapacityInodes uint64                 `protobuf:"varint,5,opt,name=capacity_inodes,json=capacityInodes,proto3" json:"capacity_inodes,omitempty"`
+	FreeInodes     uint64                 `protobuf:"varint,6,opt,name=free_inodes,json=freeInodes,proto3" json:"free_inodes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *WritableStats) Reset() {
+	*x = WritableStats{}
+	mi := &file_guest_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WritableStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WritableStats) ProtoMessage() {}
+
+func (x *WritableStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WritableStats.ProtoReflect.Descriptor instead.
+func (*WritableStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *WritableStats) GetUnixNanos() int64 {
+	if x != nil {
+		return x.UnixNanos
+	}
+	return 0
+}
+
+func (x *WritableStats) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *WritableStats) GetInodes() uint64 {
+	if x != nil {
+		return x.Inodes
+	}
+	return 0
+}
+
+func (x *WritableStats) GetCapacityBytes() uint64 {
+	if x != nil {
+		return x.CapacityBytes
+	}
+	return 0
+}
+
+func (x *WritableStats) GetCapacityInodes() uint64 {
+	if x != nil {
+		return x.CapacityInodes
+	}
+	return 0
+}
+
+func (x *WritableStats) GetFreeInodes() uint64 {
+	if x != nil {
+		return x.FreeInodes
+	}
+	return 0
+}
+
+type OpenFiles struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         uint64                 `protobuf:"varint,1,opt,name=files,proto3" json:"files,omitempty"` // sockets too
+	Sockets       uint64                 `protobuf:"varint,2,opt,name=sockets,proto3" json:"sockets,omitempty"`
+	Limit         *uint64                `protobuf:"varint,3,opt,name=limit,proto3,oneof" json:"limit,omitempty"` // soft, of the container's first process; unset: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenFiles) Reset() {
+	*x = OpenFiles{}
+	mi := &file_guest_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenFiles) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenFiles) ProtoMessage() {}
+
+func (x *OpenFiles) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenFiles.ProtoReflect.Descriptor instead.
+func (*OpenFiles) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *OpenFiles) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *OpenFiles) GetSockets() uint64 {
+	if x != nil {
+		return x.Sockets
+	}
+	return 0
+}
+
+func (x *OpenFiles) GetLimit() uint64 {
+	if x != nil && x.Limit != nil {
+		return *x.Limit
+	}
+	return 0
+}
+
+type InterfaceStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	RxBytes       uint64                 `protobuf:"varint,2,opt,name=rx_bytes,json=rxBytes,proto3" json:"rx_bytes,omitempty"`
+	RxPackets     uint64                 `protobuf:"varint,3,opt,name=rx_packets,json=rxPackets,proto3" json:"rx_packets,omitempty"`
+	RxErrors      uint64                 `protobuf:"varint,4,opt,name=rx_errors,json=rxErrors,proto3" json:"rx_errors,omitempty"`
+	RxDropped     uint64                 `protobuf:"varint,5,opt,name=rx_dropped,json=rxDropped,proto3" json:"rx_dropped,omitempty"`
+	TxBytes       uint64                 `protobuf:"varint,6,opt,name=tx_bytes,json=txBytes,proto3" json:"tx_bytes,omitempty"`
+	TxPackets     uint64                 `protobuf:"varint,7,opt,name=tx_packets,json=txPackets,proto3" json:"tx_packets,omitempty"`
+	TxErrors      uint64                 `protobuf:"varint,8,opt,name=tx_errors,json=txErrors,proto3" json:"tx_errors,omitempty"`
+	TxDropped     uint64                 `protobuf:"varint,9,opt,name=tx_dropped,json=txDropped,proto3" json:"tx_dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InterfaceStats) Reset() {
+	*x = InterfaceStats{}
+	mi := &file_guest_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InterfaceStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InterfaceStats) ProtoMessage() {}
+
+func (x *InterfaceStats) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InterfaceStats.ProtoReflect.Descriptor instead.
+func (*InterfaceStats) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *InterfaceStats) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InterfaceStats) GetRxBytes() uint64 {
+	if x != nil {
+		return x.RxBytes
+	}
+	return 0
+}
+
+func (x *InterfaceStats) GetRxPackets() uint64 {
+	if x != nil {
+		return x.RxPackets
+	}
+	return 0
+}
+
+func (x *InterfaceStats) GetRxErrors() uint64 {
+	if x != nil {
+		return x.RxErrors
+	}
+	return 0
+}
+
+func (x *InterfaceStats) GetRxDropped() uint64 {
+	if x != nil {
+		return x.RxDropped
+	}
+	return 0
+}
+
+func (x *InterfaceStats) GetTxBytes() uint64 {
+	if x != nil {
+		return x.TxBytes
+	}
+	return 0
+}
+
+func (x *InterfaceStats) GetTxPackets() uint64 {
+	if x != nil {
+		return x.TxPackets
+	}
+	return 0
+}
+
+func (x *InterfaceStats) GetTxErrors() uint64 {
+	if x != nil {
+		return x.TxErrors
+	}
+	return 0
+}
+
+func (x *InterfaceStats) GetTxDropped() uint64 {
+	if x != nil {
+		return x.TxDropped
+	}
+	return 0
+}
+
 var File_guest_proto protoreflect.FileDescriptor
 
 const file_guest_proto_rawDesc = "" +
@@ -2948,10 +4137,133 @@ const file_guest_proto_rawDesc = "" +
 	"\x04exit\x18\x04 \x01(\v2\x17.porthole.guest.v1.ExitH\x00R\x04exit\x12*\n" +
 	"\x03oom\x18\x05 \x01(\v2\x16.porthole.guest.v1.OOMH\x00R\x03oomB\x06\n" +
 	"\x04kind\"\x05\n" +
-	"\x03OOM*B\n" +
+	"\x03OOM\"-\n" +
+	"\fStatsRequest\x12\x1d\n" +
+	"\n" +
+	"open_files\x18\x01 \x01(\bR\topenFiles\"\x83\x01\n" +
+	"\rStatsResponse\x12/\n" +
+	"\x04pods\x18\x01 \x03(\v2\x1b.porthole.guest.v1.PodStatsR\x04pods\x12A\n" +
+	"\n" +
+	"containers\x18\x02 \x03(\v2!.porthole.guest.v1.ContainerStatsR\n" +
+	"containers\"\x99\x01\n" +
+	"\bPodStats\x12\x15\n" +
+	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x123\n" +
+	"\x05group\x18\x02 \x01(\v2\x1d.porthole.guest.v1.GroupStatsR\x05group\x12A\n" +
+	"\n" +
+	"interfaces\x18\x03 \x03(\v2!.porthole.guest.v1.InterfaceStatsR\n" +
+	"interfaces\"\xe3\x01\n" +
+	"\x0eContainerStats\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x123\n" +
+	"\x05group\x18\x02 \x01(\v2\x1d.porthole.guest.v1.GroupStatsR\x05group\x12<\n" +
+	"\bwritable\x18\x03 \x01(\v2 .porthole.guest.v1.WritableStatsR\bwritable\x12;\n" +
+	"\n" +
+	"open_files\x18\x04 \x01(\v2\x1c.porthole.guest.v1.OpenFilesR\topenFiles\"\xaf\x02\n" +
+	"\n" +
+	"GroupStats\x12\x1d\n" +
+	"\n" +
+	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12-\n" +
+	"\x03cpu\x18\x02 \x01(\v2\x1b.porthole.guest.v1.CPUStatsR\x03cpu\x126\n" +
+	"\x06memory\x18\x03 \x01(\v2\x1e.porthole.guest.v1.MemoryStatsR\x06memory\x12*\n" +
+	"\x02io\x18\x04 \x01(\v2\x1a.porthole.guest.v1.IOStatsR\x02io\x122\n" +
+	"\x05tasks\x18\x05 \x01(\v2\x1c.porthole.guest.v1.TaskStatsR\x05tasks\x12;\n" +
+	"\n" +
+	"huge_pages\x18\x06 \x03(\v2\x1c.porthole.guest.v1.HugePagesR\thugePages\"\x96\x02\n" +
+	"\bCPUStats\x12\x1f\n" +
+	"\vusage_nanos\x18\x01 \x01(\x04R\n" +
+	"usageNanos\x12\x1d\n" +
+	"\n" +
+	"user_nanos\x18\x02 \x01(\x04R\tuserNanos\x12!\n" +
+	"\fsystem_nanos\x18\x03 \x01(\x04R\vsystemNanos\x12\x18\n" +
+	"\aperiods\x18\x04 \x01(\x04R\aperiods\x12+\n" +
+	"\x11throttled_periods\x18\x05 \x01(\x04R\x10throttledPeriods\x12'\n" +
+	"\x0fthrottled_nanos\x18\x06 \x01(\x04R\x0ethrottledNanos\x127\n" +
+	"\bpressure\x18\a \x01(\v2\x1b.porthole.guest.v1.PressureR\bpressure\"\x87\x04\n" +
+	"\vMemoryStats\x12\x14\n" +
+	"\x05usage\x18\x01 \x01(\x04R\x05usage\x12\x19\n" +
+	"\x05limit\x18\x02 \x01(\x04H\x00R\x05limit\x88\x01\x01\x12\x17\n" +
+	"\x04peak\x18\x03 \x01(\x04H\x01R\x04peak\x88\x01\x01\x12\x12\n" +
+	"\x04anon\x18\x04 \x01(\x04R\x04anon\x12\x12\n" +
+	"\x04file\x18\x05 \x01(\x04R\x04file\x12\x1f\n" +
+	"\vfile_mapped\x18\x06 \x01(\x04R\n" +
+	"fileMapped\x12#\n" +
+	"\rinactive_file\x18\a \x01(\x04R\finactiveFile\x12\x16\n" +
+	"\x06kernel\x18\b \x01(\x04R\x06kernel\x12\x1f\n" +
+	"\vpage_faults\x18\t \x01(\x04R\n" +
+	"pageFaults\x12*\n" +
+	"\x11major_page_faults\x18\n" +
+	" \x01(\x04R\x0fmajorPageFaults\x12\x1d\n" +
+	"\n" +
+	"limit_hits\x18\v \x01(\x04R\tlimitHits\x12\x1b\n" +
+	"\toom_kills\x18\f \x01(\x04R\boomKills\x12\x17\n" +
+	"\x04swap\x18\r \x01(\x04H\x02R\x04swap\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"swap_limit\x18\x0e \x01(\x04H\x03R\tswapLimit\x88\x01\x01\x127\n" +
+	"\bpressure\x18\x0f \x01(\v2\x1b.porthole.guest.v1.PressureR\bpressureB\b\n" +
+	"\x06_limitB\a\n" +
+	"\x05_peakB\a\n" +
+	"\x05_swapB\r\n" +
+	"\v_swap_limit\"y\n" +
+	"\aIOStats\x125\n" +
+	"\adevices\x18\x01 \x03(\v2\x1b.porthole.guest.v1.DeviceIOR\adevices\x127\n" +
+	"\bpressure\x18\x02 \x01(\v2\x1b.porthole.guest.v1.PressureR\bpressure\"\xb8\x01\n" +
+	"\bDeviceIO\x12\x14\n" +
+	"\x05major\x18\x01 \x01(\rR\x05major\x12\x14\n" +
+	"\x05minor\x18\x02 \x01(\rR\x05minor\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"read_bytes\x18\x04 \x01(\x04R\treadBytes\x12\x1f\n" +
+	"\vwrite_bytes\x18\x05 \x01(\x04R\n" +
+	"writeBytes\x12\x14\n" +
+	"\x05reads\x18\x06 \x01(\x04R\x05reads\x12\x16\n" +
+	"\x06writes\x18\a \x01(\x04R\x06writes\"\x7f\n" +
+	"\tTaskStats\x12\x1c\n" +
+	"\tprocesses\x18\x01 \x01(\x04R\tprocesses\x12\x18\n" +
+	"\athreads\x18\x02 \x01(\x04R\athreads\x12(\n" +
+	"\rthreads_limit\x18\x03 \x01(\x04H\x00R\fthreadsLimit\x88\x01\x01B\x10\n" +
+	"\x0e_threads_limit\"5\n" +
+	"\tHugePages\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\tR\x04size\x12\x14\n" +
+	"\x05usage\x18\x02 \x01(\x04R\x05usage\"v\n" +
+	"\bPressure\x124\n" +
+	"\x04some\x18\x01 \x01(\v2 .porthole.guest.v1.PressureTimesR\x04some\x124\n" +
+	"\x04full\x18\x02 \x01(\v2 .porthole.guest.v1.PressureTimesR\x04full\"t\n" +
+	"\rPressureTimes\x12\x14\n" +
+	"\x05avg10\x18\x01 \x01(\x01R\x05avg10\x12\x14\n" +
+	"\x05avg60\x18\x02 \x01(\x01R\x05avg60\x12\x16\n" +
+	"\x06avg300\x18\x03 \x01(\x01R\x06avg300\x12\x1f\n" +
+	"\vtotal_nanos\x18\x04 \x01(\x04R\n" +
+	"totalNanos\"\xcd\x01\n" +
+	"\rWritableStats\x12\x1d\n" +
+	"\n" +
+	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
+	"\x06inodes\x18\x03 \x01(\x04R\x06inodes\x12%\n" +
+	"\x0ecapacity_bytes\x18\x04 \x01(\x04R\rcapacityBytes\x12'\n" +
+	"\x0fcapacity_inodes\x18\x05 \x01(\x04R\x0ecapacityInodes\x12\x1f\n" +
+	"\vfree_inodes\x18\x06 \x01(\x04R\n" +
+	"freeInodes\"`\n" +
+	"\tOpenFiles\x12\x14\n" +
+	"\x05files\x18\x01 \x01(\x04R\x05files\x12\x18\n" +
+	"\asockets\x18\x02 \x01(\x04R\asockets\x12\x19\n" +
+	"\x05limit\x18\x03 \x01(\x04H\x00R\x05limit\x88\x01\x01B\b\n" +
+	"\x06_limit\"\x90\x02\n" +
+	"\x0eInterfaceStats\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\brx_bytes\x18\x02 \x01(\x04R\arxBytes\x12\x1d\n" +
+	"\n" +
+	"rx_packets\x18\x03 \x01(\x04R\trxPackets\x12\x1b\n" +
+	"\trx_errors\x18\x04 \x01(\x04R\brxErrors\x12\x1d\n" +
+	"\n" +
+	"rx_dropped\x18\x05 \x01(\x04R\trxDropped\x12\x19\n" +
+	"\btx_bytes\x18\x06 \x01(\x04R\atxBytes\x12\x1d\n" +
+	"\n" +
+	"tx_packets\x18\a \x01(\x04R\ttxPackets\x12\x1b\n" +
+	"\ttx_errors\x18\b \x01(\x04R\btxErrors\x12\x1d\n" +
+	"\n" +
+	"tx_dropped\x18\t \x01(\x04R\ttxDropped*B\n" +
 	"\fPIDNamespace\x12\x1b\n" +
 	"\x17PID_NAMESPACE_CONTAINER\x10\x00\x12\x15\n" +
-	"\x11PID_NAMESPACE_POD\x10\x012\x95\v\n" +
+	"\x11PID_NAMESPACE_POD\x10\x012\xe1\v\n" +
 	"\x05Guest\x12J\n" +
 	"\x05Hello\x12\x1f.porthole.guest.v1.HelloRequest\x1a .porthole.guest.v1.HelloResponse\x12S\n" +
 	"\bSetClock\x12\".porthole.guest.v1.SetClockRequest\x1a#.porthole.guest.v1.SetClockResponse\x12V\n" +
@@ -2968,7 +4280,8 @@ const file_guest_proto_rawDesc = "" +
 	"\x0fRemoveContainer\x12).porthole.guest.v1.RemoveContainerRequest\x1a*.porthole.guest.v1.RemoveContainerResponse\x12h\n" +
 	"\x0fUpdateContainer\x12).porthole.guest.v1.UpdateContainerRequest\x1a*.porthole.guest.v1.UpdateContainerResponse\x12\\\n" +
 	"\vAttachShare\x12%.porthole.guest.v1.AttachShareRequest\x1a&.porthole.guest.v1.AttachShareResponse\x12\\\n" +
-	"\vDetachShare\x12%.porthole.guest.v1.DetachShareRequest\x1a&.porthole.guest.v1.DetachShareResponse\x12F\n" +
+	"\vDetachShare\x12%.porthole.guest.v1.DetachShareRequest\x1a&.porthole.guest.v1.DetachShareResponse\x12J\n" +
+	"\x05Stats\x12\x1f.porthole.guest.v1.StatsRequest\x1a .porthole.guest.v1.StatsResponse\x12F\n" +
 	"\x06Events\x12 .porthole.guest.v1.EventsRequest\x1a\x18.porthole.guest.v1.Event0\x01B0Z.github.com/porthole-run/porthole/guest/api;apib\x06proto3"
 
 var (
@@ -2984,7 +4297,7 @@ func file_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_guest_proto_goTypes = []any{
 	(PIDNamespace)(0),               // 0: porthole.guest.v1.PIDNamespace
 	(*HelloRequest)(nil),            // 1: porthole.guest.v1.HelloRequest
@@ -3033,14 +4346,30 @@ var file_guest_proto_goTypes = []any{
 	(*EventsRequest)(nil),           // 44: porthole.guest.v1.EventsRequest
 	(*Event)(nil),                   // 45: porthole.guest.v1.Event
 	(*OOM)(nil),                     // 46: porthole.guest.v1.OOM
-	nil,                             // 47: porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	(*StatsRequest)(nil),            // 47: porthole.guest.v1.StatsRequest
+	(*StatsResponse)(nil),           // 48: porthole.guest.v1.StatsResponse
+	(*PodStats)(nil),                // 49: porthole.guest.v1.PodStats
+	(*ContainerStats)(nil),          // 50: porthole.guest.v1.ContainerStats
+	(*GroupStats)(nil),              // 51: porthole.guest.v1.GroupStats
+	(*CPUStats)(nil),                // 52: porthole.guest.v1.CPUStats
+	(*MemoryStats)(nil),             // 53: porthole.guest.v1.MemoryStats
+	(*IOStats)(nil),                 // 54: porthole.guest.v1.IOStats
+	(*DeviceIO)(nil),                // 55: porthole.guest.v1.DeviceIO
+	(*TaskStats)(nil),               // 56: porthole.guest.v1.TaskStats
+	(*HugePages)(nil),               // 57: porthole.guest.v1.HugePages
+	(*Pressure)(nil),                // 58: porthole.guest.v1.Pressure
+	(*PressureTimes)(nil),           // 59: porthole.guest.v1.PressureTimes
+	(*WritableStats)(nil),           // 60: porthole.guest.v1.WritableStats
+	(*OpenFiles)(nil),               // 61: porthole.guest.v1.OpenFiles
+	(*InterfaceStats)(nil),          // 62: porthole.guest.v1.InterfaceStats
+	nil,                             // 63: porthole.guest.v1.CreatePodRequest.SysctlsEntry
 }
 var file_guest_proto_depIdxs = []int32{
 	6,  // 0: porthole.guest.v1.Interface.addresses:type_name -> porthole.guest.v1.Address
 	7,  // 1: porthole.guest.v1.Interface.routes:type_name -> porthole.guest.v1.Route
 	8,  // 2: porthole.guest.v1.CreatePodRequest.interfaces:type_name -> porthole.guest.v1.Interface
 	5,  // 3: porthole.guest.v1.CreatePodRequest.scratch:type_name -> porthole.guest.v1.DiskAddress
-	47, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	63, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
 	5,  // 5: porthole.guest.v1.CreateContainerRequest.layers:type_name -> porthole.guest.v1.DiskAddress
 	13, // 6: porthole.guest.v1.CreateContainerRequest.user:type_name -> porthole.guest.v1.User
 	15, // 7: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
@@ -3057,43 +4386,63 @@ var file_guest_proto_depIdxs = []int32{
 	29, // 18: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
 	29, // 19: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
 	46, // 20: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
-	1,  // 21: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
-	3,  // 22: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
-	9,  // 23: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
-	11, // 24: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
-	16, // 25: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
-	23, // 26: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
-	25, // 27: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
-	27, // 28: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
-	30, // 29: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
-	32, // 30: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
-	34, // 31: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
-	40, // 32: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
-	42, // 33: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
-	36, // 34: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
-	38, // 35: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
-	44, // 36: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
-	2,  // 37: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
-	4,  // 38: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
-	10, // 39: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
-	12, // 40: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
-	22, // 41: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
-	24, // 42: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
-	26, // 43: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
-	28, // 44: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
-	31, // 45: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
-	33, // 46: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
-	35, // 47: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
-	41, // 48: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
-	43, // 49: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
-	37, // 50: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
-	39, // 51: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
-	45, // 52: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
-	37, // [37:53] is the sub-list for method output_type
-	21, // [21:37] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	49, // 21: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
+	50, // 22: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
+	51, // 23: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
+	62, // 24: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
+	51, // 25: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
+	60, // 26: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
+	61, // 27: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
+	52, // 28: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
+	53, // 29: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
+	54, // 30: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
+	56, // 31: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
+	57, // 32: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
+	58, // 33: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
+	58, // 34: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
+	55, // 35: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
+	58, // 36: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
+	59, // 37: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
+	59, // 38: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
+	1,  // 39: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
+	3,  // 40: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
+	9,  // 41: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
+	11, // 42: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
+	16, // 43: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
+	23, // 44: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
+	25, // 45: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
+	27, // 46: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
+	30, // 47: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
+	32, // 48: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
+	34, // 49: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
+	40, // 50: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
+	42, // 51: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
+	36, // 52: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
+	38, // 53: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
+	47, // 54: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
+	44, // 55: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
+	2,  // 56: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
+	4,  // 57: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
+	10, // 58: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
+	12, // 59: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
+	22, // 60: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
+	24, // 61: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
+	26, // 62: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
+	28, // 63: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
+	31, // 64: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
+	33, // 65: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
+	35, // 66: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
+	41, // 67: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
+	43, // 68: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
+	37, // 69: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
+	39, // 70: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
+	48, // 71: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
+	45, // 72: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
+	56, // [56:73] is the sub-list for method output_type
+	39, // [39:56] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_guest_proto_init() }
@@ -3110,13 +4459,16 @@ func file_guest_proto_init() {
 		(*Event_Exit)(nil),
 		(*Event_Oom)(nil),
 	}
+	file_guest_proto_msgTypes[52].OneofWrappers = []any{}
+	file_guest_proto_msgTypes[55].OneofWrappers = []any{}
+	file_guest_proto_msgTypes[60].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guest_proto_rawDesc), len(file_guest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

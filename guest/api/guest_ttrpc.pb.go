@@ -23,6 +23,7 @@ type GuestService interface {
 	UpdateContainer(context.Context, *UpdateContainerRequest) (*UpdateContainerResponse, error)
 	AttachShare(context.Context, *AttachShareRequest) (*AttachShareResponse, error)
 	DetachShare(context.Context, *DetachShareRequest) (*DetachShareResponse, error)
+	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
 	Events(context.Context, *EventsRequest, Guest_EventsServer) error
 }
 
@@ -147,6 +148,13 @@ func RegisterGuestService(srv *ttrpc.Server, svc GuestService) {
 				}
 				return svc.DetachShare(ctx, &req)
 			},
+			"Stats": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req StatsRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Stats(ctx, &req)
+			},
 		},
 		Streams: map[string]ttrpc.Stream{
 			"Events": {
@@ -180,6 +188,7 @@ type GuestClient interface {
 	UpdateContainer(context.Context, *UpdateContainerRequest) (*UpdateContainerResponse, error)
 	AttachShare(context.Context, *AttachShareRequest) (*AttachShareResponse, error)
 	DetachShare(context.Context, *DetachShareRequest) (*DetachShareResponse, error)
+	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
 	Events(context.Context, *EventsRequest) (Guest_EventsClient, error)
 }
 
@@ -308,6 +317,14 @@ func (c *guestClient) AttachShare(ctx context.Context, req *AttachShareRequest) 
 func (c *guestClient) DetachShare(ctx context.Context, req *DetachShareRequest) (*DetachShareResponse, error) {
 	var resp DetachShareResponse
 	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "DetachShare", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *guestClient) Stats(ctx context.Context, req *StatsRequest) (*StatsResponse, error) {
+	var resp StatsResponse
+	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "Stats", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -183,8 +183,8 @@ func TestWriteManifest(t *testing.T) {
 
 func TestKernelArgs(t *testing.T) {
 	for f, want := range map[Flavour]string{
-		Debian: "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on cryptomgr.notests lsm= audit=0 initcall_blacklist=crypto_kdf108_init",
-		Small:  "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on",
+		Debian: "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on psi=1 cryptomgr.notests lsm= audit=0 initcall_blacklist=crypto_kdf108_init",
+		Small:  "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on psi=1",
 	} {
 		if got := strings.Join(KernelArgs(f), " "); got != want {
 			t.Errorf("KernelArgs(%s) = %s, want %s", f, got, want)

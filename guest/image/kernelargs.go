@@ -13,6 +13,7 @@ func KernelArgs(f Flavour) []string {
 		"reboot=t", // by triple fault: works on every machine model and has no delays
 		"oops=panic",
 		"random.trust_cpu=on",
+		"psi=1", // pressure stall information, which both kernels have off by default
 	}
 	if f == Debian {
 		args = append(args,

@@ -55,6 +55,8 @@ type Kernel struct {
 	ConfigSHA256 string `json:"config_sha256"`
 	// Modules is the number of modules in the initrd.
 	Modules int `json:"modules"`
+	// Quotas says that it mounts ext4 with project quotas; bundles from before say nothing.
+	Quotas bool `json:"quotas,omitempty"`
 }
 
 // File is one file of a bundle.

@@ -17,7 +17,7 @@ import (
 )
 
 // testCommandLine is what the bundle's default kernel wants.
-const testCommandLine = "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on cryptomgr.notests lsm= audit=0 initcall_blacklist=crypto_kdf108_init"
+const testCommandLine = "quiet panic=-1 reboot=t oops=panic random.trust_cpu=on psi=1 cryptomgr.notests lsm= audit=0 initcall_blacklist=crypto_kdf108_init"
 
 // testUID is the first of those that QEMU runs as in tests, and their group: nobody in
 // particular.

@@ -149,6 +149,13 @@ func (n *Node) Exit(containerID string, x sandbox.Exit) {
 	}
 }
 
+// Hang makes a VM not answer when it is asked for figures.
+func (n *Node) Hang(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.shims[id].hung = true
+}
+
 // AddStrayShim starts a shim that nobody asked for.
 func (n *Node) AddStrayShim(id string) {
 	n.mu.Lock()

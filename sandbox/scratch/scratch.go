@@ -25,6 +25,9 @@ type Config struct {
 	Dir string
 	// Mkfs is the path or name of mkfs.ext4; empty: "mkfs.ext4".
 	Mkfs string
+	// CountProjects makes file systems that count what each project takes (project quotas):
+	// for guests whose kernel can, as others cannot mount them.
+	CountProjects bool
 	// Logger hears once why disks are blank, if they are; nil: slog.Default.
 	Logger *slog.Logger
 }
@@ -125,7 +128,11 @@ func (d *Disks) Usage(_ context.Context, path string) (uint64, error) {
 func (d *Disks) template(ctx context.Context, bytes int64) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	path := filepath.Join(d.cfg.Dir, fmt.Sprintf("ext4-v%d-%d.img", templateVersion, bytes))
+	kind := "ext4"
+	if d.cfg.CountProjects {
+		kind = "ext4-projects"
+	}
+	path := filepath.Join(d.cfg.Dir, fmt.Sprintf("%s-v%d-%d.img", kind, templateVersion, bytes))
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -158,9 +165,14 @@ func (d *Disks) makeTemplate(ctx context.Context, mkfs, path string, bytes int64
 		return err
 	}
 	// No journal: what a pod writes here does not outlive it. Lazy tables: the file
-	// is all zeros, so there is nothing to initialise. No blocks kept for root.
-	out, err := exec.CommandContext(ctx, mkfs, "-q", "-F", "-m", "0", "-O", "^has_journal",
-		"-E", "lazy_itable_init=1,nodiscard", "-L", "scratch", part).CombinedOutput()
+	// is all zeros, so there is nothing to initialise. No blocks kept for root. Inodes of
+	// 256 bytes have room for a project.
+	features, options := "^has_journal", "lazy_itable_init=1,nodiscard"
+	if d.cfg.CountProjects {
+		features, options = features+",quota,project", options+",quotatype=prjquota"
+	}
+	out, err := exec.CommandContext(ctx, mkfs, "-q", "-F", "-m", "0", "-I", "256", "-O", features,
+		"-E", options, "-L", "scratch", part).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", mkfs, err, strings.TrimSpace(string(out)))
 	}

@@ -45,8 +45,14 @@ func blocks(t *testing.T, path string) int64 {
 }
 
 func TestCreate(t *testing.T) {
+	for name, counts := range map[string]bool{"plain": false, "projects": true} {
+		t.Run(name, func(t *testing.T) { testCreate(t, counts) })
+	}
+}
+
+func testCreate(t *testing.T, counts bool) {
 	testneed.Program(t, "mkfs.ext4", "dumpe2fs")
-	d := newDisks(t, Config{})
+	d := newDisks(t, Config{CountProjects: counts})
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	paths := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "c")}
@@ -67,8 +73,8 @@ func TestCreate(t *testing.T) {
 			t.Errorf("%s takes %d bytes, want it sparse", path, got)
 		}
 		out, err := exec.Command("dumpe2fs", "-h", path).CombinedOutput()
-		if err != nil || strings.Contains(string(out), "has_journal") {
-			t.Errorf("dumpe2fs: %v\n%s\nwant an ext4 without a journal", err, out)
+		if err != nil || strings.Contains(string(out), "has_journal") || strings.Contains(string(out), "Project quota inode") != counts {
+			t.Errorf("dumpe2fs: %v\n%s\nwant an ext4 without a journal, project quotas: %t", err, out, counts)
 		}
 		if out, err := exec.Command("e2fsck", "-fn", path).CombinedOutput(); err != nil {
 			t.Errorf("e2fsck: %v\n%s", err, out)

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -11,12 +12,16 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"
 
+	"github.com/porthole-run/porthole/internal/usage"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/shim/api"
 )
 
-// mountsVersion is the version of the shim protocol that containers have mounts from.
-const mountsVersion = 2
+// Versions of the shim protocol that brought something.
+const (
+	mountsVersion = 2 // containers have mounts
+	statsVersion  = 3 // Stats
+)
 
 // Client is one shim seen from the daemon.
 type Client struct {
@@ -235,6 +240,23 @@ func (c *Client) State(ctx context.Context) (sandbox.ShimState, error) {
 		return sandbox.ShimState{}, err
 	}
 	return stateFromWire(r), nil
+}
+
+// Stats implements sandbox.Shim.
+func (c *Client) Stats(ctx context.Context, openFiles bool) (usage.VM, error) {
+	if c.info.Protocol < statsVersion {
+		return usage.VM{}, fmt.Errorf("the pod's VM is of an older build (%s), which tells no figures: make the pod anew: %w",
+			c.info.Version, errdefs.ErrNotImplemented)
+	}
+	r, err := call(ctx, c, c.api.Stats, &api.StatsRequest{OpenFiles: openFiles})
+	if err != nil {
+		return usage.VM{}, err
+	}
+	var vm usage.VM
+	if err := json.Unmarshal(r.GetUsage(), &vm); err != nil {
+		return usage.VM{}, fmt.Errorf("decode figures of shim: %w: %w", err, errdefs.ErrDataLoss)
+	}
+	return vm, nil
 }
 
 // Shutdown implements sandbox.Shim. A shim that does not end when asked is killed, and

@@ -33,6 +33,7 @@ type fakeGuest struct {
 	shares     map[uint64]net.Conn
 	arrived    chan struct{}
 	answer     answers
+	stats      func(context.Context) (*api.StatsResponse, error) // nil: of an older build
 }
 
 // answers are what a hostile agent says in place of the truth.
@@ -337,6 +338,12 @@ func (g *fakeGuest) RemoveContainer(_ context.Context, r *api.RemoveContainerReq
 }
 func (g *fakeGuest) UpdateContainer(context.Context, *api.UpdateContainerRequest) (*api.UpdateContainerResponse, error) {
 	return &api.UpdateContainerResponse{}, g.step("update container")
+}
+func (g *fakeGuest) Stats(ctx context.Context, _ *api.StatsRequest) (*api.StatsResponse, error) {
+	if g.stats == nil {
+		return nil, status.Error(codes.Unimplemented, "method Stats")
+	}
+	return g.stats(ctx)
 }
 func (g *fakeGuest) Events(context.Context, *api.EventsRequest, api.Guest_EventsServer) error {
 	return errdefs.ErrNotImplemented

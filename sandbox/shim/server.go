@@ -56,6 +56,8 @@ type Server struct {
 	broken      chan error    // why the VM cannot go on
 	closeShares func() error  // immutable after Start
 	begun       time.Time     // immutable after Start; no process of the guest is older
+	vcpus       int           // immutable after Start
+	memoryMiB   int           // immutable after Start
 
 	sessions *sessions
 	conns    *connSet
@@ -68,6 +70,7 @@ type Server struct {
 	mu         sync.Mutex // guards the maps
 	pods       map[string]*pod
 	containers map[string]*container
+	asked      map[bool]*asked // by whether open files are wanted
 }
 
 // Start makes and starts the VM and connects to its agent. A guest that dies or does not
@@ -108,11 +111,14 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		broken:      make(chan error, 1),
 		closeShares: cfg.CloseShares,
 		begun:       begun,
+		vcpus:       cfg.VM.VCPUs,
+		memoryMiB:   cfg.VM.MemoryMiB,
 		sessions:    newSessions(),
 		conns:       newConnSet(),
 		ending:      make(chan struct{}),
 		pods:        map[string]*pod{},
 		containers:  map[string]*container{},
+		asked:       map[bool]*asked{},
 	}
 	s.shares = newShareSet(cfg.OpenShare, &guestShares{vm: vm, guest: client}, s.shareBroken, cfg.Log)
 	return s, nil

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -124,6 +125,18 @@ func (v service) UpdateContainer(ctx context.Context, r *api.UpdateContainerRequ
 
 func (v service) State(context.Context, *api.Empty) (*api.StateResponse, error) {
 	return stateToWire(v.s.State()), nil
+}
+
+func (v service) Stats(ctx context.Context, r *api.StatsRequest) (*api.StatsResponse, error) {
+	vm, err := v.s.Stats(ctx, r.GetOpenFiles())
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(vm)
+	if err != nil {
+		return nil, fmt.Errorf("encode figures: %w", err)
+	}
+	return &api.StatsResponse{Usage: b}, nil
 }
 
 func (v service) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecResponse, error) {

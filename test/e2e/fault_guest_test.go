@@ -47,9 +47,29 @@ func TestGuestHangs(t *testing.T) {
 	s := ownServer(t, serverConfig{})
 	p := runPod(t, s)
 	k := p.start(sh("sleeper", "exec sleep 600"))
-	freeze(t, vmPIDs(t, s))
+	hung := vmPIDs(t, s)
+	sound := runPod(t, s).start(sh("sound", "exec sleep 600"))
+	freeze(t, hung)
 
-	err := within(t, "ExecSync", 15*time.Second, func(ctx context.Context) error {
+	// Lists of figures wait for it shortly, and have the others'.
+	err := within(t, "ListContainerStats", 10*time.Second, func(ctx context.Context) error {
+		r, err := s.ListContainerStats(ctx, &cri.ListContainerStatsRequest{})
+		if n := len(r.GetStats()); n != 1 || r.Stats[0].Attributes.Id != sound.id {
+			t.Errorf("figures of %d containers, want those of the one whose VM answers", n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	err = within(t, "ContainerStats", 10*time.Second, func(ctx context.Context) error {
+		_, err := s.ContainerStats(ctx, &cri.ContainerStatsRequest{ContainerId: k.id})
+		return err
+	})
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("figures of a VM that hangs: %v", err)
+	}
+	err = within(t, "ExecSync", 15*time.Second, func(ctx context.Context) error {
 		_, err := s.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: k.id, Cmd: []string{"true"}, Timeout: 1})
 		return err
 	})

@@ -88,6 +88,15 @@ func TestUpgrade(t *testing.T) {
 	if got := counter.exec("echo still here"); got != "still here" {
 		t.Errorf("exec: %q", got)
 	}
+	// A shim from before there were figures has none, and says so.
+	_, err = s2.ContainerStats(testContext(t), &cri.ContainerStatsRequest{ContainerId: counter.id})
+	before := !strings.Contains(st.Info["info"], `"protocol":3`)
+	if code := status.Code(err); before && code != codes.Unimplemented || !before && code != codes.OK {
+		t.Errorf("ContainerStats over the older shim: %v\n%s", err, st.Info["info"])
+	}
+	if _, err := s2.ListContainerStats(testContext(t), &cri.ListContainerStatsRequest{}); err != nil {
+		t.Errorf("ListContainerStats: %v", err)
+	}
 	waiting.start()
 	eventually(t, "a container made before starts", func() bool { return waiting.stdout() == "started after\n" })
 	later := p.start(sh("later", "exit 3"))

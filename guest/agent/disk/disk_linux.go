@@ -43,29 +43,65 @@ func (d *Disks) MountLayer(ctx context.Context, a Address, target string) error 
 	return mountExt4(dev, target, unix.MS_RDONLY|unix.MS_NODEV, "noload")
 }
 
+// Features of a scratch disk's file system. It has no journal: it is worth nothing after
+// the VM.
+const (
+	scratchFeatures = "^has_journal"
+	countFeatures   = scratchFeatures + ",quota,project" // it counts what each project takes (SetProject)
+
+	scratchOptions = "lazy_itable_init=1,nodiscard"
+	countOptions   = scratchOptions + ",quotatype=prjquota"
+)
+
 // MountScratch mounts a disk for writing, and makes its file system when it holds none.
-// The file system has no journal: it is worth nothing after the VM. Target is made.
+// What is on it is worth nothing yet: where the kernel cannot mount a file system that
+// counts what projects take, one is made that does not. Target is made.
 func (d *Disks) MountScratch(ctx context.Context, a Address, target string) error {
 	dev, f, err := open(ctx, a, unix.O_RDWR)
 	if err != nil {
 		return err
 	}
+	defer f.Close()
+	if err := d.mountScratch(ctx, f, dev, target); err != nil {
+		return fmt.Errorf("scratch disk %v: %w", a, err)
+	}
+	return nil
+}
+
+// mountScratch is MountScratch for a disk that is there, and open as f.
+func (d *Disks) mountScratch(ctx context.Context, f *os.File, dev, target string) error {
 	blank, err := isBlank(f)
-	f.Close()
 	if err != nil {
-		return fmt.Errorf("read disk %v: %w", a, err)
+		return fmt.Errorf("read %s: %w", dev, err)
 	}
 	if blank {
-		exit, err := d.Reaper.RunChild(ctx, d.Mkfs, []string{"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-O", "^has_journal",
-			"-E", "lazy_itable_init=1,nodiscard", dev}, &os.ProcAttr{Env: []string{"MKE2FS_SYNC=0"}, Files: []*os.File{nil, os.Stderr, os.Stderr}})
-		if err != nil {
-			return fmt.Errorf("make a file system on disk %v: %w", a, err)
-		}
-		if exit.Code != 0 {
-			return fmt.Errorf("make a file system on disk %v: mke2fs exited with %d", a, exit.Code)
+		if err := d.makeScratch(ctx, dev, countFeatures, countOptions); err != nil {
+			return err
 		}
 	}
+	err = mountExt4(dev, target, 0, "")
+	if err == nil {
+		return nil
+	}
+	if counts, readErr := wantsProjects(f); readErr != nil || !counts {
+		return errors.Join(err, readErr)
+	}
+	if err := d.makeScratch(ctx, dev, scratchFeatures, scratchOptions); err != nil {
+		return err
+	}
 	return mountExt4(dev, target, 0, "")
+}
+
+func (d *Disks) makeScratch(ctx context.Context, dev, features, options string) error {
+	exit, err := d.Reaper.RunChild(ctx, d.Mkfs, []string{"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-I", "256", "-O", features, "-E", options, dev},
+		&os.ProcAttr{Env: []string{"MKE2FS_SYNC=0"}, Files: []*os.File{nil, os.Stderr, os.Stderr}})
+	if err != nil {
+		return fmt.Errorf("make a file system on %s: %w", dev, err)
+	}
+	if exit.Code != 0 {
+		return fmt.Errorf("make a file system on %s: mke2fs exited with %d", dev, exit.Code)
+	}
+	return nil
 }
 
 // Eject makes the kernel forget a disk whose host side is going, so that the next disk at
@@ -91,6 +127,15 @@ func isBlank(f *os.File) (bool, error) {
 		return false, err
 	}
 	return binary.LittleEndian.Uint16(b) != 0xEF53, nil
+}
+
+// wantsProjects says whether a disk's ext file system has quota or project features.
+func wantsProjects(f *os.File) (bool, error) {
+	b := make([]byte, 4)
+	if _, err := f.ReadAt(b, 1024+100); err != nil { // s_feature_ro_compat
+		return false, err
+	}
+	return binary.LittleEndian.Uint32(b)&(0x100|0x2000) != 0, nil
 }
 
 // open waits until a disk can be opened and read.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 // sysfs makes a tree with files of the given contents.
@@ -103,6 +105,28 @@ func TestIsBlank(t *testing.T) {
 		f.Close()
 		if err != nil || got != want {
 			t.Errorf("isBlank with magic %x = %v, %v, want %v", magic, got, err, want)
+		}
+	}
+}
+
+func TestWantsProjects(t *testing.T) {
+	testneed.Program(t, "mkfs.ext4")
+	for want, features := range map[bool][]string{false: {"-O", "^has_journal"}, true: {"-O", "quota,project", "-I", "256", "-E", "quotatype=prjquota"}} {
+		name := filepath.Join(t.TempDir(), "disk")
+		if err := os.WriteFile(name, make([]byte, 8<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("mkfs.ext4", append(features, "-q", "-F", name)...).CombinedOutput(); err != nil {
+			t.Fatalf("mkfs.ext4: %v\n%s", err, out)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := wantsProjects(f)
+		f.Close()
+		if err != nil || got != want {
+			t.Errorf("wantsProjects with %q = %v, %v, want %v", features, got, err, want)
 		}
 	}
 }

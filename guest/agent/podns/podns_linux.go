@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/guest/agent/reap"
+	"github.com/porthole-run/porthole/internal/usage"
 )
 
 // Namespaces makes pods' namespaces with a pause program.
@@ -110,4 +111,18 @@ func within(pid int, namespaces []string, f func() error) error {
 		}()
 	}()
 	return <-done
+}
+
+// maxInterfaces is how many interfaces of a pod are told: whoever has CAP_NET_ADMIN in
+// it may make thousands.
+const maxInterfaces = 64
+
+// Traffic tells what went through the interfaces of the pod that pid holds, but lo: the
+// named ones first.
+func (n *Namespaces) Traffic(pid int, names []string) ([]usage.Interface, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "net/dev"))
+	if err != nil {
+		return nil, fmt.Errorf("read traffic: %w", err)
+	}
+	return parseTraffic(string(b), names, maxInterfaces), nil
 }

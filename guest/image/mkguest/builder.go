@@ -72,7 +72,7 @@ func (b *builder) build(ctx context.Context, agent part) error {
 	}
 	m := image.Manifest{
 		Version: image.ManifestVersion,
-		Kernel:  image.Kernel{Flavour: b.opts.kernel, Release: k.release, ConfigSHA256: k.config, Modules: len(k.modules)},
+		Kernel:  image.Kernel{Flavour: b.opts.kernel, Release: k.release, ConfigSHA256: k.config, Modules: len(k.modules), Quotas: k.quotas},
 	}
 	for _, p := range append(append([]part{k.vmlinux}, files...), libs...) {
 		m.Parts = append(m.Parts, p.Part)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/porthole-run/porthole/guest/image"
@@ -17,6 +18,7 @@ import (
 type kernel struct {
 	vmlinux part
 	config  string // digest
+	quotas  bool   // it mounts ext4 with project quotas
 	release string
 	modules []loadedModule
 }
@@ -121,6 +123,9 @@ func (b *builder) smallKernel(ctx context.Context) (*kernel, error) {
 	return readKernel(dir, pkg)
 }
 
+// quotaFormat is the option that ext4's project quotas need.
+var quotaFormat = regexp.MustCompile(`(?m)^CONFIG_QFMT_V2=[ym]$`)
+
 // readKernel reads what one of the two ways has left in dir, and checks that
 // a VM can boot it.
 func readKernel(dir string, pkg fetched) (*kernel, error) {
@@ -135,6 +140,11 @@ func readKernel(dir string, pkg fetched) (*kernel, error) {
 	if k.config, err = filesum.SHA256(filepath.Join(dir, "config")); err != nil {
 		return nil, err
 	}
+	config, err := os.ReadFile(filepath.Join(dir, "config"))
+	if err != nil {
+		return nil, err
+	}
+	k.quotas = quotaFormat.Match(config)
 	release, err := os.ReadFile(filepath.Join(dir, "release"))
 	k.release = strings.TrimSpace(string(release))
 	return k, err

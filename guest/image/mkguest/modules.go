@@ -18,7 +18,7 @@ import (
 // wanted are the modules that the guest needs, apart from what they depend on.
 // Names that the kernel has built in are passed over.
 var wanted = map[modlist.Group][]string{
-	modlist.Base:   {"crc32c_intel", "ext4", "overlay", "sd_mod"},
+	modlist.Base:   {"crc32c_intel", "ext4", "overlay", "quota_v2", "sd_mod"},
 	modlist.Virtio: {"virtio_mmio", "virtio_console", "virtio_scsi", "virtio_net", "virtio_rng", "virtio_balloon"},
 	modlist.HyperV: {"hv_vmbus", "hv_utils", "hv_storvsc", "hv_netvsc", "hv_balloon", "hv_sock"},
 	modlist.Lazy: {

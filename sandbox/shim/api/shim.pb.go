@@ -1575,6 +1575,94 @@ func (x *ContainerState) GetExit() *Exit {
 	return nil
 }
 
+type StatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	OpenFiles     bool                   `protobuf:"varint,1,opt,name=open_files,json=openFiles,proto3" json:"open_files,omitempty"` // also what processes have open
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsRequest) Reset() {
+	*x = StatsRequest{}
+	mi := &file_shim_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsRequest) ProtoMessage() {}
+
+func (x *StatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
+func (*StatsRequest) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *StatsRequest) GetOpenFiles() bool {
+	if x != nil {
+		return x.OpenFiles
+	}
+	return false
+}
+
+type StatsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Usage         []byte                 `protobuf:"bytes,1,opt,name=usage,proto3" json:"usage,omitempty"` // usage.VM, JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsResponse) Reset() {
+	*x = StatsResponse{}
+	mi := &file_shim_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsResponse) ProtoMessage() {}
+
+func (x *StatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
+func (*StatsResponse) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *StatsResponse) GetUsage() []byte {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 // Session names the streams of one exec, attach or port-forward: the client opens each
 // on the stream socket with a header that holds the session's id (16 random bytes) and
 // the stream's kind, then makes the call. Half-close is the socket's own.
@@ -1590,7 +1678,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1690,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1703,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{23}
+	return file_shim_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Session) GetId() []byte {
@@ -1658,7 +1746,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1758,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1771,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{24}
+	return file_shim_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExecRequest) GetSession() *Session {
@@ -1723,7 +1811,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1823,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1836,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{25}
+	return file_shim_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExecResponse) GetExitCode() int32 {
@@ -1768,7 +1856,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_shim_proto_msgTypes[26]
+	mi := &file_shim_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +1868,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[26]
+	mi := &file_shim_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +1881,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{26}
+	return file_shim_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AttachRequest) GetSession() *Session {
@@ -1821,7 +1909,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_shim_proto_msgTypes[27]
+	mi := &file_shim_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1921,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[27]
+	mi := &file_shim_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1934,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{27}
+	return file_shim_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PortForwardRequest) GetSession() *Session {
@@ -1881,7 +1969,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_shim_proto_msgTypes[28]
+	mi := &file_shim_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +1981,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[28]
+	mi := &file_shim_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +1994,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{28}
+	return file_shim_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ResizeRequest) GetSessionId() []byte {
@@ -1939,7 +2027,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_shim_proto_msgTypes[29]
+	mi := &file_shim_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2039,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[29]
+	mi := &file_shim_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2052,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{29}
+	return file_shim_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CancelRequest) GetSessionId() []byte {
@@ -2100,7 +2188,12 @@ const file_shim_proto_rawDesc = "" +
 	"\x06pod_id\x18\x02 \x01(\tR\x05podId\x12\x18\n" +
 	"\astarted\x18\x03 \x01(\bR\astarted\x12,\n" +
 	"\x12started_unix_nanos\x18\x04 \x01(\x03R\x10startedUnixNanos\x12*\n" +
-	"\x04exit\x18\x05 \x01(\v2\x16.porthole.shim.v1.ExitR\x04exit\"_\n" +
+	"\x04exit\x18\x05 \x01(\v2\x16.porthole.shim.v1.ExitR\x04exit\"-\n" +
+	"\fStatsRequest\x12\x1d\n" +
+	"\n" +
+	"open_files\x18\x01 \x01(\bR\topenFiles\"%\n" +
+	"\rStatsResponse\x12\x14\n" +
+	"\x05usage\x18\x01 \x01(\fR\x05usage\"_\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05stdin\x18\x02 \x01(\bR\x05stdin\x12\x16\n" +
@@ -2127,7 +2220,7 @@ const file_shim_proto_rawDesc = "" +
 	"\x06height\x18\x03 \x01(\rR\x06height\".\n" +
 	"\rCancelRequest\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x01 \x01(\fR\tsessionId2\x84\n" +
+	"session_id\x18\x01 \x01(\fR\tsessionId2\xce\n" +
 	"\n" +
 	"\x04Shim\x12H\n" +
 	"\x05Hello\x12\x1e.porthole.shim.v1.HelloRequest\x1a\x1f.porthole.shim.v1.HelloResponse\x12F\n" +
@@ -2140,7 +2233,8 @@ const file_shim_proto_rawDesc = "" +
 	"\x0fRemoveContainer\x12\".porthole.shim.v1.ContainerRequest\x1a\x17.porthole.shim.v1.Empty\x12H\n" +
 	"\tReopenLog\x12\".porthole.shim.v1.ContainerRequest\x1a\x17.porthole.shim.v1.Empty\x12T\n" +
 	"\x0fUpdateContainer\x12(.porthole.shim.v1.UpdateContainerRequest\x1a\x17.porthole.shim.v1.Empty\x12A\n" +
-	"\x05State\x12\x17.porthole.shim.v1.Empty\x1a\x1f.porthole.shim.v1.StateResponse\x12E\n" +
+	"\x05State\x12\x17.porthole.shim.v1.Empty\x1a\x1f.porthole.shim.v1.StateResponse\x12H\n" +
+	"\x05Stats\x12\x1e.porthole.shim.v1.StatsRequest\x1a\x1f.porthole.shim.v1.StatsResponse\x12E\n" +
 	"\x04Exec\x12\x1d.porthole.shim.v1.ExecRequest\x1a\x1e.porthole.shim.v1.ExecResponse\x12B\n" +
 	"\x06Attach\x12\x1f.porthole.shim.v1.AttachRequest\x1a\x17.porthole.shim.v1.Empty\x12L\n" +
 	"\vPortForward\x12$.porthole.shim.v1.PortForwardRequest\x1a\x17.porthole.shim.v1.Empty\x12B\n" +
@@ -2160,7 +2254,7 @@ func file_shim_proto_rawDescGZIP() []byte {
 	return file_shim_proto_rawDescData
 }
 
-var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_shim_proto_goTypes = []any{
 	(*Empty)(nil),                   // 0: porthole.shim.v1.Empty
 	(*HelloRequest)(nil),            // 1: porthole.shim.v1.HelloRequest
@@ -2185,20 +2279,22 @@ var file_shim_proto_goTypes = []any{
 	(*UpdateContainerRequest)(nil),  // 20: porthole.shim.v1.UpdateContainerRequest
 	(*StateResponse)(nil),           // 21: porthole.shim.v1.StateResponse
 	(*ContainerState)(nil),          // 22: porthole.shim.v1.ContainerState
-	(*Session)(nil),                 // 23: porthole.shim.v1.Session
-	(*ExecRequest)(nil),             // 24: porthole.shim.v1.ExecRequest
-	(*ExecResponse)(nil),            // 25: porthole.shim.v1.ExecResponse
-	(*AttachRequest)(nil),           // 26: porthole.shim.v1.AttachRequest
-	(*PortForwardRequest)(nil),      // 27: porthole.shim.v1.PortForwardRequest
-	(*ResizeRequest)(nil),           // 28: porthole.shim.v1.ResizeRequest
-	(*CancelRequest)(nil),           // 29: porthole.shim.v1.CancelRequest
-	nil,                             // 30: porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	(*StatsRequest)(nil),            // 23: porthole.shim.v1.StatsRequest
+	(*StatsResponse)(nil),           // 24: porthole.shim.v1.StatsResponse
+	(*Session)(nil),                 // 25: porthole.shim.v1.Session
+	(*ExecRequest)(nil),             // 26: porthole.shim.v1.ExecRequest
+	(*ExecResponse)(nil),            // 27: porthole.shim.v1.ExecResponse
+	(*AttachRequest)(nil),           // 28: porthole.shim.v1.AttachRequest
+	(*PortForwardRequest)(nil),      // 29: porthole.shim.v1.PortForwardRequest
+	(*ResizeRequest)(nil),           // 30: porthole.shim.v1.ResizeRequest
+	(*CancelRequest)(nil),           // 31: porthole.shim.v1.CancelRequest
+	nil,                             // 32: porthole.shim.v1.SetupPodRequest.SysctlsEntry
 }
 var file_shim_proto_depIdxs = []int32{
 	5,  // 0: porthole.shim.v1.NIC.routes:type_name -> porthole.shim.v1.Route
 	3,  // 1: porthole.shim.v1.SetupPodRequest.scratch:type_name -> porthole.shim.v1.Disk
 	4,  // 2: porthole.shim.v1.SetupPodRequest.nics:type_name -> porthole.shim.v1.NIC
-	30, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	32, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
 	8,  // 4: porthole.shim.v1.CreateContainerRequest.layers:type_name -> porthole.shim.v1.Layer
 	9,  // 5: porthole.shim.v1.CreateContainerRequest.user:type_name -> porthole.shim.v1.User
 	11, // 6: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
@@ -2208,9 +2304,9 @@ var file_shim_proto_depIdxs = []int32{
 	8,  // 10: porthole.shim.v1.ImageSource.layers:type_name -> porthole.shim.v1.Layer
 	22, // 11: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
 	18, // 12: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
-	23, // 13: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
-	23, // 14: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
-	23, // 15: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
+	25, // 13: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
+	25, // 14: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
+	25, // 15: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
 	1,  // 16: porthole.shim.v1.Shim.Hello:input_type -> porthole.shim.v1.HelloRequest
 	6,  // 17: porthole.shim.v1.Shim.SetupPod:input_type -> porthole.shim.v1.SetupPodRequest
 	7,  // 18: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
@@ -2222,31 +2318,33 @@ var file_shim_proto_depIdxs = []int32{
 	16, // 24: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
 	20, // 25: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
 	0,  // 26: porthole.shim.v1.Shim.State:input_type -> porthole.shim.v1.Empty
-	24, // 27: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
-	26, // 28: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
-	27, // 29: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
-	28, // 30: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
-	29, // 31: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
-	0,  // 32: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
-	2,  // 33: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
-	0,  // 34: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.Empty
-	0,  // 35: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
-	15, // 36: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
-	17, // 37: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
-	18, // 38: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
-	0,  // 39: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
-	0,  // 40: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
-	0,  // 41: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
-	0,  // 42: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
-	21, // 43: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
-	25, // 44: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
-	0,  // 45: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
-	0,  // 46: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
-	0,  // 47: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
-	0,  // 48: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
-	0,  // 49: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
-	33, // [33:50] is the sub-list for method output_type
-	16, // [16:33] is the sub-list for method input_type
+	23, // 27: porthole.shim.v1.Shim.Stats:input_type -> porthole.shim.v1.StatsRequest
+	26, // 28: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
+	28, // 29: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
+	29, // 30: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
+	30, // 31: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
+	31, // 32: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
+	0,  // 33: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
+	2,  // 34: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
+	0,  // 35: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.Empty
+	0,  // 36: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
+	15, // 37: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
+	17, // 38: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
+	18, // 39: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
+	0,  // 40: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
+	0,  // 41: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
+	0,  // 42: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
+	0,  // 43: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
+	21, // 44: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
+	24, // 45: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
+	27, // 46: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
+	0,  // 47: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
+	0,  // 48: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
+	0,  // 49: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
+	0,  // 50: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
+	0,  // 51: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
+	34, // [34:52] is the sub-list for method output_type
+	16, // [16:34] is the sub-list for method input_type
 	16, // [16:16] is the sub-list for extension type_name
 	16, // [16:16] is the sub-list for extension extendee
 	0,  // [0:16] is the sub-list for field type_name
@@ -2268,7 +2366,7 @@ func file_shim_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shim_proto_rawDesc), len(file_shim_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,6 +19,7 @@ type ShimService interface {
 	ReopenLog(context.Context, *ContainerRequest) (*Empty, error)
 	UpdateContainer(context.Context, *UpdateContainerRequest) (*Empty, error)
 	State(context.Context, *Empty) (*StateResponse, error)
+	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
 	Exec(context.Context, *ExecRequest) (*ExecResponse, error)
 	Attach(context.Context, *AttachRequest) (*Empty, error)
 	PortForward(context.Context, *PortForwardRequest) (*Empty, error)
@@ -106,6 +107,13 @@ func RegisterShimService(srv *ttrpc.Server, svc ShimService) {
 					return nil, err
 				}
 				return svc.State(ctx, &req)
+			},
+			"Stats": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req StatsRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Stats(ctx, &req)
 			},
 			"Exec": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
 				var req ExecRequest
@@ -246,6 +254,14 @@ func (c *shimClient) UpdateContainer(ctx context.Context, req *UpdateContainerRe
 func (c *shimClient) State(ctx context.Context, req *Empty) (*StateResponse, error) {
 	var resp StateResponse
 	if err := c.client.Call(ctx, "porthole.shim.v1.Shim", "State", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *shimClient) Stats(ctx context.Context, req *StatsRequest) (*StatsResponse, error) {
+	var resp StatsResponse
+	if err := c.client.Call(ctx, "porthole.shim.v1.Shim", "Stats", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

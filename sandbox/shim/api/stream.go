@@ -8,7 +8,7 @@ import (
 // Versions of the shim protocol that this build speaks.
 const (
 	MinVersion = 1
-	MaxVersion = 2 // 2: containers have mounts
+	MaxVersion = 3 // 2: containers have mounts; 3: Stats
 )
 
 // SessionIDSize is the size of a session's id in bytes.

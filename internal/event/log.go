@@ -35,6 +35,13 @@ func (l *Log[E]) Add(build func(seq uint64) E) {
 	l.changed = make(chan struct{})
 }
 
+// Last is the number of the newest event; 0: there was none yet.
+func (l *Log[E]) Last() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.first + uint64(len(l.events)) - 1
+}
+
 // Follow calls send for each kept event after number after, oldest first, then for
 // new ones as they come, until ctx ends or send fails. It returns that error. A
 // follower that is slower than the log misses events, and sees it by their numbers.

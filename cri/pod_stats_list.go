@@ -1,0 +1,50 @@
+package cri
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/sandbox"
+)
+
+// ListPodSandboxStats tells what the ready pods that match all of the filter use. Pods
+// whose VMs do not answer are left out.
+func (s *Server) ListPodSandboxStats(ctx context.Context, r *runtimeapi.ListPodSandboxStatsRequest) (*runtimeapi.ListPodSandboxStatsResponse, error) {
+	stats, err := s.listPodStats(ctx, r.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	return &runtimeapi.ListPodSandboxStatsResponse{Stats: stats}, nil
+}
+
+// StreamPodSandboxStats is ListPodSandboxStats in parts.
+func (s *Server) StreamPodSandboxStats(r *runtimeapi.StreamPodSandboxStatsRequest, out grpc.ServerStreamingServer[runtimeapi.StreamPodSandboxStatsResponse]) error {
+	stats, err := s.listPodStats(out.Context(), r.GetFilter())
+	if err != nil {
+		return err
+	}
+	return inParts(stats, func(part []*runtimeapi.PodSandboxStats) error {
+		return out.Send(&runtimeapi.StreamPodSandboxStatsResponse{PodSandboxStats: part})
+	})
+}
+
+func (s *Server) listPodStats(ctx context.Context, in *runtimeapi.PodSandboxStatsFilter) ([]*runtimeapi.PodSandboxStats, error) {
+	if err := checkMap("filter.label_selector", in.GetLabelSelector()); err != nil {
+		return nil, err
+	}
+	disk, err := s.diskMountpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.usage.PodsUsage(ctx, sandbox.PodFilter{ID: in.GetId(), Labels: in.GetLabelSelector()}, false)
+	if err != nil {
+		return nil, err
+	}
+	var stats []*runtimeapi.PodSandboxStats
+	for _, u := range all {
+		stats = append(stats, podStats(u, disk))
+	}
+	return stats, nil
+}
