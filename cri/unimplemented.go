@@ -40,11 +40,6 @@ func (s *Server) ListPodSandboxMetrics(context.Context, *runtimeapi.ListPodSandb
 	return nil, unbuilt("ListPodSandboxMetrics", "container metrics are not built yet")
 }
 
-// UpdateContainerResources answers Unimplemented.
-func (s *Server) UpdateContainerResources(context.Context, *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
-	return nil, unbuilt("UpdateContainerResources", "changing the limits of a container that exists is not built yet")
-}
-
 // UpdatePodSandboxResources answers Unimplemented.
 func (s *Server) UpdatePodSandboxResources(context.Context, *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
 	return nil, unbuilt("UpdatePodSandboxResources", "changing the size of a VM that runs is not built yet")
