@@ -176,6 +176,10 @@ func (f *fakeNode) StopContainer(_ context.Context, id string, _ time.Duration) 
 	})
 }
 
+func (f *fakeNode) UpdateContainer(_ context.Context, id string, r sandbox.Resources) error {
+	return f.change("UpdateContainer", id, func(c *sandbox.Container) { c.Config.Resources = r })
+}
+
 func (f *fakeNode) RemoveContainer(_ context.Context, id string) error {
 	unlock, err := f.enter("RemoveContainer")
 	defer unlock()

@@ -26,6 +26,8 @@ type Containers interface {
 	StartContainer(ctx context.Context, id string) error
 	// StopContainer sends the stop signal, waits for timeout, then kills; may be repeated.
 	StopContainer(ctx context.Context, id string, timeout time.Duration) error
+	// UpdateContainer changes the limits that r sets, and keeps those that are zero in it.
+	UpdateContainer(ctx context.Context, id string, r sandbox.Resources) error
 	// RemoveContainer kills it if needed and forgets it.
 	RemoveContainer(ctx context.Context, id string) error
 	Container(ctx context.Context, id string) (sandbox.Container, error)

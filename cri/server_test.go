@@ -156,6 +156,25 @@ func TestServer_Codes(t *testing.T) {
 			_, err := rt.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: "c", Timeout: -1})
 			return err
 		}, codes.InvalidArgument, "timeout"},
+		{"update_nothing", func() error {
+			_, err := rt.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: "nope"})
+			return err
+		}, codes.InvalidArgument, "linux"},
+		{"update_windows", func() error {
+			_, err := rt.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: "nope",
+				Windows: &runtimeapi.WindowsContainerResources{}})
+			return err
+		}, codes.Unimplemented, "windows"},
+		{"update_bad", func() error {
+			_, err := rt.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: "nope",
+				Linux: &runtimeapi.LinuxContainerResources{CpuQuota: -5}})
+			return err
+		}, codes.InvalidArgument, "linux.cpu_quota"},
+		{"update_unknown", func() error {
+			_, err := rt.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: "nope",
+				Linux: &runtimeapi.LinuxContainerResources{CpuQuota: 5000}})
+			return err
+		}, codes.NotFound, "nope"},
 		{"run_no_config", func() error {
 			_, err := rt.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{})
 			return err

@@ -9,11 +9,6 @@ import (
 // The verbs that are not built. Each says so in a sentence; the kubelet does without
 // all of them, as docs/cri.md says.
 
-// UpdateContainerResources answers Unimplemented.
-func (s *Server) UpdateContainerResources(context.Context, *runtimeapi.UpdateContainerResourcesRequest) (*runtimeapi.UpdateContainerResourcesResponse, error) {
-	return nil, unbuilt("UpdateContainerResources", "changing the limits of a container that exists is not built yet")
-}
-
 // UpdatePodSandboxResources answers Unimplemented.
 func (s *Server) UpdatePodSandboxResources(context.Context, *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
 	return nil, unbuilt("UpdatePodSandboxResources", "changing the size of a VM that runs is not built yet")

@@ -25,7 +25,7 @@ const (
 type container struct {
 	id        string          // immutable
 	pod       *pod            // immutable
-	config    ContainerConfig // immutable
+	config    ContainerConfig // immutable; its Resources are those at first
 	createdAt time.Time       // immutable
 	logPath   string          // immutable; empty: no log is kept
 	rate      cpuRate         // has its own lock
@@ -48,6 +48,7 @@ type container struct {
 	reason      string
 	message     string
 	user        ResolvedUser
+	resources   Resources // as they are now
 	stopSignal  string
 	pid         int
 	exited      chan struct{} // closed when state has become exited
@@ -57,10 +58,12 @@ type container struct {
 func (c *container) view() Container {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	config := c.config
+	config.Resources = c.resources
 	return Container{
 		ID:         c.id,
 		PodID:      c.pod.id,
-		Config:     c.config,
+		Config:     config,
 		ImageID:    c.imageID,
 		Phase:      c.state.shown(),
 		CreatedAt:  c.createdAt,
@@ -160,11 +163,13 @@ func (c *container) save() error {
 		c.mu.Unlock()
 		return nil
 	}
+	config := c.config
+	config.Resources = c.resources
 	r := containerRecord{
 		ID:          c.id,
 		PodID:       c.pod.id,
 		State:       c.state.String(),
-		Config:      c.config,
+		Config:      config,
 		ImageID:     c.imageID,
 		CreatedAt:   c.createdAt,
 		StartedAt:   c.startedAt,

@@ -38,7 +38,7 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 	}
 	c := &container{
 		id: newID(), pod: p, config: cc, createdAt: m.cfg.Clock(), logPath: logPath,
-		gate: newGate(), state: containerCreating, exited: make(chan struct{}),
+		gate: newGate(), state: containerCreating, exited: make(chan struct{}), resources: cc.Resources,
 	}
 	ctx = logkey.With(ctx, logkey.PodID, p.id, logkey.ContainerID, c.id)
 	if err := m.addContainer(c); err != nil {
@@ -186,21 +186,29 @@ func (m *Manager) stopSignalOf(c *container, img ImageConfig) string {
 	return "SIGTERM"
 }
 
-// StartContainer lets a created container run. A start that fails leaves it exited,
-// with the reason StartError.
-func (m *Manager) StartContainer(ctx context.Context, id string) error {
-	c, err := m.findContainer(id)
-	if err != nil {
-		return err
+// enterContainer finds a container and enters its gates, its own alone.
+func (m *Manager) enterContainer(ctx context.Context, id string) (_ context.Context, c *container, leave func(), err error) {
+	if c, err = m.findContainer(id); err != nil {
+		return nil, nil, nil, err
 	}
 	ctx, leavePod, err := c.pod.gate.share(ctx) // the pod's gate is always entered first
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
-	defer leavePod()
-	leave, err := c.gate.alone(ctx)
+	leaveOwn, err := c.gate.alone(ctx)
 	if err != nil {
-		return causeOf(ctx, err)
+		leavePod()
+		return nil, nil, nil, causeOf(ctx, err)
+	}
+	return ctx, c, func() { leaveOwn(); leavePod() }, nil
+}
+
+// StartContainer lets a created container run. A start that fails leaves it exited,
+// with the reason StartError.
+func (m *Manager) StartContainer(ctx context.Context, id string) error {
+	ctx, c, leave, err := m.enterContainer(ctx, id)
+	if err != nil {
+		return err
 	}
 	defer leave()
 	shim, err := c.pod.ready()

@@ -5,7 +5,7 @@ type Mount struct {
 	ContainerPath string      `json:"containerPath"` // absolute
 	HostPath      string      `json:"hostPath,omitempty"`
 	ReadOnly      bool        `json:"readOnly,omitempty"`
-	Recursive     bool        `json:"recursive,omitempty"` // read-only below other mounts too; always so, kept to be echoed
+	Recursive     bool        `json:"recursive,omitempty"` // read-only below other mounts too
 	Propagation   Propagation `json:"propagation,omitempty"`
 	Relabel       bool        `json:"relabel,omitempty"` // kept to be echoed
 	Options       []string    `json:"options,omitempty"` // of noexec, nodev, nosuid
@@ -50,6 +50,7 @@ type FolderSource struct {
 	Path            string `json:"path"`    // absolute, without symbolic links when it was looked at
 	Private         bool   `json:"private"` // no other VM gets it
 	HostToContainer bool   `json:"hostToContainer"`
+	Recursive       bool   `json:"recursive,omitempty"` // read-only goes for mounts below it too
 }
 
 // DiskSource is a disk of the host with an ext4 file system.

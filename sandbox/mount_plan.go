@@ -77,6 +77,7 @@ func (s *MountSetup) planHostPath(p PodConfig, m Mount, d diskMount) error {
 		Path:            real,
 		Private:         privateHostPath(real, p.UID, m.ReadOnly),
 		HostToContainer: m.Propagation == PropagateHostToContainer,
+		Recursive:       m.Recursive,
 	}
 	return nil
 }

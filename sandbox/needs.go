@@ -85,4 +85,6 @@ type NetworkResult struct {
 type Specs interface {
 	// Spec returns InvalidArgument errors that name the field at fault.
 	Spec(ctx context.Context, p PodConfig, c ContainerConfig, img ImageConfig) (*specs.Spec, User, error)
+	// Limits are the cgroup limits alone, as they can be changed in a container.
+	Limits(r Resources) *specs.LinuxResources
 }

@@ -94,7 +94,7 @@ func (m *Manager) adopt(s stored) error {
 			id: r.ID, pod: p, config: r.Config, createdAt: r.CreatedAt,
 			gate: newGate(), state: state, told: told{made: state != containerCreating}, imageID: r.ImageID,
 			startedAt: r.StartedAt, finishedAt: r.FinishedAt, exitCode: r.ExitCode,
-			reason: r.Reason, message: r.Message, user: r.User,
+			reason: r.Reason, message: r.Message, user: r.User, resources: r.Config.Resources,
 			stopSignal: r.StopSignal, pid: r.PID, mountImages: r.MountImages, exited: make(chan struct{}),
 		}
 		if r.Config.LogPath != "" && p.config.LogDirectory != "" {

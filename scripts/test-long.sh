@@ -17,6 +17,7 @@ export PORTHOLE_GUEST=$PWD/out/guest-debian
 boots='^TestBoot_UnderLoad$'
 go test -list "$boots" ./sandbox/qemuvm | grep -q '^Test' || { echo "no test is called $boots"; failed=1; }
 suite boots-under-load 3600 go test -count=1 -v -timeout 55m -exec "$PWD/scripts/netns.sh" -run "$boots" ./sandbox/qemuvm
+suite critest 5400 make --no-print-directory critest LONG=1
 # Every fuzz target for a while; `go test -fuzz` takes one target of one package at a time.
 while read -r pkg; do
   for target in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do

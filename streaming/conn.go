@@ -75,9 +75,10 @@ func (c *conn) Close() error {
 			return
 		}
 		ok = c.server.linger(func() {
-			if c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-				_, _ = io.Copy(io.Discard, c.Conn)
-			}
+			// A deadline would not do: who still reads the connection may put it off.
+			cut := time.AfterFunc(lingerTime, func() { c.Conn.Close() })
+			defer cut.Stop()
+			_, _ = io.Copy(io.Discard, c.Conn)
 			c.abort()
 		})
 		if !ok {

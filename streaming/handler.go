@@ -55,26 +55,35 @@ func (s *Server) upgrade(kind string, serve func(http.ResponseWriter, *http.Requ
 	})
 }
 
+// runFunc is one Executor call.
+type runFunc func(context.Context, Streams) error
+
 func (s *Server) serveExec(w http.ResponseWriter, r *http.Request, request any) {
 	q := request.(Request)
-	remotecommand.ServeExec(w, r, execFunc(func(ctx context.Context, b bareStreams) error {
-		return s.call(ctx, q, b, func(ctx context.Context, st Streams) error {
-			code, err := s.executor.Exec(ctx, q.ContainerID, q.Cmd, st)
-			if err == nil && code != 0 {
-				err = utilexec.CodeExitError{Err: fmt.Errorf("exit code %d", code), Code: code}
-			}
-			return err
-		})
-	}), "", "", q.ContainerID, q.Cmd, q.options(), s.config.IdleTimeout, s.config.CreationTimeout, remotecommand.SupportedStreamingProtocols)
+	run := func(ctx context.Context, st Streams) error {
+		code, err := s.executor.Exec(ctx, q.ContainerID, q.Cmd, st)
+		if err == nil && code != 0 {
+			err = utilexec.CodeExitError{Err: fmt.Errorf("exit code %d", code), Code: code}
+		}
+		return err
+	}
+	if p := webSocketProtocol(r, channelsV5, channelsV4); p != "" {
+		s.serveChannels(w, r, p, q, run)
+		return
+	}
+	remotecommand.ServeExec(w, r, s.execFunc(q, run), "", "", q.ContainerID, q.Cmd, q.options(),
+		s.config.IdleTimeout, s.config.CreationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
 func (s *Server) serveAttach(w http.ResponseWriter, r *http.Request, request any) {
 	q := request.(Request)
-	remotecommand.ServeAttach(w, r, execFunc(func(ctx context.Context, b bareStreams) error {
-		return s.call(ctx, q, b, func(ctx context.Context, st Streams) error {
-			return s.executor.Attach(ctx, q.ContainerID, st)
-		})
-	}), "", "", q.ContainerID, q.options(), s.config.IdleTimeout, s.config.CreationTimeout, remotecommand.SupportedStreamingProtocols)
+	run := func(ctx context.Context, st Streams) error { return s.executor.Attach(ctx, q.ContainerID, st) }
+	if p := webSocketProtocol(r, channelsV5, channelsV4); p != "" {
+		s.serveChannels(w, r, p, q, run)
+		return
+	}
+	remotecommand.ServeAttach(w, r, s.execFunc(q, run), "", "", q.ContainerID, q.options(),
+		s.config.IdleTimeout, s.config.CreationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
 func (s *Server) servePortForward(w http.ResponseWriter, r *http.Request, request any) {
@@ -83,6 +92,14 @@ func (s *Server) servePortForward(w http.ResponseWriter, r *http.Request, reques
 	// The library waits for the client to close the connection, and for nothing else.
 	stop := context.AfterFunc(ctx, connOf(ctx).abort)
 	defer stop()
+	if p := webSocketProtocol(r, tunnelPrefix+portforward.ProtocolV1Name); p != "" {
+		tw, inner, err := openTunnel(w, r, p)
+		if err != nil {
+			return
+		}
+		defer tw.conn.Close()
+		w, r = tw, inner
+	}
 	portforward.ServePortForward(w, r, forwardFunc(func(port int32, stream io.ReadWriteCloser) error {
 		if !s.calls.enterCall() {
 			return errServerClosed
@@ -104,7 +121,7 @@ type bareStreams struct {
 }
 
 // call runs one Executor call between the client's streams.
-func (s *Server) call(ctx context.Context, q Request, b bareStreams, run func(context.Context, Streams) error) error {
+func (s *Server) call(ctx context.Context, q Request, b bareStreams, run runFunc) error {
 	if !s.calls.enterCall() {
 		return errServerClosed
 	}
@@ -155,6 +172,10 @@ func relaySizes(ctx context.Context, from <-chan remotecommand.TerminalSize, to 
 
 // execFunc is the library's Executor and Attacher.
 type execFunc func(context.Context, bareStreams) error
+
+func (s *Server) execFunc(q Request, run runFunc) execFunc {
+	return func(ctx context.Context, b bareStreams) error { return s.call(ctx, q, b, run) }
+}
 
 func (f execFunc) ExecInContainer(ctx context.Context, _, _, _ string, _ []string, in io.Reader, out, err io.WriteCloser, _ bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
 	return f(ctx, bareStreams{in, out, err, resize})

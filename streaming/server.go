@@ -36,10 +36,11 @@ type Config struct {
 
 // Server serves streams.
 type Server struct {
-	config        Config   // immutable after New
-	executor      Executor // immutable after New
-	base          string   // what URLs start with; immutable after New
-	watchInterval time.Duration
+	config        Config        // immutable after New
+	executor      Executor      // immutable after New
+	base          string        // what URLs start with; immutable after New
+	watchInterval time.Duration // as pongInterval: set before Serve
+	pongInterval  time.Duration
 	listener      net.Listener
 	http          *http.Server
 	tokens        tokens
@@ -70,7 +71,7 @@ func New(c Config, e Executor) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{config: c, executor: e, watchInterval: 2 * time.Second, open: make(map[*conn]struct{})}
+	s := &Server{config: c, executor: e, watchInterval: 2 * time.Second, pongInterval: pongInterval, open: make(map[*conn]struct{})}
 	tlsConfig, err := loadTLS(c.CertFile, c.KeyFile)
 	if err != nil {
 		return nil, err

@@ -4,11 +4,13 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
@@ -68,6 +70,48 @@ func TestAgent_EveryStepFailsOnce(t *testing.T) {
 				t.Errorf("%v left\n%s", err, left)
 			}
 		})
+	}
+}
+
+// TestAgent_RemoveExecBeingMade: a caller that gives up on an exec does not know whether
+// it is made already. What was asked to go does not run on when it is.
+func TestAgent_RemoveExecBeingMade(t *testing.T) {
+	m := newMachine(t)
+	h := newHost(t, m)
+	hello(t, h)
+	if _, err := h.CreatePod(t.Context(), podRequest()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.CreateContainer(t.Context(), containerRequest("c")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.StartContainer(t.Context(), &api.StartContainerRequest{ContainerId: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	before := m.String() + h.files()
+	m.hold = make(chan struct{})
+	made, removed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := h.Exec(t.Context(), &api.ExecRequest{ContainerId: "c", ExecId: "e", Args: []string{"sh"}})
+		made <- err
+	}()
+	<-m.hold
+	// One that does not wait long learns that nothing was removed.
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := h.RemoveExec(ctx, &api.RemoveExecRequest{ContainerId: "c", ExecId: "e"}); err == nil {
+		t.Error("RemoveExec of an exec that is being made succeeded at once")
+	}
+	go func() {
+		_, err := h.RemoveExec(t.Context(), &api.RemoveExecRequest{ContainerId: "c", ExecId: "e"})
+		removed <- err
+	}()
+	m.hold <- struct{}{}
+	if err := errors.Join(<-made, <-removed); err != nil {
+		t.Error(err)
+	}
+	if d := cmp.Diff(before, m.String()+h.files()); d != "" {
+		t.Errorf("left (-before +after):\n%s", d)
 	}
 }
 

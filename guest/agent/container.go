@@ -49,10 +49,12 @@ type container struct {
 	// execing is held for reading while an exec is made and for writing while the
 	// container is removed; it is taken before mu.
 	execing sync.RWMutex
-	execsMu sync.Mutex // guards execs; taken alone or inside mu
+	execsMu sync.Mutex // guards execs and making; taken alone or inside mu
 	// execs are the processes by exec id; the container's own is "". One that is being
 	// made is nil.
 	execs map[string]*process
+	// making are the execs being made, each closed when its making is over.
+	making map[string]chan struct{}
 }
 
 func (c *container) cgroup() string { return c.pod.cgroup() + "/" + c.id }

@@ -55,6 +55,7 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 		spec:    spec,
 		podPID:  r.PidNamespace == api.PIDNamespace_PID_NAMESPACE_POD,
 		execs:   map[string]*process{},
+		making:  map[string]chan struct{}{},
 	}
 	ct.mu.Lock()
 	defer ct.mu.Unlock()

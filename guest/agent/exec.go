@@ -43,6 +43,8 @@ func (c *control) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecRespon
 	p, err := c.exec(ctx, ct, r, spec)
 	ct.execsMu.Lock()
 	defer ct.execsMu.Unlock()
+	close(ct.making[r.ExecId])
+	delete(ct.making, r.ExecId)
 	if err != nil {
 		delete(ct.execs, r.ExecId)
 		return nil, err
@@ -67,6 +69,7 @@ func (c *container) reserve(execID string) (specs.Process, error) {
 		return specs.Process{}, fmt.Errorf("container %q has %d execs: %w", c.id, maxExecs, errdefs.ErrResourceExhausted)
 	}
 	c.execs[execID] = nil
+	c.making[execID] = make(chan struct{})
 	return *c.spec.Process, nil
 }
 
@@ -107,10 +110,32 @@ func (a *Agent) exec(ctx context.Context, c *container, r *api.ExecRequest, spec
 
 func (c *container) execDir(execID string) string { return filepath.Join(c.dir, "e", execID) }
 
-// RemoveExec implements the service.
+// execMade waits while an exec is being made.
+func (c *container) execMade(ctx context.Context, execID string) error {
+	c.execsMu.Lock()
+	making := c.making[execID]
+	c.execsMu.Unlock()
+	if making == nil {
+		return nil
+	}
+	select {
+	case <-making:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// RemoveExec implements the service. One that is still being made, for a caller that did
+// not wait for it, is removed when it has been made.
 func (c *control) RemoveExec(ctx context.Context, r *api.RemoveExecRequest) (*api.RemoveExecResponse, error) {
 	if err := checkID("exec_id", r.ExecId); err != nil {
 		return nil, err
+	}
+	if ct, err := c.container(r.ContainerId); err == nil {
+		if err := ct.execMade(ctx, r.ExecId); err != nil {
+			return nil, err
+		}
 	}
 	ct, p, err := c.processOf(r.ContainerId, r.ExecId)
 	if errdefs.IsNotFound(err) {

@@ -46,6 +46,9 @@ type machine struct {
 	failAt int // the call that fails; 0: none
 	procs  map[string]*reap.Process
 	output string // what a new process writes to stdout
+
+	// hold, unless nil, makes an exec tell that it is being made, and wait to be told to go on.
+	hold chan struct{}
 }
 
 func newMachine(t *testing.T) *machine {
@@ -73,6 +76,7 @@ func (m *machine) String() string {
 			out = append(out, "process "+name)
 		}
 	}
+	slices.Sort(out)
 	return strings.Join(out, "\n")
 }
 
@@ -220,6 +224,10 @@ func (r fakeRuntime) Create(_ context.Context, s crun.Spawn) (*reap.Process, *os
 	return p, nil, nil
 }
 func (r fakeRuntime) Exec(ctx context.Context, s crun.Spawn) (*reap.Process, *os.File, error) {
+	if r.m.hold != nil {
+		r.m.hold <- struct{}{}
+		<-r.m.hold
+	}
 	return r.Create(ctx, s)
 }
 func (r fakeRuntime) Start(context.Context, string, string, string) error  { return r.m.step("") }

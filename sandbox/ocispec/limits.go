@@ -6,11 +6,10 @@ import (
 	"github.com/porthole-run/porthole/sandbox"
 )
 
-// limits are the cgroup limits and the devices. CPU shares stay on the scale of cgroup
-// v1, as the OCI spec has them; the OCI runtime converts.
-func limits(r sandbox.Resources, privileged bool) *specs.LinuxResources {
+// Limits implements sandbox.Specs. CPU shares stay on the scale of cgroup v1, as the OCI
+// spec has them; the OCI runtime converts.
+func (*Generator) Limits(r sandbox.Resources) *specs.LinuxResources {
 	out := &specs.LinuxResources{
-		Devices: devices(privileged),
 		CPU:     &specs.LinuxCPU{Cpus: r.CpusetCPUs, Mems: r.CpusetMems},
 		Memory:  &specs.LinuxMemory{},
 		Unified: r.Unified,

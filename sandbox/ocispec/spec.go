@@ -71,9 +71,10 @@ func (g *Generator) Spec(_ context.Context, p sandbox.PodConfig, c sandbox.Conta
 		Annotations: annotations(p, c),
 		Linux: &specs.Linux{
 			Namespaces: namespaces(sec.Privileged),
-			Resources:  limits(c.Resources, sec.Privileged),
+			Resources:  g.Limits(c.Resources),
 		},
 	}
+	s.Linux.Resources.Devices = devices(sec.Privileged)
 	if !sec.Privileged {
 		s.Linux.MaskedPaths = sec.MaskedPaths
 		s.Linux.ReadonlyPaths = sec.ReadonlyPaths

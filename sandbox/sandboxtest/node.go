@@ -389,4 +389,9 @@ func (s Specs) Spec(ctx context.Context, _ sandbox.PodConfig, c sandbox.Containe
 	return &specs.Spec{Version: specs.Version, Process: &specs.Process{Args: args, Cwd: "/"}}, sandbox.User{Spec: img.User}, nil
 }
 
+// Limits implements sandbox.Specs: memory alone.
+func (Specs) Limits(r sandbox.Resources) *specs.LinuxResources {
+	return &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &r.MemoryLimit, Swap: &r.MemorySwapLimit}}
+}
+
 func exitNow(code int) sandbox.Exit { return sandbox.Exit{Code: code, At: time.Now()} }

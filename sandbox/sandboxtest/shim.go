@@ -44,6 +44,7 @@ func (s *shimProcess) end(err error) {
 // container is one simulated container. The node's mu guards it.
 type container struct {
 	setup     sandbox.ContainerSetup
+	limits    string // what they were changed to last
 	started   bool
 	startedAt time.Time
 	exit      *sandbox.Exit
@@ -61,9 +62,9 @@ func (c *container) status() string {
 	case c.exit != nil:
 		return fmt.Sprintf("exited %d", c.exit.Code)
 	case c.started:
-		return "running"
+		return "running" + c.limits
 	}
-	return "created"
+	return "created" + c.limits
 }
 
 func (c *container) finish(x sandbox.Exit) {
@@ -281,13 +282,20 @@ func (s *Shim) PortForward(ctx context.Context, podID string, port uint16, conn 
 }
 
 // UpdateContainer implements sandbox.Shim.
-func (s *Shim) UpdateContainer(ctx context.Context, containerID string, _ []byte) error {
+func (s *Shim) UpdateContainer(ctx context.Context, containerID string, resources []byte) error {
 	if err := s.enter(ctx, "UpdateContainer"); err != nil {
 		return err
 	}
 	defer s.n.mu.Unlock()
-	_, err := s.find(containerID)
-	return err
+	c, err := s.find(containerID)
+	if err != nil {
+		return err
+	}
+	if c.exit != nil {
+		return fmt.Errorf("container %s does not run: %w", containerID, errdefs.ErrFailedPrecondition)
+	}
+	c.limits = " with " + string(resources)
+	return nil
 }
 
 // State implements sandbox.Shim.

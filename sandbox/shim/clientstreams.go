@@ -132,8 +132,11 @@ func (c *Client) stdio(ctx context.Context, resize bool, s sandbox.Streams, do f
 	defer cs.close()
 	if in := cs.conns[api.StreamStdin]; in != nil {
 		go func() { // ends with the caller's reader, or with its next read after the session
-			io.Copy(in, s.Stdin)
-			closeWrite(in)
+			// Input that breaks off is not at its end: the process must not take it for all.
+			// Who reads it for the client ends the call then.
+			if _, err := io.Copy(in, s.Stdin); err == nil {
+				closeWrite(in)
+			}
 		}()
 	}
 	var outs sync.WaitGroup

@@ -115,7 +115,7 @@ func mountToWire(m sandbox.MountSetup) *api.Mount {
 	switch {
 	case m.Folder != nil:
 		out.Source = &api.Mount_Folder{Folder: &api.FolderSource{
-			Path: m.Folder.Path, Private: m.Folder.Private, HostToContainer: m.Folder.HostToContainer,
+			Path: m.Folder.Path, Private: m.Folder.Private, HostToContainer: m.Folder.HostToContainer, Recursive: m.Folder.Recursive,
 		}}
 	case m.Disk != nil:
 		out.Source = &api.Mount_Disk{Disk: &api.DiskSource{Path: m.Disk.Path, ScratchBytes: m.Disk.ScratchBytes}}
@@ -134,7 +134,7 @@ func mountFromWire(m *api.Mount) sandbox.MountSetup {
 	switch s := m.GetSource().(type) {
 	case *api.Mount_Folder:
 		out.Folder = &sandbox.FolderSource{
-			Path: s.Folder.GetPath(), Private: s.Folder.GetPrivate(), HostToContainer: s.Folder.GetHostToContainer(),
+			Path: s.Folder.GetPath(), Private: s.Folder.GetPrivate(), HostToContainer: s.Folder.GetHostToContainer(), Recursive: s.Folder.GetRecursive(),
 		}
 	case *api.Mount_Disk:
 		out.Disk = &sandbox.DiskSource{Path: s.Disk.GetPath(), ScratchBytes: s.Disk.GetScratchBytes()}

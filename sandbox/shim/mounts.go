@@ -64,7 +64,7 @@ func (s *Server) acquireMount(ctx context.Context, h *held, m sandbox.MountSetup
 			return g, err
 		}
 		h.shares = append(h.shares, share)
-		g.ShareID = share.id
+		g.ShareID, g.ReadOnly = share.id, share.read
 	default:
 		return g, fmt.Errorf("it has no source: %w", errdefs.ErrInvalidArgument)
 	}

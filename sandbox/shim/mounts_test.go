@@ -47,6 +47,9 @@ type fakeShare struct {
 
 func (s *fakeShare) ID() string   { return s.source.Path }
 func (s *fakeShare) IsFile() bool { return strings.HasSuffix(s.source.Path, "file") }
+func (s *fakeShare) ReadOnly() bool {
+	return s.source.ReadOnly && !strings.HasSuffix(s.source.Path, "with-mounts")
+}
 func (s *fakeShare) Serve(_ context.Context, c io.ReadWriteCloser) error {
 	defer c.Close()
 	_, err := io.Copy(c, c)
@@ -92,11 +95,11 @@ func TestMounts_SharedByContainers(t *testing.T) {
 	volume := sandbox.MountSetup{ContainerPath: "/v", Disk: &sandbox.DiskSource{Path: disk}}
 	for _, id := range []string{"c1", "c2"} {
 		if err := r.create(t, id, folderMount("/a", "/h", false), folderMount("/b", "/h", false),
-			folderMount("/c", "/h", true), folderMount("/f", "/file", false), volume, image); err != nil {
+			folderMount("/c", "/h", true), folderMount("/m", "/with-mounts", true), folderMount("/f", "/file", false), volume, image); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := "running disks=[a b c disk.img scratch] nics=[eth0] pods=1 containers=2 execs=0 shares=3"
+	want := "running disks=[a b c disk.img scratch] nics=[eth0] pods=1 containers=2 execs=0 shares=4"
 	if got := r.vm.String(); got != want {
 		t.Errorf("with two containers:\n got %s\nwant %s", got, want)
 	}
@@ -111,6 +114,7 @@ func TestMounts_SharedByContainers(t *testing.T) {
 	wantText := `/a ro=false share=true disk=false image=
 /b ro=false share=true disk=false image=
 /c ro=true share=true disk=false image=
+/m ro=false share=true disk=false image=
 /f ro=false share=true disk=false image=
 /v ro=false share=false disk=true image=
 /i ro=true share=false disk=false image=x`
@@ -121,7 +125,7 @@ func TestMounts_SharedByContainers(t *testing.T) {
 		if err := r.RemoveContainer(testContext(t), id); err != nil {
 			t.Fatal(err)
 		}
-		if want := 3 * (1 - i); shares.count() != want {
+		if want := 4 * (1 - i); shares.count() != want {
 			t.Errorf("%d shares are open after %s, want %d", shares.count(), id, want)
 		}
 	}

@@ -31,6 +31,10 @@ type Share interface {
 	ID() string
 	// IsFile tells a file from a folder.
 	IsFile() bool
+	// ReadOnly tells whether the guest is to mount it read-only: nothing of it can change.
+	// A folder that was asked for read-only can be one in which a mount of the host's is
+	// written to; what is not such a mount refuses changes by itself.
+	ReadOnly() bool
 	// Serve serves one guest until the stream ends, and closes it. It may be called once.
 	Serve(ctx context.Context, conn io.ReadWriteCloser) error
 	// Close frees what Open took. Serve has returned before, or was not called.
@@ -53,6 +57,7 @@ type shareKey struct {
 	id                string
 	readOnly, private bool
 	hostToContainer   bool
+	recursive         bool
 }
 
 // shareSet is the shares of one VM. A share is attached once however many containers use
@@ -78,6 +83,7 @@ type hostShare struct {
 	lock    lock // held while the share comes or goes; guards the rest
 	source  Share
 	id      uint64 // in the guest; 0: not attached
+	read    bool   // the guest mounts it read-only
 	session *shareSession
 }
 
@@ -103,7 +109,7 @@ func (s *shareSet) acquire(ctx context.Context, src ShareSource) (*hostShare, er
 	if err != nil {
 		return nil, fmt.Errorf("share %s: %w", src.Path, err)
 	}
-	h := s.pin(shareKey{id: opened.ID(), readOnly: src.ReadOnly, private: src.Private, hostToContainer: src.HostToContainer}, src.Path)
+	h := s.pin(shareKey{id: opened.ID(), readOnly: src.ReadOnly, private: src.Private, hostToContainer: src.HostToContainer, recursive: src.Recursive}, src.Path)
 	used, err := s.attach(ctx, h, opened)
 	if !used {
 		err = errors.Join(err, opened.Close())
@@ -145,14 +151,14 @@ func (s *shareSet) attach(ctx context.Context, h *hostShare, opened Share) (used
 	session := &shareSession{conn: conn, ended: make(chan struct{}), asked: true}
 	sctx := context.WithoutCancel(ctx) // the end of conn is the session's
 	s.wg.Go(func() { s.serve(sctx, h, opened, session) })
-	if err := s.guest.attach(ctx, id, shareMode{file: opened.IsFile(), readOnly: h.key.readOnly}, channel); err != nil {
+	if err := s.guest.attach(ctx, id, shareMode{file: opened.IsFile(), readOnly: opened.ReadOnly()}, channel); err != nil {
 		served := session.end()
 		if served != nil {
 			err = fmt.Errorf("%w (its server: %w)", err, served)
 		}
 		return false, err
 	}
-	h.source, h.id, h.session = opened, id, session
+	h.source, h.id, h.read, h.session = opened, id, opened.ReadOnly(), session
 	session.expect()
 	return true, session.err()
 }

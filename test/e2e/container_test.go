@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -147,6 +149,47 @@ func TestContainerLimits(t *testing.T) {
 	})
 	if want := "67108864\n50000 100000\n42"; out != want {
 		t.Errorf("limits seen in the container:\n%s\nwant:\n%s", out, want)
+	}
+}
+
+func TestUpdateContainerResources(t *testing.T) {
+	p := runPod(t, env.server)
+	c := sh("sleeper", "exec sleep 600")
+	c.Linux.Resources = &cri.LinuxContainerResources{
+		CpuPeriod: 100000, CpuQuota: 50000, CpuShares: 1024, MemoryLimitInBytes: 64 << 20, MemorySwapLimitInBytes: 64 << 20,
+		Unified: map[string]string{"pids.max": "42"},
+	}
+	k := p.create(c)
+	update := func(r *cri.LinuxContainerResources) error {
+		_, err := k.s.UpdateContainerResources(testContext(t), &cri.UpdateContainerResourcesRequest{ContainerId: k.id, Linux: r})
+		return err
+	}
+	want := func(want string) {
+		t.Helper()
+		if got := k.exec("cd /sys/fs/cgroup; cat memory.max memory.swap.max cpu.max pids.max"); got != want {
+			t.Errorf("limits in the container: %q, want %q", got, want)
+		}
+	}
+	if err := update(&cri.LinuxContainerResources{CpuQuota: 25000}); err != nil { // created
+		t.Fatal(err)
+	}
+	k.start()
+	want("67108864\n0\n25000 100000\n42")
+	if err := update(&cri.LinuxContainerResources{MemoryLimitInBytes: 96 << 20, Unified: map[string]string{"pids.max": "43"}}); err != nil {
+		t.Fatal(err)
+	}
+	want("100663296\n0\n25000 100000\n43")
+	if r := k.status().Resources.Linux; r.MemoryLimitInBytes != 96<<20 || r.CpuQuota != 25000 || r.CpuShares != 1024 {
+		t.Errorf("limits in the status: %v", r)
+	}
+	if err := update(&cri.LinuxContainerResources{CpusetCpus: "500"}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("update to a CPU that is not there: %v, want InvalidArgument", err)
+	}
+	if _, err := k.s.StopContainer(testContext(t), &cri.StopContainerRequest{ContainerId: k.id}); err != nil {
+		t.Fatal(err)
+	}
+	if err := update(&cri.LinuxContainerResources{CpuQuota: 30000}); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("update of a container that has ended: %v, want FailedPrecondition", err)
 	}
 }
 

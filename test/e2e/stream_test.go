@@ -61,19 +61,28 @@ func crictl(t *testing.T, stdin string, args ...string) (stdout, stderr string, 
 	return o.String(), e.String(), err
 }
 
+// transports are the ways that crictl knows to a stream.
+var transports = []string{"spdy", "websocket"}
+
 func TestCrictlExec(t *testing.T) {
 	p := runPod(t, env.server)
 	k := p.start(sh("sleeper", "exec sleep 600"))
-	stdout, stderr, err := crictl(t, "hello\n", "exec", "-i", k.id, "sh", "-c", "cat; echo err >&2")
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) { testCrictlExec(t, k, transport) })
+	}
+}
+
+func testCrictlExec(t *testing.T, k *container, transport string) {
+	stdout, stderr, err := crictl(t, "hello\n", "exec", "--transport", transport, "-i", k.id, "sh", "-c", "cat; echo err >&2")
 	if err != nil || stdout != "hello\n" || !strings.Contains(stderr, "err\n") {
 		t.Errorf("crictl exec -i: %q, %q, %v", stdout, stderr, err)
 	}
-	_, stderr, err = crictl(t, "", "exec", k.id, "sh", "-c", "exit 9")
+	_, stderr, err = crictl(t, "", "exec", "--transport", transport, k.id, "sh", "-c", "exit 9")
 	if err == nil || !strings.Contains(stderr, "9") {
 		t.Errorf("crictl exec of `exit 9`: %q, %v", stderr, err)
 	}
-	// A terminal: script(1) gives crictl one.
-	line := strings.Join(env.server.Crictl(t.Context(), "exec", "-it", k.id, "sh", "-c", `'tty && stty size && read x && echo "read $x"'`).Args, " ")
+	// A terminal: script(1) gives crictl one. Its size may come after the process began.
+	line := strings.Join(env.server.Crictl(t.Context(), "exec", "--transport", transport, "-it", k.id, "sh", "-c", `'tty && until stty size; do sleep 0.1; done && read x && echo "read $x"'`).Args, " ")
 	cmd := exec.Command("script", "-qefc", "stty rows 31 cols 97; "+line, os.DevNull)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -93,11 +102,17 @@ func TestCrictlExec(t *testing.T) {
 
 func TestCrictlAttach(t *testing.T) {
 	p := runPod(t, env.server)
-	c := sh("reader", `echo ready; while read line; do echo "got $line"; done; echo end of input; exit 6`)
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) { testCrictlAttach(t, p, transport) })
+	}
+}
+
+func testCrictlAttach(t *testing.T, p *pod, transport string) {
+	c := sh("reader-"+transport, `echo ready; while read line; do echo "got $line"; done; echo end of input; exit 6`)
 	c.Stdin, c.StdinOnce = true, true
 	k := p.start(c)
 	eventually(t, "the container waits", func() bool { return strings.Contains(k.stdout(), "ready") })
-	stdout, stderr, err := crictl(t, "one\ntwo\n", "attach", "-i", k.id)
+	stdout, stderr, err := crictl(t, "one\ntwo\n", "attach", "--transport", transport, "-i", k.id)
 	if !strings.Contains(stdout, "got one\ngot two\n") {
 		t.Errorf("crictl attach: %q, %q, %v", stdout, stderr, err)
 	}
@@ -111,6 +126,12 @@ func TestCrictlPortForward(t *testing.T) {
 	web := p.start(sh("web", "mkdir /tmp/w; echo page > /tmp/w/index.html; exec busybox httpd -f -p 127.0.0.1:8080 -h /tmp/w"))
 	// crictl gives up forwarding when a connection is refused, so the server must listen first.
 	web.exec("until wget -q -O /dev/null http://127.0.0.1:8080/; do sleep 0.1; done")
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) { testCrictlPortForward(t, p, transport) })
+	}
+}
+
+func testCrictlPortForward(t *testing.T, p *pod, transport string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +140,7 @@ func TestCrictlPortForward(t *testing.T) {
 	l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	cmd := env.server.Crictl(ctx, "port-forward", p.id, fmt.Sprintf("%d:8080", port))
+	cmd := env.server.Crictl(ctx, "port-forward", "--transport", transport, p.id, fmt.Sprintf("%d:8080", port))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {

@@ -274,6 +274,16 @@ func TestVolumeHostMounts(t *testing.T) {
 	eventually(t, "the mount is seen", func() bool { return k.exec("cat /live/sub/f 2>/dev/null; true") == "mounted later" })
 	equal(t, "with private propagation", k.exec("ls /private/sub"), "")
 	k.remove()
+
+	ro, all := bind("/ro", dir), bind("/all", dir)
+	ro.Readonly, all.Readonly, all.RecursiveReadOnly = true, true, true
+	k = p.start(idle("read-only", ro, all))
+	equal(t, "a read-only folder with a mount below",
+		k.exec("touch /ro/g 2>&1; touch /ro/sub/g && rm /ro/sub/f && ls /ro/sub; rmdir /ro/sub 2>/dev/null || echo stays"),
+		"touch: /ro/g: Read-only file system\ng\nstays")
+	equal(t, "one that is recursively read-only", k.exec("touch /all/g /all/sub/h 2>&1; true"),
+		"touch: /all/g: Read-only file system\ntouch: /all/sub/h: Read-only file system")
+	k.remove()
 }
 
 func TestVolumeImage(t *testing.T) {

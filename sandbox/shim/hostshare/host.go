@@ -56,6 +56,8 @@ func (h *Host) Open(_ context.Context, s shim.ShareSource) (shim.Share, error) {
 		out.folder, out.name = filepath.Split(s.Path)
 		out.folder = filepath.Clean(out.folder)
 	}
+	out.read = s.ReadOnly && (s.Recursive || s.HostToContainer || out.name != "" || !mountsBelow(s.Path))
+	s.Recursive = out.read
 	if out.backend, err = openFolder(out.folder, s); err != nil {
 		return nil, hostError(err)
 	}
@@ -90,6 +92,7 @@ type opened struct {
 	name    string // of a file in folder; empty: the folder itself
 	root    share.FileID
 	backend share.Backend
+	read    bool // all of it is read-only
 }
 
 var _ shim.Share = (*opened)(nil)
@@ -100,13 +103,17 @@ func (o *opened) ID() string { return fmt.Sprintf("%x %q %q", o.root, o.folder, 
 // IsFile implements shim.Share.
 func (o *opened) IsFile() bool { return o.name != "" }
 
+// ReadOnly implements shim.Share. Mounts that the host makes later are read-only always,
+// where they are seen: who is shown them has no say in which there are.
+func (o *opened) ReadOnly() bool { return o.read }
+
 // Close implements shim.Share.
 func (o *opened) Close() error { return o.backend.Close() }
 
 // Serve implements shim.Share. Locks are the guest's own when the share is private, else
 // the arbiter's.
 func (o *opened) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
-	c := share.Config{Backend: o.backend, ReadOnly: o.source.ReadOnly, Private: o.source.Private, Log: o.host.log}
+	c := share.Config{Backend: o.backend, ReadOnly: o.read, Private: o.source.Private, Log: o.host.log}
 	if o.source.Private {
 		s, err := share.NewSession(c)
 		if err != nil {

@@ -12,10 +12,14 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/shim"
+	"github.com/porthole-run/porthole/share"
 	"github.com/porthole-run/porthole/share/arbiter"
+	"github.com/porthole-run/porthole/share/posix"
 )
 
 // newHost makes a Host with an arbiter in this process.
@@ -121,5 +125,54 @@ func TestServe_NoArbiter(t *testing.T) {
 	}
 	if _, err := ours.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the stream's other end reads %v, want EOF", err)
+	}
+}
+
+func TestOpen_ReadOnly(t *testing.T) {
+	testneed.Root(t)
+	h := newHost(t)
+	plain, mounted := t.TempDir(), t.TempDir()
+	below := filepath.Join(mounted, "a b") // is escaped in the table of mounts
+	if err := os.Mkdir(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", below, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(below, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	file := filepath.Join(mounted, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		s    sandbox.FolderSource
+		ask  bool
+		want bool
+	}{
+		{"plain", sandbox.FolderSource{Path: plain}, true, true},
+		{"writable", sandbox.FolderSource{Path: mounted}, false, false},
+		{"mounts_below", sandbox.FolderSource{Path: mounted}, true, false},
+		{"recursive", sandbox.FolderSource{Path: mounted, Recursive: true}, true, true},
+		{"live", sandbox.FolderSource{Path: mounted, HostToContainer: true}, true, true},
+		{"file_beside", sandbox.FolderSource{Path: file}, true, true},
+		{"mount_itself", sandbox.FolderSource{Path: below}, true, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := open(t, h, shim.ShareSource{FolderSource: tt.s, ReadOnly: tt.ask})
+			if got := o.ReadOnly(); got != tt.want {
+				t.Errorf("ReadOnly() = %v, want %v", got, tt.want)
+			}
+			// The root refuses by itself in any case.
+			_, err := o.(*opened).backend.Root().SetAttr(share.SetAttr{Fields: share.SetMode, Mode: 0o750})
+			if refused := posix.FromError(err) == posix.EROFS; refused != tt.ask {
+				t.Errorf("a change of the root: %v, want refused: %v", err, tt.ask)
+			}
+		})
 	}
 }

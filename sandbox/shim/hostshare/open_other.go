@@ -16,3 +16,5 @@ var liveFolder sandbox.FolderSource
 func openFolder(path string, _ shim.ShareSource) (share.Backend, error) {
 	return nil, fmt.Errorf("folder %s: %w", path, errors.ErrUnsupported)
 }
+
+func mountsBelow(string) bool { return false }

@@ -31,3 +31,5 @@ func openFolder(path string, _ shim.ShareSource) (share.Backend, error) {
 	}
 	return b, nil
 }
+
+func mountsBelow(string) bool { return false }
