@@ -142,7 +142,7 @@ func serveSerial(ctx context.Context, a *agent.Agent) error {
 			slog.Warn("session with the host broke", "error", err)
 		}
 		a.HostGone()
-		slog.Info("host gone")
+		slog.Info(api.HostGone)
 	}
 }
 

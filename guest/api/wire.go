@@ -39,6 +39,10 @@ const LayerRoot = "root"
 // SerialPort is the name of the virtio-serial port that carries the mux.
 const SerialPort = "porthole.mux"
 
+// HostGone is what the agent writes to its console when a session on SerialPort is over
+// and it waits for the next.
+const HostGone = "host gone"
+
 // Limits of the wire.
 const (
 	MaxPodID        = 128  // bytes of a pod id in a ForwardHeader
