@@ -38,6 +38,17 @@ func newDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, erro
 	})
 }
 
+// useTemplates says whether VMs are cloned from templates, and why.
+func useTemplates(c config.VM, accel string) (bool, string) {
+	switch {
+	case c.Template != "auto":
+		return c.Template == "on", "the configuration says so"
+	case accel == qemuvm.TCG:
+		return true, "guests run without kvm"
+	}
+	return false, "clones are not tried with kvm; template = \"on\" uses them"
+}
+
 // commandLine is what the bundle's kernel asks for and what the configuration adds.
 func commandLine(c config.VM, b *guestimage.Bundle) string {
 	words := guestimage.KernelArgs(b.Manifest().Kernel.Flavour)

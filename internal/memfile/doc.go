@@ -18,3 +18,7 @@ func Seal(f *os.File) error { return seal(f) }
 
 // Dup returns another descriptor of the file. Both share one offset.
 func Dup(f *os.File) (*os.File, error) { return dup(f) }
+
+// Allocated is how many bytes of memory the file holds: pages that were never written
+// hold none.
+func Allocated(f *os.File) (int64, error) { return allocated(f) }

@@ -35,3 +35,11 @@ func dup(f *os.File) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
+
+func allocated(f *os.File) (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("examine memory file %s: %w", f.Name(), err)
+	}
+	return st.Blocks * 512, nil
+}

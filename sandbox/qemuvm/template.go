@@ -52,6 +52,27 @@ func (s source) check(c sandbox.VMConfig) error {
 	return nil
 }
 
+// templateFormat is raised when templates of an earlier build are not for this one's
+// clones, though QEMU and its arguments are the same.
+const templateFormat = 1
+
+// TemplateFacts names what a template depends on besides the size of the VM and the
+// content of kernel, initrd and QEMU's program: QEMU's version and arguments, the host.
+func (d *Driver) TemplateFacts(ctx context.Context) (string, error) {
+	version, err := qemuVersion(ctx, d.config.Binary)
+	if err != nil {
+		return "", err
+	}
+	m := machine{origin: saved, accel: d.config.Accel, commandLine: d.config.CommandLine}
+	if m.accel == TCG {
+		m.tscKHz, _ = hostTSC() // not known: guests are not told
+	}
+	return fmt.Sprintf("format %d, host %s, %s: %q", templateFormat, hostKernel(), version, m.args()), nil
+}
+
+// Binary is the path of QEMU's program.
+func (d *Driver) Binary() string { return d.config.Binary }
+
 // CreateTemplate implements sandbox.Cloner.
 func (d *Driver) CreateTemplate(ctx context.Context, c sandbox.VMConfig, memory *os.File) (sandbox.TemplateVM, error) {
 	v, err := d.create(ctx, c, source{origin: saved, memory: memory})
@@ -146,6 +167,7 @@ func (v *VM) load(ctx context.Context, client *qmp.Client) error {
 		_ = w.Close()
 	}
 	<-fed
+	v.source.state = nil
 	if err != nil {
 		return fmt.Errorf("load template: %w", err)
 	}

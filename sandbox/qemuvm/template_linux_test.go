@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/internal/memfile"
 	"github.com/porthole-run/porthole/sandbox"
@@ -111,7 +110,11 @@ func TestClone_Suite(t *testing.T) {
 	r := newRig(t)
 	d := r.driver(t, nil)
 	template := r.template(t, d)
-	t.Logf("state of %d bytes, memory of %d MiB", len(template.State), allocated(t, template.Memory)>>20)
+	if n, err := memfile.Allocated(template.Memory); err != nil || n == 0 {
+		t.Errorf("Allocated() = %d, %v", n, err)
+	} else {
+		t.Logf("state of %d bytes, memory of %d MiB", len(template.State), n>>20)
+	}
 	before, content := r.left(t), digest(t, template.Memory)
 	drivertest.Suite(t, drivertest.Env{
 		Driver: cloner{d, template},
@@ -128,15 +131,6 @@ func TestClone_Suite(t *testing.T) {
 	if digest(t, template.Memory) != content {
 		t.Error("clones have changed the template's memory")
 	}
-}
-
-func allocated(t testing.TB, f *os.File) int64 {
-	t.Helper()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		t.Fatal(err)
-	}
-	return st.Blocks * 512
 }
 
 // TestClone_Many starts clones side by side, and one after the other, and looks at what

@@ -44,7 +44,7 @@ const (
 type VM struct {
 	driver Config           // immutable after Create
 	config sandbox.VMConfig // immutable after Create
-	source source           // immutable after Create
+	source source           // Start's alone, but for its origin, which is immutable
 
 	console   *ring         // has its own lock
 	portOpen  chan struct{} // closed when the guest opened its control port
