@@ -17,8 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
-
-	"github.com/porthole-run/porthole/internal/testneed"
 )
 
 // templateStatus is what a verbose Status says of templates.
@@ -347,30 +345,4 @@ func TestTemplate_Fallback(t *testing.T) {
 			t.Errorf("the pod is a clone of %q", id)
 		}
 	})
-}
-
-// TestTemplate_Many clones one pod after the other, each of which runs a container.
-func TestTemplate_Many(t *testing.T) {
-	testneed.Long(t)
-	n := 20
-	if v, err := strconv.Atoi(os.Getenv("PORTHOLE_TEST_PODS")); err == nil {
-		n = v
-	}
-	s := ownServer(t, serverConfig{vm: `template = "on"`})
-	var took []time.Duration
-	for i := range n {
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			begin := time.Now()
-			p := runPod(t, s)
-			took = append(took, time.Since(begin))
-			if id, failure := p.template(); id == "" {
-				t.Errorf("no clone: %s", failure)
-			}
-			if got := p.output("works", "echo works"); got != "works" {
-				t.Errorf("output %q", got)
-			}
-		})
-	}
-	slices.Sort(took)
-	t.Logf("%d clones: RunPodSandbox median %v, longest %v", n, took[n/2], took[n-1])
 }
