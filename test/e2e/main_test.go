@@ -67,7 +67,7 @@ func run(m *testing.M) (int, error) {
 	if err := env.server.Start(ctx); err != nil {
 		return 0, err
 	}
-	if err := env.server.awaitTemplates(ctx); err != nil {
+	if err := env.server.AwaitTemplates(ctx); err != nil {
 		return 0, err
 	}
 	code := m.Run()

@@ -28,7 +28,7 @@ func ownServer(t *testing.T, c serverConfig) *server {
 	if err := s.Start(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.awaitTemplates(testContext(t)); err != nil {
+	if err := s.AwaitTemplates(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -17,60 +16,13 @@ import (
 
 	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/test/harness"
 )
 
-// templateStatus is what a verbose Status says of templates.
-type templateStatus struct {
-	Used   bool `json:"used"`
-	Status struct {
-		Classes []struct {
-			VCPUs     int    `json:"vcpus"`
-			MemoryMiB int    `json:"memoryMiB"`
-			State     string `json:"state"`
-			Template  string `json:"template"`
-			Bytes     int64  `json:"bytes"`
-			Error     string `json:"error"`
-		} `json:"classes"`
-		Counts struct{ Clones, Boots, Fallbacks int } `json:"counts"`
-	} `json:"status"`
-}
-
-func (s *server) templates(ctx context.Context) (templateStatus, error) {
-	var out templateStatus
-	r, err := s.Status(ctx, &cri.StatusRequest{Verbose: true})
-	if err != nil {
-		return out, err
-	}
-	return out, json.Unmarshal([]byte(r.Info["templates"]), &out)
-}
-
-// awaitTemplates waits until each template is made or cannot be.
-func (s *server) awaitTemplates(ctx context.Context) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		st, err := s.templates(ctx)
-		if err != nil {
-			return err
-		}
-		waiting := false
-		for _, c := range st.Status.Classes {
-			waiting = waiting || c.State == "waiting"
-		}
-		if !waiting {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("templates are not made: %w: %+v", ctx.Err(), st)
-		}
-	}
-}
-
-func wantTemplates(t *testing.T, s *server) templateStatus {
+func wantTemplates(t *testing.T, s *server) harness.Templates {
 	t.Helper()
-	st, err := s.templates(testContext(t))
+	st, err := s.Templates(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +181,7 @@ func TestTemplate_Sizes(t *testing.T) {
 	if id, _ := sized("first", 300<<20).template(); id != "" {
 		t.Errorf("the first pod of a larger size is a clone of %s", id)
 	}
-	if err := s.awaitTemplates(testContext(t)); err != nil {
+	if err := s.AwaitTemplates(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	p := sized("second", 300<<20)
@@ -273,7 +225,7 @@ func TestTemplate_DaemonKilled(t *testing.T) {
 	// One that does not wait boots, while the template is made.
 	early := runPod(t, s, func(c *cri.PodSandboxConfig) { c.Metadata.Name = "early" })
 	early.output("early", "true")
-	if err := s.awaitTemplates(testContext(t)); err != nil {
+	if err := s.AwaitTemplates(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	late := runPod(t, s, func(c *cri.PodSandboxConfig) { c.Metadata.Name = "late" })
@@ -318,7 +270,7 @@ func TestTemplate_Fallback(t *testing.T) {
 		if c := wantTemplates(t, s).Status.Counts; c.Fallbacks != 1 {
 			t.Errorf("counts are %+v, want a fallback", c)
 		}
-		if err := s.awaitTemplates(testContext(t)); err != nil { // it is made anew, in vain
+		if err := s.AwaitTemplates(testContext(t)); err != nil { // it is made anew, in vain
 			t.Fatal(err)
 		}
 	})
