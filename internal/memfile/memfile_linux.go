@@ -1,6 +1,7 @@
 package memfile
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -8,7 +9,13 @@ import (
 )
 
 func newFile(name string, size int64) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	// Linux 6.3 and later may insist on files that cannot be executed (vm.memfd_noexec);
+	// older ones do not know the flag.
+	fd, err := unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.MemfdCreate(name, flags)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make memory file %s: %w", name, err)
 	}
