@@ -121,12 +121,7 @@ func TestClone_Suite(t *testing.T) {
 		Clones: true,
 		Config: func(t *testing.T, id string) sandbox.VMConfig { return r.config(id) },
 		NIC:    podNetwork,
-		Left: func(t *testing.T) string {
-			if after := r.left(t); after != before {
-				return fmt.Sprintf("before:\n%s\nafter:\n%s", before, after)
-			}
-			return ""
-		},
+		Left:   r.leftSince(before),
 	})
 	if digest(t, template.Memory) != content {
 		t.Error("clones have changed the template's memory")
