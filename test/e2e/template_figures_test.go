@@ -81,7 +81,7 @@ func TestTemplate_Figures(t *testing.T) {
 			slices.Sort(d[name])
 		}
 		slices.Sort(pss[name])
-		t.Logf("%s: RunPodSandbox median %v, p95 %v; create and start to output %v; PSS of an only idle VM %d KiB", name,
+		t.Logf("%s: RunPodSandbox median %v, longest %v; create and start to output %v; PSS of the only idle VM %d KiB", name,
 			sandboxes[name][rounds/2], sandboxes[name][rounds-1], outputs[name][rounds/2], pss[name][rounds/2])
 	}
 	if c, b := sandboxes["clone"][rounds/2], sandboxes["boot"][rounds/2]; 2*c > b {
