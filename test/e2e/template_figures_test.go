@@ -137,3 +137,30 @@ func (k *container) await(want string) {
 		}
 	}
 }
+
+// TestTemplate_FreedMemory measures what is left of memory that a pod has used and freed:
+// a VM that booted gives it back, a clone keeps it.
+func TestTemplate_FreedMemory(t *testing.T) {
+	testneed.Long(t)
+	const used = 60 << 10 // KiB, in a pod's /dev/shm
+	for _, how := range []string{"off", "on"} {
+		s := ownServer(t, serverConfig{vm: fmt.Sprintf("template = %q", how)})
+		k := runPod(t, s).start(sh("user", "exec sleep 600"))
+		k.exec("true")
+		before := qemuMemory(t, s)
+		k.exec("dd if=/dev/zero of=/dev/shm/used bs=1M count=60 2>/dev/null")
+		during := qemuMemory(t, s)
+		k.exec("rm /dev/shm/used")
+		after, end := qemuMemory(t, s), time.Now().Add(20*time.Second)
+		for tick := time.NewTicker(time.Second); during-after < used/2 && time.Now().Before(end); after = qemuMemory(t, s) {
+			<-tick.C
+		}
+		t.Logf("template %s: PSS %d KiB before, %d while %d were used, %d after", how, before, during, used, after)
+		if during-before < used/2 {
+			t.Errorf("template %s: %d KiB more while %d were used", how, during-before, used)
+		}
+		if gave := during-after >= used/2; gave != (how == "off") {
+			t.Errorf("template %s: of %d KiB it gave %d back", how, used, during-after)
+		}
+	}
+}
