@@ -143,6 +143,8 @@ func (k *container) await(want string) {
 func TestTemplate_FreedMemory(t *testing.T) {
 	testneed.Long(t)
 	const used = 60 << 10 // KiB, in a pod's /dev/shm
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for _, how := range []string{"off", "on"} {
 		s := ownServer(t, serverConfig{vm: fmt.Sprintf("template = %q", how)})
 		k := runPod(t, s).start(sh("user", "exec sleep 600"))
@@ -152,8 +154,9 @@ func TestTemplate_FreedMemory(t *testing.T) {
 		during := qemuMemory(t, s)
 		k.exec("rm /dev/shm/used")
 		after, end := qemuMemory(t, s), time.Now().Add(20*time.Second)
-		for tick := time.NewTicker(time.Second); during-after < used/2 && time.Now().Before(end); after = qemuMemory(t, s) {
+		for during-after < used/2 && time.Now().Before(end) {
 			<-tick.C
+			after = qemuMemory(t, s)
 		}
 		t.Logf("template %s: PSS %d KiB before, %d while %d were used, %d after", how, before, during, used, after)
 		if during-before < used/2 {
