@@ -20,6 +20,9 @@ const (
 	// maxClasses bounds the templates, each of which holds its guest's memory. One that was
 	// asked for longest ago makes room, but for those that are always kept.
 	maxClasses = 6
+	// maxWantedMiB bounds the classes that are not kept from the start: a guest's kernel
+	// describes each page of its memory in 64 bytes, which a template holds for good.
+	maxWantedMiB = 8 << 10
 	// A class that failed is tried again at once, and if it fails again, after firstRetry,
 	// then after twice that and so on, up to lastRetry.
 	firstRetry = 10 * time.Second
@@ -181,8 +184,12 @@ func (k *Keeper) take(s Size) *Lease {
 	return l
 }
 
-// want adds a class, in the place of another when there are many.
+// want adds a class, in the place of another when there are many. A very large one is not
+// added: such VMs boot.
 func (k *Keeper) want(c Class, now time.Time) {
+	if c.MemoryMiB > maxWantedMiB {
+		return
+	}
 	if k.classes[c] == nil {
 		if len(k.classes) >= maxClasses && !k.makeRoom() {
 			return

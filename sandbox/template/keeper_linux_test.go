@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -161,11 +162,16 @@ func TestKeeper_Room(t *testing.T) {
 		b.built()
 		for n := range maxClasses {
 			time.Sleep(time.Second)
-			taken(t, k, size(1<<n, 4096<<n), nil)
+			taken(t, k, size(1<<n, 32<<n), nil)
 		}
-		s := k.Status()
-		if len(s.Classes) != maxClasses || s.Classes[0].Class != (Class{1, 256}) || s.Classes[1].Class != (Class{2, 8192}) {
-			t.Errorf("classes are %+v", s.Classes)
+		taken(t, k, size(1, maxWantedMiB+1), nil)
+		var got []Class
+		for _, c := range k.Status().Classes {
+			got = append(got, c.Class)
+		}
+		want := []Class{{2, 64}, {4, 128}, {1, 256}, {8, 256}, {16, 512}, {32, 1024}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("classes (-want +got):\n%s", diff)
 		}
 	})
 }
