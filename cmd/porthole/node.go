@@ -179,8 +179,10 @@ func (n *node) launcher(ctx context.Context, log *slog.Logger) (*shim.Launcher, 
 		return nil, err
 	}
 	facts, err := driver.TemplateFacts(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil { // pods do without
+		n.templatesWhy = "what they depend on is not known: " + err.Error()
+		log.Warn("templates are not used", logkey.Error, err)
+		return shim.NewLauncher(c)
 	}
 	var launcher *shim.Launcher
 	n.templates = template.New(template.Config{
