@@ -103,6 +103,7 @@ func checkHello(h *api.HelloResponse) (Info, error) {
 		BootID:         clean(h.GetBootId(), maxInfoText),
 		RuntimeVersion: clean(h.GetRuntimeVersion(), maxInfoText),
 		MemoryBytes:    h.GetMemoryBytes(),
+		Seeded:         h.GetSeeded(),
 	}, nil
 }
 

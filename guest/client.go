@@ -2,6 +2,7 @@ package guest
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -41,14 +42,27 @@ type Client struct {
 	nextID atomic.Uint64   // the last stream id given out
 }
 
+// seedBytes is how much of the host's randomness a guest is given.
+const seedBytes = 64
+
 // Connect connects to the agent, tries again while the guest boots, until ctx ends,
-// agrees on a protocol version and sets the guest's clock. An agent that speaks no
-// version of this build's is a FailedPrecondition error; a VM that has ended is an
-// Unavailable one.
+// agrees on a protocol version, seeds the guest's random pool and sets its clock. An agent
+// that speaks no version of this build's is a FailedPrecondition error; a VM that has ended
+// is an Unavailable one.
 func Connect(ctx context.Context, d Dialer, hostVersion string) (*Client, error) {
+	return connect(ctx, d, hostVersion, false)
+}
+
+// ConnectTemplate is Connect for a VM that is to be a template: the guest makes nothing up
+// that its clones must not share.
+func ConnectTemplate(ctx context.Context, d Dialer, hostVersion string) (*Client, error) {
+	return connect(ctx, d, hostVersion, true)
+}
+
+func connect(ctx context.Context, d Dialer, hostVersion string, template bool) (*Client, error) {
 	wait := firstRetry
 	for {
-		c, err := connectOnce(ctx, d, hostVersion)
+		c, err := connectOnce(ctx, d, hostVersion, template)
 		if err == nil {
 			return c, nil
 		}
@@ -76,7 +90,7 @@ func mayPass(err error) bool {
 	return errors.As(err, &n)
 }
 
-func connectOnce(ctx context.Context, d Dialer, hostVersion string) (*Client, error) {
+func connectOnce(ctx context.Context, d Dialer, hostVersion string, template bool) (*Client, error) {
 	conn, err := d.Dial(ctx, api.PortControl)
 	if err != nil {
 		if errdefs.IsUnavailable(err) {
@@ -87,12 +101,16 @@ func connectOnce(ctx context.Context, d Dialer, hostVersion string) (*Client, er
 	done := make(chan struct{})
 	rpc := ttrpc.NewClient(conn, ttrpc.WithOnClose(func() { close(done) }))
 	c := &Client{dialer: d, rpc: rpc, api: api.NewGuestClient(rpc), done: done}
+	seed := make([]byte, seedBytes)
+	_, _ = rand.Read(seed) // it never fails
 	begin := time.Now()
 	h, err := call(ctx, c.api.Hello, &api.HelloRequest{
 		MinVersion:  api.MinVersion,
 		MaxVersion:  api.MaxVersion,
 		HostVersion: hostVersion,
 		UnixNanos:   begin.UnixNano(),
+		Seed:        seed,
+		Template:    template,
 	})
 	if err != nil {
 		c.Close()

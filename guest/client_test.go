@@ -34,14 +34,16 @@ type agent struct {
 	remove func() (*api.RemoveContainerResponse, error)
 	stats  func() (*api.StatsResponse, error)
 	events []*api.Event
-	clock  atomic.Int64  // what Hello carried
-	off    atomic.Int64  // how far the guest's clock is ahead, in nanoseconds
-	steps  atomic.Int64  // calls that changed it
-	slow   time.Duration // on the way to the guest
+	clock  atomic.Int64                     // what Hello carried
+	hail   atomic.Pointer[api.HelloRequest] // the last Hello
+	off    atomic.Int64                     // how far the guest's clock is ahead, in nanoseconds
+	steps  atomic.Int64                     // calls that changed it
+	slow   time.Duration                    // on the way to the guest
 }
 
 func (a *agent) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloResponse, error) {
 	a.clock.Store(r.GetUnixNanos())
+	a.hail.Store(r)
 	if a.hello != nil {
 		return a.hello()
 	}
@@ -179,6 +181,32 @@ func TestConnect_WhileGuestBoots(t *testing.T) {
 	defer c.Close()
 	if d := time.Since(time.Unix(0, a.clock.Load())); d < 0 || d > time.Minute {
 		t.Errorf("guest's clock is off by %s", d)
+	}
+}
+
+// TestConnect_Seed: each connection brings randomness of its own, that of a template too.
+func TestConnect_Seed(t *testing.T) {
+	a := &agent{}
+	w := newWire(t, a)
+	seen := map[string]bool{strings.Repeat("\x00", seedBytes): true}
+	for _, template := range []bool{false, true, false} {
+		how := Connect
+		if template {
+			how = ConnectTemplate
+		}
+		c, err := how(testContext(t), w, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		r := a.hail.Load()
+		if len(r.GetSeed()) != seedBytes || seen[string(r.GetSeed())] {
+			t.Errorf("seed %x, want %d bytes that were not sent before", r.GetSeed(), seedBytes)
+		}
+		seen[string(r.GetSeed())] = true
+		if r.GetTemplate() != template {
+			t.Errorf("Hello says template %v, want %v", r.GetTemplate(), template)
+		}
 	}
 }
 

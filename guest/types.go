@@ -7,9 +7,10 @@ type Info struct {
 	Protocol       int
 	AgentVersion   string
 	KernelRelease  string
-	BootID         string
+	BootID         string // empty in a VM that is to be a template
 	RuntimeVersion string // of the OCI runtime in the guest
 	MemoryBytes    uint64
+	Seeded         bool // its random pool was seeded with what the host sent
 }
 
 // DiskAddress is where an attached disk appears in the guest.

@@ -47,7 +47,9 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
 	defer leave()
 
 	var u undo.Stack
-	err = m.makePod(ctx, p, &u, handler, ShimConfig{ID: p.id, VCPUs: vcpus, MemoryMiB: memoryMiB})
+	err = m.makePod(ctx, p, &u, handler, ShimConfig{
+		ID: p.id, VCPUs: vcpus, MemoryMiB: memoryMiB, MaxVCPUs: handler.MaxVCPUs, MaxMemoryMiB: handler.MaxMemoryMiB,
+	})
 	if err == nil {
 		return p.id, nil
 	}

@@ -29,6 +29,9 @@ type ShimConfig struct {
 	ID        string // the VM's id; the pod sandbox's id when a VM holds one pod
 	VCPUs     int
 	MemoryMiB int
+	// A larger VM will do too, up to MaxVCPUs and MaxMemoryMiB; 0: no bound.
+	MaxVCPUs     int
+	MaxMemoryMiB int
 }
 
 // A Shim is the process that owns one VM, seen from the daemon. All methods are safe
@@ -89,6 +92,10 @@ type ShimInfo struct {
 	Accelerator   string `json:"accelerator"`
 	KernelRelease string `json:"kernelRelease"`
 	AgentVersion  string `json:"agentVersion"`
+	// Template is the id of the template that the VM is a clone of; empty: it booted.
+	// TemplateError says why it did though there was a template.
+	Template      string `json:"template,omitempty"`
+	TemplateError string `json:"templateError,omitempty"`
 }
 
 // PodSetup is what a pod needs in its VM.

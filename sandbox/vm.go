@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"regexp"
@@ -91,6 +92,35 @@ type Channeler interface {
 	// OpenChannel makes a device of a name that was not used before in the VM's life, and
 	// returns the host's end of it. Closing that takes the device away.
 	OpenChannel(ctx context.Context, name string) (net.Conn, error)
+}
+
+// A Cloner is a Driver that can make VMs as copies of one that was booted before, the
+// template. A copy holds all that the template's guest has made up: its agent must be told
+// of randomness of its own before anything runs in it, which guest.Connect does.
+type Cloner interface {
+	// CreateTemplate makes a VM like Create does, to be saved. Its memory is in the file,
+	// which has c.MemoryMiB MiB, all zero, and stays the caller's.
+	CreateTemplate(ctx context.Context, c VMConfig, memory *os.File) (TemplateVM, error)
+	// Clone makes a VM like Create does, whose Start lets it go on where the template
+	// was saved. c is the template's but for ID and Dir. The memory stays the caller's and
+	// open until Start has returned; no clone changes it. On error nothing is left.
+	Clone(ctx context.Context, c VMConfig, t Template) (VM, error)
+}
+
+// A TemplateVM is a VM that can be saved.
+type TemplateVM interface {
+	VM
+	// Save ends the streams to the agent, waits until the agent knows that, and writes
+	// what the VM is besides its memory to state. The VM may have run no pod. It does
+	// not run afterwards, whether or not that failed: Stop it, before which the memory
+	// is not complete.
+	Save(ctx context.Context, state io.Writer) error
+}
+
+// Template is what clones are made from.
+type Template struct {
+	Memory *os.File // what CreateTemplate was given
+	State  []byte   // what Save wrote
 }
 
 // Disk is a disk to attach.

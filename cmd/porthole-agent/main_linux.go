@@ -24,6 +24,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/cgroup"
 	"github.com/porthole-run/porthole/guest/agent/crun"
 	"github.com/porthole-run/porthole/guest/agent/disk"
+	"github.com/porthole-run/porthole/guest/agent/entropy"
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/agent/share"
@@ -113,6 +114,8 @@ func run(ctx context.Context, platform boot.Platform) error {
 			}
 			return nil
 		},
+		Seed:   entropy.Seed,
+		BootID: bootID,
 		System: system,
 	})
 	slog.Info("agent ready", "version", version, "platform", platform.String(), "kernel", system.KernelRelease)
@@ -139,7 +142,7 @@ func serveSerial(ctx context.Context, a *agent.Agent) error {
 			slog.Warn("session with the host broke", "error", err)
 		}
 		a.HostGone()
-		slog.Info("host gone")
+		slog.Info(api.HostGone)
 	}
 }
 
@@ -156,18 +159,26 @@ func serveVsock(ctx context.Context, a *agent.Agent) error {
 	return <-ended
 }
 
+// bootID is the kernel's, made up when it is first read: so nothing may read it before the
+// host has said that this is no template.
+func bootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
+}
+
 // system reads what the host is told of the guest.
 func system() (agent.System, error) {
 	var u unix.Utsname
 	var info unix.Sysinfo_t
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	runtime, _ := os.ReadFile(api.RuntimeVersionFile) // the host is told what there is
-	if err := errors.Join(err, unix.Uname(&u), unix.Sysinfo(&info)); err != nil {
+	if err := errors.Join(unix.Uname(&u), unix.Sysinfo(&info)); err != nil {
 		return agent.System{}, fmt.Errorf("read system facts: %w", err)
 	}
 	return agent.System{
 		KernelRelease:  unix.ByteSliceToString(u.Release[:]),
-		BootID:         strings.TrimSpace(string(id)),
 		RuntimeVersion: strings.TrimSpace(string(runtime)),
 		MemoryBytes:    info.Totalram * uint64(info.Unit),
 	}, nil

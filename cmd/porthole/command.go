@@ -42,6 +42,7 @@ func commands() []command {
 		{"help", "", "print this", runHelp},
 		{"service run", "[--config FILE]", "", runServiceRun},
 		{"shim", "--locks DIR --dir DIR", "", runShim},
+		{"template", "", "", runTemplate},
 		{"arbiter", "--dir DIR", "", runArbiter},
 	}
 }

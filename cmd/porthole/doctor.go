@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	guestimage "github.com/porthole-run/porthole/guest/image"
+	"github.com/porthole-run/porthole/internal/memfile"
 	"github.com/porthole-run/porthole/sandbox/qemuvm"
 )
 
@@ -106,7 +108,11 @@ func examine(ctx context.Context, c config.Config, probe bool) ([]finding, error
 			Detail: "not checked: only root can start a guest as the user that it is to have",
 		})
 	case bundle != nil && qemuOK:
-		out = append(out, checkAccel(ctx, c, bundle, probe))
+		accel, f := checkAccel(ctx, c, bundle, probe)
+		out = append(out, f)
+		if accel != "" {
+			out = append(out, checkTemplates(c.VM, accel))
+		}
 	}
 	out = append(out, checkCNI(ctx, c)...)
 	out = append(out, checkMkfs(), checkForwarding(), checkSpace(c), checkSocket(ctx, c))
@@ -135,16 +141,36 @@ func checkBundle(c config.Config) (*guestimage.Bundle, finding) {
 }
 
 // checkAccel is never missing: guests run without KVM, slower.
-func checkAccel(ctx context.Context, c config.Config, b *guestimage.Bundle, force bool) finding {
+func checkAccel(ctx context.Context, c config.Config, b *guestimage.Bundle, force bool) (accel string, _ finding) {
 	f := finding{Name: "accelerator", Needed: c.VM.Accel == qemuvm.KVM}
 	a, err := accelerator(ctx, c, b, force, slog.New(slog.DiscardHandler))
 	if err != nil {
 		f.Detail = err.Error()
-		return f
+		return "", f
 	}
 	f.Detail = fmt.Sprintf("%s: %s", a.Accel, a.Reason)
 	f.Fix = accelFix(c.VM, a.Accel, kvmDevice())
 	f.OK = f.Fix == ""
+	return a.Accel, f
+}
+
+// checkTemplates says whether VMs are cloned, and looks that what templates are kept in
+// can be made. Whether they work, the daemon finds out: crictl info has it.
+func checkTemplates(vm config.VM, accel string) finding {
+	f := finding{Name: "templates", OK: true}
+	use, why := useTemplates(vm, accel)
+	if !use {
+		f.Detail = "not used: " + why
+		return f
+	}
+	f.Detail = "used: " + why
+	file, err := memfile.New("porthole doctor", 1)
+	if err == nil {
+		err = errors.Join(memfile.Seal(file), file.Close())
+	}
+	if err != nil {
+		f.OK, f.Detail = false, "each VM boots: "+err.Error()
+	}
 	return f
 }
 

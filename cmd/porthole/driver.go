@@ -44,6 +44,17 @@ func (s driverSettings) qemu(log *slog.Logger) (sandbox.Driver, error) {
 	})
 }
 
+// useTemplates says whether VMs are cloned from templates, and why.
+func useTemplates(c config.VM, accel string) (bool, string) {
+	switch {
+	case c.Template != "auto":
+		return c.Template == "on", "the configuration says so"
+	case accel == qemuvm.TCG:
+		return true, "guests run without kvm"
+	}
+	return false, "clones are not tried with kvm; template = \"on\" uses them"
+}
+
 // commandLine is what the bundle's kernel asks for and what the configuration adds.
 func commandLine(c config.VM, b *guestimage.Bundle) string {
 	words := guestimage.KernelArgs(b.Manifest().Kernel.Flavour)

@@ -47,4 +47,6 @@ func endLeftovers(ctx context.Context, live []string, log *slog.Logger) error {
 	return err
 }
 
-func newScratch(config.Config, bool, *slog.Logger) (sandbox.Scratch, error) { return hcsvm.NewScratch(), nil }
+func newScratch(config.Config, bool, *slog.Logger) (sandbox.Scratch, error) {
+	return hcsvm.NewScratch(), nil
+}

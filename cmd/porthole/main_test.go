@@ -375,6 +375,23 @@ func TestHandlers(t *testing.T) {
 	}
 }
 
+func TestUseTemplates(t *testing.T) {
+	for _, tt := range []struct {
+		configured, accel string
+		want              bool
+	}{
+		{"auto", "tcg", true}, {"auto", "kvm", false}, {"on", "kvm", true}, {"on", "tcg", true}, {"off", "tcg", false},
+	} {
+		got, why := useTemplates(config.VM{Template: tt.configured}, tt.accel)
+		if got != tt.want || why == "" {
+			t.Errorf("templates %s with %s: %v, %q, want %v", tt.configured, tt.accel, got, why, tt.want)
+		}
+		if f := checkTemplates(config.VM{Template: tt.configured}, tt.accel); f.Detail == "" {
+			t.Errorf("doctor says of templates %s with %s: %+v", tt.configured, tt.accel, f)
+		}
+	}
+}
+
 func TestAccelFix(t *testing.T) {
 	closed := device{present: true}
 	for name, tt := range map[string]struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/template"
 )
 
 // newRegistry returns a registry with what is told about the process itself.
@@ -79,6 +80,46 @@ func (c *counts) Collect(ch chan<- prometheus.Metric) {
 	}
 	for phase, n := range byPhase {
 		ch <- prometheus.MustNewConstMetric(c.containers, prometheus.GaugeValue, float64(n), phase)
+	}
+}
+
+// registerTemplates adds what there is of templates, and how VMs started.
+func registerTemplates(reg *prometheus.Registry, k *template.Keeper) {
+	reg.MustRegister(&templates{
+		k:      k,
+		states: prometheus.NewDesc("porthole_templates", "Templates of VMs by state.", []string{"state"}, nil),
+		bytes:  prometheus.NewDesc("porthole_template_bytes", "Memory that templates hold, in bytes.", nil, nil),
+		starts: prometheus.NewDesc("porthole_vm_starts_total", "Starts of VMs by how.", []string{"how"}, nil),
+	})
+}
+
+type templates struct {
+	k                     *template.Keeper
+	states, bytes, starts *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (t *templates) Describe(ch chan<- *prometheus.Desc) {
+	ch <- t.states
+	ch <- t.bytes
+	ch <- t.starts
+}
+
+// Collect implements prometheus.Collector.
+func (t *templates) Collect(ch chan<- prometheus.Metric) {
+	s := t.k.Status()
+	states := map[string]int{template.Ready: 0, template.Waiting: 0, template.Failed: 0}
+	var bytes int64
+	for _, c := range s.Classes {
+		states[c.State]++
+		bytes += c.Bytes
+	}
+	for state, n := range states {
+		ch <- prometheus.MustNewConstMetric(t.states, prometheus.GaugeValue, float64(n), state)
+	}
+	ch <- prometheus.MustNewConstMetric(t.bytes, prometheus.GaugeValue, float64(bytes))
+	for how, n := range map[string]uint64{"clone": s.Counts.Clones, "boot": s.Counts.Boots, "fallback": s.Counts.Fallbacks} {
+		ch <- prometheus.MustNewConstMetric(t.starts, prometheus.CounterValue, float64(n), how)
 	}
 }
 

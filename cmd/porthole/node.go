@@ -25,6 +25,7 @@ import (
 	"github.com/porthole-run/porthole/sandbox/ocispec"
 	"github.com/porthole-run/porthole/sandbox/qemuvm"
 	"github.com/porthole-run/porthole/sandbox/shim"
+	"github.com/porthole-run/porthole/sandbox/template"
 )
 
 // node is the domain: what the daemon's servers call.
@@ -36,6 +37,9 @@ type node struct {
 	network *network.Manager
 	host    *hcnnet.Host // of the network; nil on Linux
 	manager *sandbox.Manager
+
+	templates    *template.Keeper // nil: each VM boots
+	templatesWhy string
 }
 
 // newNode makes the parts and takes over what an earlier daemon left. On error nothing
@@ -63,7 +67,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if n.network, n.host, err = newNetwork(c, log); err != nil {
 		return nil, err
 	}
-	launcher, err := n.launcher(log)
+	launcher, err := n.launcher(ctx, log)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +98,10 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		log.Warn("end VMs that nobody has", logkey.Error, err)
 	}
 	registerCounts(reg, n.manager, n.accel.Accel)
+	if n.templates != nil {
+		registerTemplates(reg, n.templates)
+		n.templates.Start(ctx)
+	}
 	return n, n.pruneNetworks(ctx, log)
 }
 
@@ -101,6 +109,9 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 func (n *node) close(ctx context.Context) error {
 	if n.manager != nil {
 		n.manager.Close()
+	}
+	if n.templates != nil {
+		n.templates.Close()
 	}
 	var errs []error
 	if n.images != nil {
@@ -139,30 +150,69 @@ func (n *node) pruneNetworks(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-func (n *node) launcher(log *slog.Logger) (*shim.Launcher, error) {
+// launcher makes what starts VMs, and with it the keeper of templates when those are used.
+func (n *node) launcher(ctx context.Context, log *slog.Logger) (*shim.Launcher, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	q := qemuConfig(n.config, commandLine(n.config.VM, n.bundle), log)
+	q.Accel = n.accel.Accel
 	settings, err := json.Marshal(driverSettings{
-		Binary: q.Binary, Accel: n.accel.Accel, UIDs: q.UIDs, GID: q.GID,
+		Binary: q.Binary, Accel: q.Accel, UIDs: q.UIDs, GID: q.GID,
 		CommandLine: q.CommandLine, StartTimeout: q.StartTimeout,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return shim.NewLauncher(shim.LauncherConfig{
+	c := shim.LauncherConfig{
 		StateDir:     filepath.Join(n.config.State, "vm"),
 		Executable:   self,
 		Args:         []string{"shim", "--locks", filepath.Join(n.config.State, "locks")},
+		TemplateArgs: []string{"template"},
 		DriverConfig: settings,
 		Kernel:       n.bundle.Kernel(),
 		Initrd:       n.bundle.Initrd(),
 		StartTimeout: time.Duration(n.config.VM.StartTimeout),
 		LogLevel:     slog.Level(n.config.Log.Level),
 		Version:      version,
+	}
+	var use bool
+	if use, n.templatesWhy = useTemplates(n.config.VM, q.Accel); !use {
+		return shim.NewLauncher(c)
+	}
+	driver, err := qemuvm.New(q)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := driver.TemplateFacts(ctx)
+	if err != nil { // pods do without
+		n.templatesWhy = "what they depend on is not known: " + err.Error()
+		log.Warn("templates are not used", logkey.Error, err)
+		return shim.NewLauncher(c)
+	}
+	var launcher *shim.Launcher
+	n.templates = template.New(template.Config{
+		Classes: templateClasses(handlers(n.config)),
+		Build: func(ctx context.Context, class template.Class, memory, state *os.File) error {
+			return launcher.MakeTemplate(ctx, class, memory, state)
+		},
+		Files: []string{c.Kernel, c.Initrd, driver.Binary()},
+		Facts: facts,
+		Log:   log,
 	})
+	c.Templates = n.templates
+	launcher, err = shim.NewLauncher(c)
+	return launcher, err
+}
+
+// templateClasses are the sizes that pods without limits get.
+func templateClasses(handlers map[string]sandbox.Handler) []template.Class {
+	var out []template.Class
+	for _, h := range handlers {
+		out = append(out, template.Class{VCPUs: h.VCPUs, MemoryMiB: h.MemoryMiB})
+	}
+	return out
 }
 
 func newNetwork(c config.Config, log *slog.Logger) (*network.Manager, *hcnnet.Host, error) {
@@ -218,9 +268,14 @@ func (n *node) ready(context.Context) error {
 
 // info is what a verbose Status shows.
 func (n *node) info(context.Context) map[string]any {
+	templates := map[string]any{"used": n.templates != nil, "reason": n.templatesWhy}
+	if n.templates != nil {
+		templates["status"] = n.templates.Status()
+	}
 	return map[string]any{
 		"config":      n.config,
 		"accelerator": n.accel,
+		"templates":   templates,
 		"build":       build(),
 		"guest":       n.bundle.Manifest().Kernel,
 		"paths": map[string]string{

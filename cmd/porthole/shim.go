@@ -37,3 +37,12 @@ func runShim(ctx context.Context, io stdio, args []string) error {
 		},
 	})
 }
+
+// runTemplate is the process that makes a template. The daemon starts it; it is not for
+// people.
+func runTemplate(ctx context.Context, io stdio, args []string) error {
+	if _, err := parse(flags(io, "template"), args, 0, 0); err != nil {
+		return err
+	}
+	return shim.TemplateMain(ctx, os.Stdin, newDriver)
+}

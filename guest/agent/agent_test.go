@@ -37,6 +37,38 @@ func hello(t *testing.T, h *host) {
 	}
 }
 
+// TestHello_Seed: the pool is seeded before anything is made up, and in a template
+// nothing is.
+func TestHello_Seed(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		seed     int
+		template bool
+		code     codes.Code
+		drawn    string
+		bootID   string
+	}{
+		{"none", 0, false, codes.OK, "boot id, ", "this-boot"},
+		{"seed", 32, false, codes.OK, "seed 32, boot id, ", "this-boot"},
+		{"longest", 512, false, codes.OK, "seed 512, boot id, ", "this-boot"},
+		{"short", 31, false, codes.InvalidArgument, "", ""},
+		{"long", 513, false, codes.InvalidArgument, "", ""},
+		{"template", 64, true, codes.OK, "seed 64, ", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			h := newHost(t, m)
+			r, err := h.Hello(t.Context(), &api.HelloRequest{MinVersion: 1, MaxVersion: 1, Seed: make([]byte, tt.seed), Template: tt.template})
+			if status.Code(err) != tt.code || m.drawn != tt.drawn {
+				t.Errorf("Hello() = %v with %q, want %v with %q", err, m.drawn, tt.code, tt.drawn)
+			}
+			if r.GetBootId() != tt.bootID || r.GetSeeded() != (err == nil && tt.seed > 0) {
+				t.Errorf("Hello() = %v, want boot id %q", r, tt.bootID)
+			}
+		})
+	}
+}
+
 // lifecycle runs a pod with a container and an exec, and takes it down.
 func lifecycle(ctx context.Context, h *host) error {
 	if _, err := h.CreatePod(ctx, podRequest()); err != nil {

@@ -123,8 +123,23 @@ func (c *control) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespo
 	if err != nil {
 		return nil, err
 	}
+	// First of all, so that whatever is made up from here on is this VM's alone.
+	if n := len(r.Seed); n > 0 {
+		if n < minSeed || n > maxSeed {
+			return nil, invalid("seed of %d bytes, not %d to %d", n, minSeed, maxSeed)
+		}
+		if err := c.cfg.Seed(r.Seed); err != nil {
+			return nil, err
+		}
+	}
 	if r.UnixNanos != 0 {
 		if err := c.setClock(time.Unix(0, r.UnixNanos)); err != nil {
+			return nil, err
+		}
+	}
+	var bootID string
+	if !r.Template {
+		if bootID, err = c.cfg.BootID(); err != nil {
 			return nil, err
 		}
 	}
@@ -132,11 +147,18 @@ func (c *control) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespo
 		Version:        version,
 		AgentVersion:   c.cfg.Version,
 		KernelRelease:  c.cfg.System.KernelRelease,
-		BootId:         c.cfg.System.BootID,
+		BootId:         bootID,
 		RuntimeVersion: c.cfg.System.RuntimeVersion,
 		MemoryBytes:    c.cfg.System.MemoryBytes,
+		Seeded:         len(r.Seed) > 0,
 	}, nil
 }
+
+// Bounds of a seed, in bytes: what the kernel's pool holds, and more than it can use.
+const (
+	minSeed = 32
+	maxSeed = 512
+)
 
 // negotiate picks the highest version that both sides speak.
 func negotiate(hostMin, hostMax uint32) (uint32, error) {

@@ -49,6 +49,22 @@ type machine struct {
 
 	// hold, unless nil, makes an exec tell that it is being made, and wait to be told to go on.
 	hold chan struct{}
+
+	drawn string // what was asked of the random pool, in order
+}
+
+func (m *machine) seed(b []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drawn += fmt.Sprintf("seed %d, ", len(b))
+	return nil
+}
+
+func (m *machine) bootID() (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.drawn += "boot id, "
+	return "this-boot", nil
 }
 
 func newMachine(t *testing.T) *machine {
@@ -246,7 +262,7 @@ type host struct {
 func newHost(t *testing.T, m *machine) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir()}
-	a := New(Config{Dir: h.dir, Version: "test", Disks: m, Namespaces: m, Cgroups: m, Runtime: fakeRuntime{m}, Shares: fakeShares{m}, SetClock: func(time.Time) error { return nil }})
+	a := New(Config{Dir: h.dir, Version: "test", Disks: m, Namespaces: m, Cgroups: m, Runtime: fakeRuntime{m}, Shares: fakeShares{m}, SetClock: func(time.Time) error { return nil }, Seed: m.seed, BootID: m.bootID})
 	ours, theirs := net.Pipe()
 	done := make(chan struct{})
 	go func() { transport.ServeMux(context.Background(), theirs, a.Serve); close(done) }()

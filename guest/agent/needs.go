@@ -87,13 +87,14 @@ type Config struct {
 	Runtime    Runtime
 	Shares     Shares
 	SetClock   func(time.Time) error
+	Seed       func([]byte) error     // mixes host's randomness into the kernel's pool, which gives no byte of before after it
+	BootID     func() (string, error) // not called in a template: the kernel makes it up when it is first asked
 	System     System
 }
 
 // System is what Hello tells of the guest.
 type System struct {
 	KernelRelease  string
-	BootID         string
 	RuntimeVersion string
 	MemoryBytes    uint64
 }

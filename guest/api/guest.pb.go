@@ -71,11 +71,17 @@ func (PIDNamespace) EnumDescriptor() ([]byte, []int) {
 }
 
 type HelloRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	MinVersion    uint32                 `protobuf:"varint,1,opt,name=min_version,json=minVersion,proto3" json:"min_version,omitempty"`
-	MaxVersion    uint32                 `protobuf:"varint,2,opt,name=max_version,json=maxVersion,proto3" json:"max_version,omitempty"`
-	HostVersion   string                 `protobuf:"bytes,3,opt,name=host_version,json=hostVersion,proto3" json:"host_version,omitempty"`
-	UnixNanos     int64                  `protobuf:"varint,4,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	MinVersion  uint32                 `protobuf:"varint,1,opt,name=min_version,json=minVersion,proto3" json:"min_version,omitempty"`
+	MaxVersion  uint32                 `protobuf:"varint,2,opt,name=max_version,json=maxVersion,proto3" json:"max_version,omitempty"`
+	HostVersion string                 `protobuf:"bytes,3,opt,name=host_version,json=hostVersion,proto3" json:"host_version,omitempty"`
+	UnixNanos   int64                  `protobuf:"varint,4,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
+	// What the guest's random pool is seeded with before the answer, 32 to 512 bytes of the
+	// host's randomness; empty: it is not.
+	Seed []byte `protobuf:"bytes,5,opt,name=seed,proto3" json:"seed,omitempty"`
+	// The VM is to be a template: nothing that must differ between VMs is made up by the
+	// guest for the answer.
+	Template      bool `protobuf:"varint,6,opt,name=template,proto3" json:"template,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,14 +144,29 @@ func (x *HelloRequest) GetUnixNanos() int64 {
 	return 0
 }
 
+func (x *HelloRequest) GetSeed() []byte {
+	if x != nil {
+		return x.Seed
+	}
+	return nil
+}
+
+func (x *HelloRequest) GetTemplate() bool {
+	if x != nil {
+		return x.Template
+	}
+	return false
+}
+
 type HelloResponse struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Version        uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	AgentVersion   string                 `protobuf:"bytes,2,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
 	KernelRelease  string                 `protobuf:"bytes,3,opt,name=kernel_release,json=kernelRelease,proto3" json:"kernel_release,omitempty"`
-	BootId         string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	BootId         string                 `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`                         // empty in a template, whose clones have one each
 	RuntimeVersion string                 `protobuf:"bytes,5,opt,name=runtime_version,json=runtimeVersion,proto3" json:"runtime_version,omitempty"` // crun's
 	MemoryBytes    uint64                 `protobuf:"varint,6,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`         // MemTotal
+	Seeded         bool                   `protobuf:"varint,7,opt,name=seeded,proto3" json:"seeded,omitempty"`                                      // the pool was seeded; an agent that knows no seed leaves it out
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -220,6 +241,13 @@ func (x *HelloResponse) GetMemoryBytes() uint64 {
 		return x.MemoryBytes
 	}
 	return 0
+}
+
+func (x *HelloResponse) GetSeeded() bool {
+	if x != nil {
+		return x.Seeded
+	}
+	return false
 }
 
 type SetClockRequest struct {
@@ -3955,7 +3983,7 @@ var File_guest_proto protoreflect.FileDescriptor
 
 const file_guest_proto_rawDesc = "" +
 	"\n" +
-	"\vguest.proto\x12\x11porthole.guest.v1\"\x92\x01\n" +
+	"\vguest.proto\x12\x11porthole.guest.v1\"\xc2\x01\n" +
 	"\fHelloRequest\x12\x1f\n" +
 	"\vmin_version\x18\x01 \x01(\rR\n" +
 	"minVersion\x12\x1f\n" +
@@ -3963,14 +3991,17 @@ const file_guest_proto_rawDesc = "" +
 	"maxVersion\x12!\n" +
 	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\x12\x1d\n" +
 	"\n" +
-	"unix_nanos\x18\x04 \x01(\x03R\tunixNanos\"\xda\x01\n" +
+	"unix_nanos\x18\x04 \x01(\x03R\tunixNanos\x12\x12\n" +
+	"\x04seed\x18\x05 \x01(\fR\x04seed\x12\x1a\n" +
+	"\btemplate\x18\x06 \x01(\bR\btemplate\"\xf2\x01\n" +
 	"\rHelloResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12%\n" +
 	"\x0ekernel_release\x18\x03 \x01(\tR\rkernelRelease\x12\x17\n" +
 	"\aboot_id\x18\x04 \x01(\tR\x06bootId\x12'\n" +
 	"\x0fruntime_version\x18\x05 \x01(\tR\x0eruntimeVersion\x12!\n" +
-	"\fmemory_bytes\x18\x06 \x01(\x04R\vmemoryBytes\"O\n" +
+	"\fmemory_bytes\x18\x06 \x01(\x04R\vmemoryBytes\x12\x16\n" +
+	"\x06seeded\x18\a \x01(\bR\x06seeded\"O\n" +
 	"\x0fSetClockRequest\x12\x1d\n" +
 	"\n" +
 	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x1d\n" +

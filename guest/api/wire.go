@@ -48,6 +48,10 @@ var SCSIControllers = [4]string{
 	"6e8a1d52-0c57-4f0e-9a36-2d1b7f54c0a3",
 }
 
+// HostGone is what the agent writes to its console when a session on SerialPort is over
+// and it waits for the next.
+const HostGone = "host gone"
+
 // Limits of the wire.
 const (
 	MaxPodID        = 128  // bytes of a pod id in a ForwardHeader

@@ -5,6 +5,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"sync"
 
@@ -25,8 +26,9 @@ const (
 type Ring struct {
 	size int // immutable
 
-	mu  sync.Mutex // guards buf
-	buf []byte     // at most 2*size
+	mu    sync.Mutex    // guards the rest
+	buf   []byte        // at most 2*size
+	grown chan struct{} // closed by the next write; nil: nobody waits
 }
 
 // NewRing makes a Ring of size bytes.
@@ -45,7 +47,33 @@ func (r *Ring) Write(p []byte) (int, error) {
 		r.buf = append(r.buf[:0], r.buf[len(r.buf)-keep:]...)
 	}
 	r.buf = append(r.buf, p...)
+	if r.grown != nil {
+		close(r.grown)
+		r.grown = nil
+	}
 	return n, nil
+}
+
+// Await returns when what is kept holds a line with mark in it, or ctx ends.
+func (r *Ring) Await(ctx context.Context, mark string) error {
+	for {
+		r.mu.Lock()
+		_, after, found := bytes.Cut(r.buf, []byte(mark))
+		if found && bytes.IndexByte(after, '\n') >= 0 {
+			r.mu.Unlock()
+			return nil
+		}
+		if r.grown == nil {
+			r.grown = make(chan struct{})
+		}
+		grown := r.grown
+		r.mu.Unlock()
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Bytes returns a copy of the last bytes.

@@ -12,8 +12,18 @@ import (
 // must not differ.
 const guestMAC = "02:70:68:00:00:01"
 
+// origin is what a VM begins with.
+type origin int
+
+const (
+	booted origin = iota // a kernel, in memory of its own
+	saved                // a kernel, in memory that clones are to share: a template
+	cloned               // what a template was when it was saved
+)
+
 // machine is all that QEMU's argument list depends on.
 type machine struct {
+	origin      origin
 	accel       string
 	vcpus       int
 	memoryMiB   int
@@ -22,25 +32,36 @@ type machine struct {
 
 	// Descriptors in QEMU.
 	kernelFD, initrdFD, qmpFD, consoleFD, muxFD, tapFD int
+	memoryFD                                           int // of templates and clones
 }
 
-// args is QEMU's argument list. It is pure: the same machine gives the same list.
+// args is QEMU's argument list. It is pure: the same machine gives the same list. The
+// devices of a clone are those of its template, in the same order.
 func (m machine) args() []string {
-	return []string{
+	a := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		// Nothing runs until the management connection is up and hears all events.
 		"-S",
 		// No PIT and PIC: the guest then idles without a periodic tick. The RTC stays:
 		// kernels wait 2 s for one that is not there.
-		"-machine", "microvm,accel=" + m.accel + ",pit=off,pic=off,rtc=on,usb=off,mem-merge=off,dump-guest-core=off",
+		"-machine", "microvm,accel=" + m.accel + ",pit=off,pic=off,rtc=on,usb=off,mem-merge=off,dump-guest-core=off" + m.memoryBackend(),
 		"-cpu", m.cpu(),
 		"-smp", fmt.Sprint(m.vcpus),
 		"-m", fmt.Sprintf("%dM", m.memoryMiB),
-		"-kernel", fdPath(m.kernelFD),
-		"-initrd", fdPath(m.initrdFD),
-		"-append", m.kernelArgs(),
-
+	}
+	switch m.origin {
+	case saved:
+		a = append(a, m.memory("on")...)
+	case cloned:
+		// A private mapping: what the guest writes, it writes to a copy of the page.
+		a = append(a, m.memory("off")...)
+		a = append(a, "-incoming", "defer")
+	}
+	if m.origin != cloned { // the memory has the kernel, and no clone boots again
+		a = append(a, "-kernel", fdPath(m.kernelFD), "-initrd", fdPath(m.initrdFD), "-append", m.kernelArgs())
+	}
+	a = append(a,
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", m.qmpFD),
 		"-mon", "chardev=qmp,mode=control",
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", m.consoleFD),
@@ -48,14 +69,35 @@ func (m machine) args() []string {
 
 		"-device", fmt.Sprintf("virtio-serial-device,max_ports=%d", maxPorts),
 		"-chardev", fmt.Sprintf("socket,id=mux,fd=%d", m.muxFD),
-		"-device", "virtserialport,id=" + muxDevice + ",chardev=mux,name=" + api.SerialPort,
+		"-device", "virtserialport,id="+muxDevice+",chardev=mux,name="+api.SerialPort,
 		"-device", "virtio-scsi-device,id=scsi0",
 		"-netdev", fmt.Sprintf("tap,id=net0,fd=%d,vhost=off", m.tapFD),
-		"-device", "virtio-net-device,id=" + nicDevice + ",netdev=net0,mac=" + guestMAC,
+		"-device", "virtio-net-device,id="+nicDevice+",netdev=net0,mac="+guestMAC,
 		"-object", "rng-builtin,id=rng0",
 		"-device", "virtio-rng-device,rng=rng0",
-		"-device", "virtio-balloon-device,free-page-reporting=on",
+	)
+	if m.origin == booted {
+		// QEMU gives pages that the guest has freed back by punching holes into the file
+		// that memory is in. That is refused for a template's, which is sealed.
+		a = append(a, "-device", "virtio-balloon-device,free-page-reporting=on")
 	}
+	return a
+}
+
+// memoryID names the memory of a template. It is in the saved state too.
+const memoryID = "memory0"
+
+// memory puts the guest's memory in a file.
+func (m machine) memory(share string) []string {
+	return []string{"-object", fmt.Sprintf("memory-backend-file,id=%s,size=%dM,mem-path=%s,share=%s",
+		memoryID, m.memoryMiB, fdPath(m.memoryFD), share)}
+}
+
+func (m machine) memoryBackend() string {
+	if m.origin == booted {
+		return ""
+	}
+	return ",memory-backend=" + memoryID
 }
 
 // cpu is all that the accelerator can do. TCG, though, runs string instructions byte by

@@ -82,14 +82,14 @@ func newDriver(c Config) (*Driver, error) {
 
 // Create implements sandbox.Driver.
 func (d *Driver) Create(ctx context.Context, c sandbox.VMConfig) (sandbox.VM, error) {
-	v, err := d.create(ctx, c)
+	v, err := d.create(ctx, c, source{})
 	if err != nil {
 		return nil, fmt.Errorf("create vm %s: %w", c.ID, err)
 	}
 	return v, nil
 }
 
-func (d *Driver) create(ctx context.Context, c sandbox.VMConfig) (_ *VM, err error) {
+func (d *Driver) create(ctx context.Context, c sandbox.VMConfig, from source) (_ *VM, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -97,7 +97,12 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig) (_ *VM, err err
 		return nil, err
 	}
 
+	if err := from.check(c); err != nil {
+		return nil, err
+	}
+
 	v := newVM(d.config, c)
+	v.source = from
 	defer func() {
 		if err != nil {
 			v.release()
@@ -106,11 +111,13 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig) (_ *VM, err err
 	if v.res.user, err = d.config.UIDs.take(); err != nil {
 		return nil, err
 	}
-	if v.res.kernel, err = d.openBundle("kernel", c.Kernel, v.res.user.uid); err != nil {
-		return nil, err
-	}
-	if v.res.initrd, err = d.openBundle("initrd", c.Initrd, v.res.user.uid); err != nil {
-		return nil, err
+	if from.origin != cloned {
+		if v.res.kernel, err = d.openBundle("kernel", c.Kernel, v.res.user.uid); err != nil {
+			return nil, err
+		}
+		if v.res.initrd, err = d.openBundle("initrd", c.Initrd, v.res.user.uid); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range []*pair{&v.res.qmp, &v.res.console, &v.res.mux} {
 		if *p, err = newPair(); err != nil {

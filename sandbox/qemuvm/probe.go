@@ -173,7 +173,7 @@ func trial(ctx context.Context, c ProbeConfig) (err error) {
 	defer os.RemoveAll(dir)
 	vm, err := d.create(ctx, sandbox.VMConfig{
 		ID: "probe-" + filepath.Base(dir), Dir: dir, VCPUs: 1, MemoryMiB: 256, Kernel: c.Kernel, Initrd: c.Initrd,
-	})
+	}, source{})
 	if err != nil {
 		return err
 	}

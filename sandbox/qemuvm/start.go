@@ -74,17 +74,28 @@ func (v *VM) launch(ctx context.Context) error {
 
 // spawn starts QEMU with the descriptors that the argument list refers to.
 func (v *VM) spawn() (*process, error) {
+	r := &v.res
+	var files []*os.File
+	pass := func(f *os.File) (fd int) {
+		files = append(files, f)
+		return firstFD + len(files) - 1
+	}
 	m := machine{
+		origin:      v.source.origin,
 		accel:       v.driver.Accel,
 		vcpus:       v.config.VCPUs,
 		memoryMiB:   v.config.MemoryMiB,
 		commandLine: v.driver.CommandLine,
-		kernelFD:    firstFD,
-		initrdFD:    firstFD + 1,
-		qmpFD:       firstFD + 2,
-		consoleFD:   firstFD + 3,
-		muxFD:       firstFD + 4,
-		tapFD:       firstFD + 5,
+		qmpFD:       pass(r.qmp.guest),
+		consoleFD:   pass(r.console.guest),
+		muxFD:       pass(r.mux.guest),
+		tapFD:       pass(r.tap.File()),
+	}
+	if m.origin != cloned {
+		m.kernelFD, m.initrdFD = pass(r.kernel), pass(r.initrd)
+	}
+	if m.origin != booted {
+		m.memoryFD = pass(v.source.memory)
 	}
 	if m.accel == TCG {
 		khz, err := hostTSC()
@@ -95,11 +106,10 @@ func (v *VM) spawn() (*process, error) {
 		}
 		m.tscKHz = khz
 	}
-	r := &v.res
 	c := command{
 		path:  v.driver.Binary,
 		args:  m.args(),
-		files: []*os.File{r.kernel, r.initrd, r.qmp.guest, r.console.guest, r.mux.guest, r.tap.File()},
+		files: files,
 		uid:   r.user.uid,
 		gid:   v.driver.GID,
 	}
@@ -122,6 +132,11 @@ func (v *VM) run(ctx context.Context) error {
 	v.mu.Lock()
 	v.monitor = monitor
 	v.mu.Unlock()
+	if v.source.origin == cloned {
+		if err := v.load(ctx, monitor); err != nil {
+			return err
+		}
+	}
 	for _, r := range monitor.Do(ctx, setLink(false), qmp.Command{Name: "cont"}) {
 		if r.Err != nil {
 			return r.Err
@@ -203,7 +218,7 @@ func (v *VM) connect(qemuDone <-chan struct{}) {
 		// EOF is QEMU's end; all else is the guest's doing.
 		if err := link.Err(); err != nil {
 			v.kill(fmt.Errorf("guest broke the mux protocol: %w", err))
-		} else {
+		} else if !v.isHungUp() {
 			v.lose()
 		}
 	}
@@ -229,6 +244,7 @@ func (v *VM) event(e qmp.Event) {
 		Device string `json:"device"`
 		Open   bool   `json:"open"`
 		Reason string `json:"reason"`
+		Status string `json:"status"`
 	}
 	if len(e.Data) > 0 && json.Unmarshal(e.Data, &d) != nil {
 		return
@@ -252,6 +268,14 @@ func (v *VM) event(e qmp.Event) {
 	case "DEVICE_DELETED":
 		v.disks.deleted(d.Device)
 		v.channels.gone(d.Device)
+	case "MIGRATION":
+		switch d.Status {
+		case migrationCompleted, "failed", "cancelled":
+			select {
+			case v.migrated <- d.Status:
+			default: // nobody asked for a second one
+			}
+		}
 	case "SHUTDOWN":
 		v.mu.Lock()
 		v.shutdown = tame.Line(d.Reason, 40)

@@ -33,13 +33,18 @@ func TestDriver_Suite(t *testing.T) {
 		Driver: r.driver(t, nil),
 		Config: func(t *testing.T, id string) sandbox.VMConfig { return r.config(id) },
 		NIC:    podNetwork,
-		Left: func(t *testing.T) string {
-			if after := r.left(t); after != before {
-				return fmt.Sprintf("before:\n%s\nafter:\n%s", before, after)
-			}
-			return ""
-		},
+		Left:   r.leftSince(before),
 	})
+}
+
+// leftSince tells what VMs hold that they did not before; "" when nothing.
+func (r *rig) leftSince(before string) func(*testing.T) string {
+	return func(t *testing.T) string {
+		if after := r.left(t); after != before {
+			return fmt.Sprintf("before:\n%s\nafter:\n%s", before, after)
+		}
+		return ""
+	}
 }
 
 // left describes what VMs of this process hold: processes, interfaces, descriptors and

@@ -45,11 +45,13 @@ const (
 type VM struct {
 	driver Config           // immutable after Create
 	config sandbox.VMConfig // immutable after Create
+	source source           // Start's alone, but for its origin, which is immutable
 
 	console   *console.Ring // has its own lock
 	portOpen  chan struct{} // closed when the guest opened its control port
 	portLost  chan struct{} // closed when it closed it again
 	linkReady chan struct{} // closed when link is set and the agent has answered
+	migrated  chan string   // of capacity 1: how saving or loading the state ended
 	done      chan struct{} // closed when all has ended
 
 	disks disks // hot-added disks; has its own lock
@@ -64,6 +66,7 @@ type VM struct {
 	monitor  *qmp.Client // set once running
 	link     *mux.Client // set before linkReady closes
 	asked    bool        // Stop was called
+	hungUp   bool        // Save has ended the link
 	cause    error       // why we killed it, when we did
 	shutdown string      // the reason that QEMU gave for its end
 	err      error       // set before done closes
@@ -87,6 +90,7 @@ func newVM(driver Config, c sandbox.VMConfig) *VM {
 		portOpen:  make(chan struct{}),
 		portLost:  make(chan struct{}),
 		linkReady: make(chan struct{}),
+		migrated:  make(chan string, 1),
 		done:      make(chan struct{}),
 	}
 }

@@ -78,6 +78,8 @@ func connect(ctx context.Context, f folder, version string) (*Client, error) {
 		Accelerator:   hello.GetAccelerator(),
 		KernelRelease: hello.GetKernelRelease(),
 		AgentVersion:  hello.GetAgentVersion(),
+		Template:      hello.GetTemplate(),
+		TemplateError: hello.GetTemplateError(),
 	}
 	go c.watch(ended)
 	return c, nil

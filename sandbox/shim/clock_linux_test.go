@@ -36,7 +36,7 @@ func TestQEMU_Clock(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	client, err := boot(ctx, vm, "test")
+	client, err := boot(ctx, vm, guest.Connect, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,14 @@ type config struct {
 	StartTimeout time.Duration   `json:"startTimeoutNanos"`
 	LogLevel     slog.Level      `json:"logLevel"`
 	Build        string          `json:"build"` // of the daemon that launched it
+	Template     *templateConfig `json:"template,omitempty"`
+}
+
+// templateConfig says that the VM is to be a clone. The template's files are passed as
+// open descriptors.
+type templateConfig struct {
+	ID          string `json:"id"`
+	StateSHA256 string `json:"stateSha256"`
 }
 
 func (c *config) validate() error {
@@ -51,6 +59,9 @@ func (c *config) validate() error {
 	}
 	if c.StartTimeout < 0 {
 		errs = append(errs, fmt.Errorf("startTimeoutNanos is %d", c.StartTimeout))
+	}
+	if c.Template != nil && c.Template.ID == "" {
+		errs = append(errs, errors.New("template has no id"))
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, errors.Join(errs...))

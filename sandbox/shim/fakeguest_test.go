@@ -34,6 +34,7 @@ type fakeGuest struct {
 	arrived    chan struct{}
 	answer     answers
 	stats      func(context.Context) (*api.StatsResponse, error) // nil: of an older build
+	old        bool                                              // knows neither seeds nor templates
 }
 
 // answers are what a hostile agent says in place of the truth.
@@ -169,8 +170,15 @@ func (p *fakeProcess) work() int {
 	return 0
 }
 
-func (g *fakeGuest) Hello(context.Context, *api.HelloRequest) (*api.HelloResponse, error) {
-	return &api.HelloResponse{Version: 1, AgentVersion: "fake\x1b[31m", KernelRelease: "6.1"}, g.step("hello")
+func (g *fakeGuest) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloResponse, error) {
+	resp := &api.HelloResponse{Version: 1, AgentVersion: "fake\x1b[31m", KernelRelease: "6.1", Seeded: len(r.GetSeed()) > 0}
+	if !r.GetTemplate() {
+		resp.BootId = "a-boot"
+	}
+	if g.old {
+		resp.Seeded, resp.BootId = false, "a-boot"
+	}
+	return resp, g.step("hello")
 }
 func (g *fakeGuest) SetClock(context.Context, *api.SetClockRequest) (*api.SetClockResponse, error) {
 	return &api.SetClockResponse{UnixNanos: time.Now().UnixNano()}, nil

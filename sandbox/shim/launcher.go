@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/template"
 )
 
 // LauncherConfig is what a Launcher is made from.
@@ -25,15 +26,25 @@ type LauncherConfig struct {
 	// StateDir holds one folder a shim, named by its id. It is made when missing. Its
 	// path has to be short: sockets lie below it.
 	StateDir string
-	// Executable and Args start a shim when "--dir" and its folder are added to them.
-	Executable string
-	Args       []string
+	// Executable and Args start a shim when "--dir" and its folder are added to them, and
+	// Executable and TemplateArgs the maker of a template (MakeTemplate).
+	Executable         string
+	Args, TemplateArgs []string
 	// DriverConfig is handed to the shim's driver as it is.
 	DriverConfig   json.RawMessage
 	Kernel, Initrd string        // the guest bundle's
 	StartTimeout   time.Duration // for a VM's start until the agent answers; 0: 60 s
 	LogLevel       slog.Level    // of shim.log
 	Version        string        // this build, for handshakes
+	Templates      Templates     // nil: each VM boots
+}
+
+// Templates has what VMs can be cloned from. Package template implements it.
+type Templates interface {
+	// Take returns a template for a VM of a size, or nil when there is none now: the VM
+	// boots. It never waits. The lease is closed by the caller, who reports what became
+	// of the clone when that was the template's doing. It is safe for concurrent use.
+	Take(s template.Size) *template.Lease
 }
 
 // Launcher starts shims and finds them again. It implements sandbox.Launcher.
@@ -106,27 +117,45 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 			err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
 		}
 	}()
-	if err := writeJSON(f.config(), config{
+	cfg := l.vmConfig(c.ID, c.VCPUs, c.MemoryMiB)
+	lease := l.takeTemplate(c)
+	var files []*os.File
+	if lease != nil {
+		defer lease.Close()
+		cfg.VCPUs, cfg.MemoryMiB = lease.Class.VCPUs, lease.Class.MemoryMiB
+		cfg.Template = &templateConfig{ID: lease.ID, StateSHA256: lease.StateSHA256}
+		files = []*os.File{lease.Memory, lease.State}
+	}
+	if err := writeJSON(f.config(), cfg); err != nil {
+		return nil, err
+	}
+	if p, err = l.start(f, files); err != nil {
+		return nil, err
+	}
+	if err := p.awaitReady(ctx, f); err != nil {
+		return nil, err
+	}
+	client, err := connect(ctx, f, l.config.Version)
+	if err == nil && lease != nil {
+		reportTemplate(lease, client.Info())
+	}
+	return client, err
+}
+
+// vmConfig is what a shim is told of a VM that boots.
+func (l *Launcher) vmConfig(id string, vcpus, memoryMiB int) config {
+	return config{
 		Version:      configVersion,
-		ID:           c.ID,
-		VCPUs:        c.VCPUs,
-		MemoryMiB:    c.MemoryMiB,
+		ID:           id,
+		VCPUs:        vcpus,
+		MemoryMiB:    memoryMiB,
 		Kernel:       l.config.Kernel,
 		Initrd:       l.config.Initrd,
 		Driver:       l.config.DriverConfig,
 		StartTimeout: l.config.StartTimeout,
 		LogLevel:     l.config.LogLevel,
 		Build:        l.config.Version,
-	}); err != nil {
-		return nil, err
 	}
-	if p, err = l.start(f); err != nil {
-		return nil, err
-	}
-	if err := p.awaitReady(ctx, f); err != nil {
-		return nil, err
-	}
-	return connect(ctx, f, l.config.Version)
 }
 
 func (l *Launcher) reserve(id string) bool {
@@ -176,7 +205,7 @@ type process struct {
 	state error         // how it ended; set before done is closed
 }
 
-func (l *Launcher) start(f folder) (*process, error) {
+func (l *Launcher) start(f folder, files []*os.File) (*process, error) {
 	log, err := os.OpenFile(f.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -190,6 +219,7 @@ func (l *Launcher) start(f folder) (*process, error) {
 	cmd := exec.Command(l.config.Executable, slices.Concat(l.config.Args, []string{"--dir", string(f)})...)
 	cmd.Dir = string(filepath.Separator)
 	cmd.Stdout, cmd.Stderr = w, log
+	cmd.ExtraFiles = files
 	detach(cmd)
 	if err := cmd.Start(); err != nil {
 		r.Close()

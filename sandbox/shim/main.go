@@ -96,6 +96,7 @@ func begin(ctx context.Context, f folder, parts Parts) (_ *Server, serving func(
 	}
 	shares := parts.Shares(log)
 	s, err := Start(ctx, ServerConfig{
+		Template: passedTemplate(cfg.Template),
 		VM: sandbox.VMConfig{
 			ID: cfg.ID, Dir: f.vm(), VCPUs: cfg.VCPUs, MemoryMiB: cfg.MemoryMiB,
 			Kernel: cfg.Kernel, Initrd: cfg.Initrd,
@@ -121,6 +122,23 @@ func begin(ctx context.Context, f folder, parts Parts) (_ *Server, serving func(
 		return reason
 	}, nil
 }
+
+// passedTemplate takes the files of a template from where the Launcher passed them.
+func passedTemplate(c *templateConfig) *Template {
+	if c == nil {
+		return nil
+	}
+	return &Template{
+		ID: c.ID, StateSHA256: c.StateSHA256,
+		Memory: passedFile(memoryFD, "template memory"), State: passedFile(stateFD, "template state"),
+	}
+}
+
+// Descriptors that a Launcher passes on, beyond the standard three.
+const (
+	memoryFD = 3
+	stateFD  = 4
+)
 
 // serve opens the sockets, tells the Launcher, and serves until the VM has ended.
 func serve(ctx context.Context, s *Server, f folder, record processRecord, log *slog.Logger) error {

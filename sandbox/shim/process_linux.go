@@ -46,6 +46,12 @@ func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true
 // goes where stderr goes.
 func closeReady() error { return unix.Dup3(2, 1, 0) }
 
+// passedFile is a file that this process was started with. Children do not get it.
+func passedFile(fd int, name string) *os.File {
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), name)
+}
+
 // protect makes the kernel rather kill something else when memory is short.
 func protect() error {
 	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(shimOOMScore)), 0o644)

@@ -32,6 +32,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == "template" {
+		if err := TemplateMain(context.Background(), os.Stdin, testDriver); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -51,6 +58,10 @@ type testSettings struct {
 	Mute bool   `json:"mute"`
 	Die  bool   `json:"die"`
 	QEMU string `json:"qemu"` // the real driver instead, with its locks in this folder
+
+	Clones    bool   `json:"clones"`    // the driver can clone
+	FailClone string `json:"failClone"` // the step to fail of clones and templates
+	MuteClone bool   `json:"muteClone"`
 }
 
 // qemuDriver makes the real driver, where there is one.
@@ -70,6 +81,11 @@ func testDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, err
 	}
 	vm := newFakeVM()
 	vm.fail, vm.mute = s.Fail, s.Mute
+	if s.Clones {
+		c := newCloner()
+		c.fakeVM, c.clone.fail, c.clone.mute = vm, s.FailClone, s.MuteClone
+		return c, nil
+	}
 	return vm, nil
 }
 
@@ -85,7 +101,7 @@ func newTestLauncher(t *testing.T, s testSettings) *Launcher {
 		t.Fatal(err)
 	}
 	l, err := NewLauncher(LauncherConfig{
-		StateDir: shortDir(t), Executable: exe, Args: []string{"shim"}, DriverConfig: b,
+		StateDir: shortDir(t), Executable: exe, Args: []string{"shim"}, TemplateArgs: []string{"template"}, DriverConfig: b,
 		Kernel: "/k", Initrd: "/i", StartTimeout: time.Second, Version: "test",
 	})
 	if err != nil {

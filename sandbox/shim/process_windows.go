@@ -70,3 +70,7 @@ func privately(f func() error) error { return f() }
 // terminate is the one signal that Windows delivers to another process. It gives a shim no time, but its VM
 // ends with the handle that it holds.
 var terminate os.Signal = os.Kill
+
+// passedFile is nothing: a process gets no files by number here, and no shim is started
+// with any, as no driver clones.
+func passedFile(int, string) *os.File { return nil }

@@ -27,6 +27,11 @@ type ServerConfig struct {
 	OpenShare    ShareOpener   // nil: no folders of the host
 	CloseShares  func() error  // called once all shares are closed; nil: nothing
 	Log          *slog.Logger
+	// Template is what the VM is cloned from; nil: it boots. When it cannot be cloned it
+	// boots all the same, within the same time. Start closes the files.
+	Template *Template
+	// CloneTimeout bounds the attempt to clone; 0: 10 s.
+	CloneTimeout time.Duration
 }
 
 // A LogOpener opens the log of one container.
@@ -58,6 +63,8 @@ type Server struct {
 	begun       time.Time     // immutable after Start; no process of the guest is older
 	vcpus       int           // immutable after Start
 	memoryMiB   int           // immutable after Start
+	template    string        // immutable after Start; id of what the VM is a clone of
+	templateErr error         // immutable after Start; why it is none though it was to be
 
 	sessions *sessions
 	conns    *connSet
@@ -84,20 +91,12 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		fmt.Errorf("it took longer than %s: %w", timeout, context.DeadlineExceeded))
 	defer cancel()
 	begun := time.Now()
-	vm, err := cfg.Driver.Create(ctx, cfg.VM)
+	up, err := startVM(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("create VM: %w", err)
-	}
-	client, err := boot(ctx, vm, cfg.Version)
-	if err != nil {
-		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		if serr := vm.Stop(sctx); serr != nil {
-			err = fmt.Errorf("%w (and stop VM: %w)", err, serr)
-		}
 		return nil, err
 	}
-	cfg.Log.InfoContext(ctx, "vm is up",
+	vm, client := up.vm, up.guest
+	cfg.Log.InfoContext(ctx, "vm is up", "template", up.template,
 		"kernel", client.Info().KernelRelease, "agent_version", client.Info().AgentVersion,
 		logkey.Duration, time.Since(begun))
 	s := &Server{
@@ -113,6 +112,8 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		begun:       begun,
 		vcpus:       cfg.VM.VCPUs,
 		memoryMiB:   cfg.VM.MemoryMiB,
+		template:    up.template,
+		templateErr: up.templateErr,
 		sessions:    newSessions(),
 		conns:       newConnSet(),
 		ending:      make(chan struct{}),
@@ -122,41 +123,6 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 	}
 	s.shares = newShareSet(cfg.OpenShare, &guestShares{vm: vm, guest: client}, s.shareBroken, cfg.Log)
 	return s, nil
-}
-
-// boot starts the VM and returns when its agent answers.
-func boot(ctx context.Context, vm sandbox.VM, version string) (*guest.Client, error) {
-	if err := vm.Start(ctx); err != nil {
-		return nil, fmt.Errorf("start VM: %w", err)
-	}
-	dctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-vm.Done():
-			cancel()
-		case <-dctx.Done():
-		}
-	}()
-	client, err := guest.Connect(dctx, vm, version)
-	cancel()
-	<-watched
-	if err == nil {
-		return client, nil
-	}
-	select {
-	case <-vm.Done():
-		if e := vm.Err(); e != nil {
-			return nil, fmt.Errorf("boot VM: %w", e)
-		}
-	default:
-	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return nil, withConsole(fmt.Errorf("boot VM: agent does not answer: %w", err), vm.Console())
 }
 
 // Serve serves the daemon's calls and streams until the VM ends, Shutdown is asked for,
@@ -263,6 +229,10 @@ func (s *Server) Info() sandbox.ShimInfo {
 		Version:       s.version,
 		KernelRelease: s.guest.Info().KernelRelease,
 		AgentVersion:  s.guest.Info().AgentVersion,
+		Template:      s.template,
+	}
+	if s.templateErr != nil {
+		info.TemplateError = cut(s.templateErr.Error(), maxErrorText)
 	}
 	if p, ok := s.vm.(interface{ PID() int }); ok {
 		info.VMPID = p.PID()

@@ -70,6 +70,8 @@ func (v service) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespon
 		Accelerator:   i.Accelerator,
 		KernelRelease: i.KernelRelease,
 		AgentVersion:  i.AgentVersion,
+		Template:      i.Template,
+		TemplateError: i.TemplateError,
 	}, nil
 }
 

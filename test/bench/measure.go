@@ -76,6 +76,9 @@ func (b *bench) start(ctx context.Context, dir string, u *undo) error {
 		return err
 	}
 	u.add(b.server.Stop)
+	if err := b.server.AwaitTemplates(ctx); err != nil {
+		return err
+	}
 	if b.peer, err = startContainerd(ctx, theirs, b.images.pause, conf); err != nil {
 		return err
 	}

@@ -50,6 +50,10 @@ func (b *bench) notes(ctx context.Context, load string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	templates, err := doctorDetail(versions["doctor"], "templates")
+	if err != nil {
+		return nil, err
+	}
 	guest, err := guestimage.Open(b.guest)
 	if err != nil {
 		return nil, err
@@ -59,7 +63,7 @@ func (b *bench) notes(ctx context.Context, load string) ([]string, error) {
 		fmt.Sprintf("Measured on %s with %s.", time.Now().UTC().Format(time.DateOnly), firstLine(versions["porthole"])),
 		fmt.Sprintf("Machine: %d cores (%s), %s, Linux %s; load average %s before the run and %s after it (the run itself adds to it).",
 			goruntime.NumCPU(), field(string(cpuinfo), "model name"), memory, strings.TrimSpace(string(kernel)), load, loadAverage()),
-		fmt.Sprintf("VMs: %s, accelerator %s, guest kernel %s (%s).", firstLine(versions["qemu"]), accelerator, guestKernel.Release, guestKernel.Flavour),
+		fmt.Sprintf("VMs: %s, accelerator %s, templates %s, guest kernel %s (%s).", firstLine(versions["qemu"]), accelerator, templates, guestKernel.Release, guestKernel.Flavour),
 		fmt.Sprintf("Peer: %s, %s.", firstLine(versions["containerd"]), firstLine(versions["runc"])),
 		fmt.Sprintf("Samples per runtime: %d pods (%d of ExecSync), %d pulls, %d idle pods. p95 is the nearest rank, so below 20 samples it is the slowest one.",
 			b.n, b.n*execs, b.options.pulls, b.pods),

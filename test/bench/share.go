@@ -65,6 +65,9 @@ func measureShares(ctx context.Context, o options, u *undo) (*shareReport, error
 		return nil, err
 	}
 	u.add(b.server.Stop)
+	if err := b.server.AwaitTemplates(ctx); err != nil {
+		return nil, err
+	}
 	for _, stage := range []func(context.Context, *undo) error{b.files, b.pgbench} {
 		if err := stage(ctx, u); ctx.Err() != nil {
 			return nil, errors.New("interrupted: what the run made is taken down")

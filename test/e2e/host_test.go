@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/porthole-run/porthole/test/harness"
 )
@@ -102,6 +104,12 @@ func nothingLeft(t *testing.T, s *server) {
 
 func sameHost(t *testing.T, before, after map[string]int) {
 	t.Helper()
+	// A template that is made meanwhile has a VM, too, for some seconds.
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(15 * time.Second); !maps.Equal(before, after) && time.Now().Before(end); after = hostState(t) {
+		<-tick.C
+	}
 	for _, what := range []string{"qemu", "shim", "link", "mounts"} {
 		if before[what] != after[what] {
 			t.Errorf("%s: %d before, %d after", what, before[what], after[what])

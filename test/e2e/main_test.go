@@ -67,6 +67,9 @@ func run(m *testing.M) (int, error) {
 	if err := env.server.Start(ctx); err != nil {
 		return 0, err
 	}
+	if err := env.server.AwaitTemplates(ctx); err != nil {
+		return 0, err
+	}
 	code := m.Run()
 	if err := env.server.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

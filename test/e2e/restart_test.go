@@ -28,6 +28,9 @@ func ownServer(t *testing.T, c serverConfig) *server {
 	if err := s.Start(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.AwaitTemplates(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := s.Stop(); err != nil {
 			t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/porthole-run/porthole/test/harness"
 )
@@ -23,6 +24,9 @@ type serverConfig struct {
 	extra   string // further TOML at the end
 }
 
+// templateVar sets vm.template for the whole suite.
+const templateVar = "PORTHOLE_E2E_TEMPLATE"
+
 // newServer writes the configuration of a server whose folders are under dir.
 func newServer(dir string, c serverConfig) (*server, error) {
 	conf := []byte(c.cniConf)
@@ -34,6 +38,9 @@ func newServer(dir string, c serverConfig) (*server, error) {
 	}
 	if c.guest == "" {
 		c.guest = env.guest
+	}
+	if how := os.Getenv(templateVar); how != "" && !strings.Contains(c.vm, "template =") {
+		c.vm += fmt.Sprintf("\ntemplate = %q\n", how)
 	}
 	s, err := harness.New(harness.Config{Dir: dir, Bin: env.bin, Guest: c.guest, Root: c.root, Accel: "tcg", CNIConf: conf, VM: c.vm, Images: c.images, Extra: c.extra})
 	return &server{s}, err

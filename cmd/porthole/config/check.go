@@ -96,6 +96,7 @@ func (c *Config) check(d *document) {
 		d.add("vm.extra_cmdline", "must be one line of at most 1024 bytes")
 	}
 	d.positive("vm.start_timeout", c.VM.StartTimeout)
+	d.oneOf("vm.template", c.VM.Template, "auto", "on", "off")
 	c.Kubelet.check(d)
 	c.Upstream.check(d)
 	all := func(string) bool { return true }

@@ -116,6 +116,7 @@ type VM struct {
 	Bundle       string   `toml:"bundle" json:"bundle"`
 	ExtraCmdline string   `toml:"extra_cmdline" json:"extra_cmdline"`
 	StartTimeout Duration `toml:"start_timeout" json:"start_timeout"`
+	Template     string   `toml:"template" json:"template"`
 	VCPUs        int64    `toml:"vcpus" json:"vcpus"`
 	Memory       Size     `toml:"memory" json:"memory"`
 	Overhead     Size     `toml:"overhead" json:"overhead"`

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/sandbox/drivertest/wire"
 )
@@ -52,21 +54,30 @@ func run() error {
 	case strings.Contains(string(mode), "testguest=exit"):
 		return errors.New("leaving as asked")
 	}
-	port, err := await(10*time.Second, func() (*os.File, error) { return openPort(api.SerialPort) })
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	port, err := transport.OpenSerial(ctx, api.SerialPort)
 	if err != nil {
 		return fmt.Errorf("open control port: %w", err)
 	}
-	session, err := yamux.Server(port, api.MuxConfig())
-	if err != nil {
-		return err
-	}
 	fmt.Println("testguest: ready")
 	for {
-		s, err := session.AcceptStream()
+		conn, err := port.Session(context.Background())
 		if err != nil {
 			return err
 		}
-		go serve(session, s)
+		session, err := yamux.Server(conn, api.MuxConfig())
+		if err != nil {
+			return err
+		}
+		for {
+			s, err := session.AcceptStream()
+			if err != nil {
+				break
+			}
+			go serve(port, s)
+		}
+		fmt.Println("testguest:", api.HostGone)
 	}
 }
 
@@ -107,23 +118,7 @@ func await[T any](limit time.Duration, f func() (T, error)) (T, error) {
 	}
 }
 
-func openPort(name string) (*os.File, error) {
-	files, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err == nil && strings.TrimSpace(string(b)) == name {
-			dev := filepath.Join("/dev", filepath.Base(filepath.Dir(f)))
-			fd, err := unix.Open(dev, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-			if err != nil {
-				return nil, err
-			}
-			return os.NewFile(uintptr(fd), dev), nil
-		}
-	}
-	return nil, fmt.Errorf("no virtio port %s", name)
-}
-
-func serve(session *yamux.Session, s *yamux.Stream) {
+func serve(control *transport.SerialPort, s *yamux.Stream) {
 	defer s.Close()
 	port, err := api.ReadPort(s)
 	if err != nil {
@@ -139,7 +134,7 @@ func serve(session *yamux.Session, s *yamux.Stream) {
 	case wire.Crash:
 		_ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
 	case wire.Leave:
-		_ = session.Close()
+		_ = control.Close()
 	}
 }
 

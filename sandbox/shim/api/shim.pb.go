@@ -132,6 +132,10 @@ type HelloResponse struct {
 	Accelerator   string                 `protobuf:"bytes,5,opt,name=accelerator,proto3" json:"accelerator,omitempty"`
 	KernelRelease string                 `protobuf:"bytes,6,opt,name=kernel_release,json=kernelRelease,proto3" json:"kernel_release,omitempty"`
 	AgentVersion  string                 `protobuf:"bytes,7,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	// template is the id of the template that the VM is a clone of; empty: it booted.
+	Template string `protobuf:"bytes,8,opt,name=template,proto3" json:"template,omitempty"`
+	// template_error says why it booted though there was a template.
+	TemplateError string `protobuf:"bytes,9,opt,name=template_error,json=templateError,proto3" json:"template_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +215,20 @@ func (x *HelloResponse) GetKernelRelease() string {
 func (x *HelloResponse) GetAgentVersion() string {
 	if x != nil {
 		return x.AgentVersion
+	}
+	return ""
+}
+
+func (x *HelloResponse) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
+func (x *HelloResponse) GetTemplateError() string {
+	if x != nil {
+		return x.TemplateError
 	}
 	return ""
 }
@@ -2082,7 +2100,7 @@ const file_shim_proto_rawDesc = "" +
 	"minVersion\x12\x1f\n" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12%\n" +
-	"\x0eclient_version\x18\x03 \x01(\tR\rclientVersion\"\xe3\x01\n" +
+	"\x0eclient_version\x18\x03 \x01(\tR\rclientVersion\"\xa6\x02\n" +
 	"\rHelloResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12!\n" +
 	"\fshim_version\x18\x02 \x01(\tR\vshimVersion\x12\x10\n" +
@@ -2090,7 +2108,9 @@ const file_shim_proto_rawDesc = "" +
 	"\x06vm_pid\x18\x04 \x01(\x05R\x05vmPid\x12 \n" +
 	"\vaccelerator\x18\x05 \x01(\tR\vaccelerator\x12%\n" +
 	"\x0ekernel_release\x18\x06 \x01(\tR\rkernelRelease\x12#\n" +
-	"\ragent_version\x18\a \x01(\tR\fagentVersion\"O\n" +
+	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12\x1a\n" +
+	"\btemplate\x18\b \x01(\tR\btemplate\x12%\n" +
+	"\x0etemplate_error\x18\t \x01(\tR\rtemplateError\"O\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\x05R\x06format\x12\x1b\n" +

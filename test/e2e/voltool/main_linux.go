@@ -1,5 +1,5 @@
-// Command voltool does in a container what a shell cannot: it tells inotify events and
-// takes locks. The tests of volumes mount it.
+// Command voltool does in a container what a shell cannot: it tells inotify events, takes
+// locks, and says what it was given of randomness. Tests mount it.
 package main
 
 import (
@@ -21,8 +21,11 @@ func main() {
 }
 
 func run(args []string) error {
+	if len(args) == 1 && args[0] == "identity" {
+		return identity()
+	}
 	if len(args) != 2 {
-		return errors.New("want watch DIR, flock FILE, posix FILE, tryflock FILE, map FILE or cached FILE")
+		return errors.New("want identity, watch DIR, flock FILE, posix FILE, tryflock FILE, map FILE or cached FILE")
 	}
 	switch args[0] {
 	case "watch":

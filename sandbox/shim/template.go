@@ -1,0 +1,135 @@
+package shim
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/template"
+)
+
+const (
+	// defaultCloneTimeout bounds the attempt to clone a VM, which takes a tenth of a second
+	// on an idle host. A VM that has not come up by then boots instead.
+	defaultCloneTimeout = 10 * time.Second
+	// maxTemplateState bounds what is read of a template's state.
+	maxTemplateState = 16 << 20
+)
+
+// Template is what a VM is cloned from.
+type Template struct {
+	ID            string
+	StateSHA256   string   // hexadecimal
+	Memory, State *os.File // closed once the VM has started
+}
+
+func (t *Template) close() { _ = errors.Join(t.Memory.Close(), t.State.Close()) }
+
+// state reads the state, which must be the one that was saved.
+func (t *Template) state() ([]byte, error) {
+	b, err := io.ReadAll(io.NewSectionReader(t.State, 0, maxTemplateState))
+	if err != nil {
+		return nil, fmt.Errorf("read state of template: %w", err)
+	}
+	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != t.StateSHA256 {
+		return nil, fmt.Errorf("state of template has digest %x, not %s: %w", sum, t.StateSHA256, errdefs.ErrDataLoss)
+	}
+	return b, nil
+}
+
+// cloneVM makes a VM from the template and returns when its agent answers and has
+// randomness of its own. On error nothing is left.
+func cloneVM(ctx context.Context, cfg ServerConfig) (running, error) {
+	t := cfg.Template
+	cloner, ok := cfg.Driver.(sandbox.Cloner)
+	if !ok {
+		return running{}, fmt.Errorf("clone VM: the driver cannot: %w", errdefs.ErrNotImplemented)
+	}
+	timeout := cfg.CloneTimeout
+	if timeout <= 0 {
+		timeout = defaultCloneTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
+		fmt.Errorf("the clone does not come up within %s: %w", timeout, context.DeadlineExceeded))
+	defer cancel()
+	state, err := t.state()
+	if err != nil {
+		return running{}, fmt.Errorf("clone VM: %w", err)
+	}
+	vm, err := cloner.Clone(ctx, cfg.VM, sandbox.Template{Memory: t.Memory, State: state})
+	if err != nil {
+		return running{}, fmt.Errorf("clone VM: %w", err)
+	}
+	client, err := boot(ctx, vm, guest.Connect, cfg.Version)
+	if err != nil {
+		return running{}, abandon(ctx, vm, err)
+	}
+	if !client.Info().Seeded {
+		client.Close()
+		return running{}, abandon(ctx, vm, errNotSeeded)
+	}
+	return running{vm: vm, guest: client, template: t.ID}, nil
+}
+
+// errNotSeeded says that clones of the VM would share their random numbers.
+var errNotSeeded = fmt.Errorf("the agent does not seed the guest's random pool: %w", errdefs.ErrFailedPrecondition)
+
+// saveTemplate boots a VM to an idle agent, saves it to the files and ends it.
+func saveTemplate(ctx context.Context, cfg ServerConfig, memory *os.File, state io.Writer) (err error) {
+	cloner, ok := cfg.Driver.(sandbox.Cloner)
+	if !ok {
+		return fmt.Errorf("make template: the driver cannot: %w", errdefs.ErrNotImplemented)
+	}
+	vm, err := cloner.CreateTemplate(ctx, cfg.VM, memory)
+	if err != nil {
+		return fmt.Errorf("make template: %w", err)
+	}
+	defer func() {
+		// What it wrote to its memory is there once it has ended.
+		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err = errors.Join(err, vm.Stop(sctx))
+	}()
+	client, err := boot(ctx, vm, guest.ConnectTemplate, cfg.Version)
+	if err != nil {
+		return fmt.Errorf("make template: %w", err)
+	}
+	info := client.Info()
+	client.Close()
+	switch {
+	case !info.Seeded:
+		return fmt.Errorf("make template: %w", errNotSeeded)
+	case info.BootID != "":
+		return fmt.Errorf("make template: the agent has made a boot id up: %w", errdefs.ErrFailedPrecondition)
+	}
+	return vm.Save(ctx, state)
+}
+
+// takeTemplate finds a template for a VM that is to be launched; nil: it boots.
+func (l *Launcher) takeTemplate(c sandbox.ShimConfig) *template.Lease {
+	if l.config.Templates == nil {
+		return nil
+	}
+	return l.config.Templates.Take(template.Size{
+		Class: template.Class{VCPUs: c.VCPUs, MemoryMiB: c.MemoryMiB},
+		Max:   template.Class{VCPUs: c.MaxVCPUs, MemoryMiB: c.MaxMemoryMiB},
+	})
+}
+
+// reportTemplate tells what became of a launch with a template.
+func reportTemplate(l *template.Lease, info sandbox.ShimInfo) {
+	if info.Template != "" {
+		l.Report(nil)
+		return
+	}
+	l.Report(errors.New(info.TemplateError))
+}
