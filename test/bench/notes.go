@@ -12,23 +12,52 @@ import (
 	"time"
 
 	guestimage "github.com/porthole-run/porthole/guest/image"
+	"github.com/porthole-run/porthole/test/harness"
 )
 
 // notes say what the figures were measured on and how; load is that of the beginning.
 func (b *bench) notes(ctx context.Context, load string) ([]string, error) {
-	versions := map[string]string{}
-	for name, args := range map[string][]string{
-		"porthole":   {b.bin + "/porthole", "version"},
-		"qemu":       {"qemu-system-x86_64", "--version"},
-		"containerd": {"containerd", "--version"},
-		"runc":       {"runc", "--version"},
-		"doctor":     {b.bin + "/porthole", "doctor", "-json", "--config", b.server.ConfigPath},
-	} {
-		out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output()
-		if err != nil && name != "doctor" { // which reports with its exit code
-			return nil, fmt.Errorf("%s: %w", strings.Join(args, " "), err)
-		}
-		versions[name] = string(out)
+	notes, err := machineNotes(ctx, b.options, b.server, load)
+	if err != nil {
+		return nil, err
+	}
+	containerd, err := output(ctx, "containerd", "--version")
+	if err != nil {
+		return nil, err
+	}
+	runc, err := output(ctx, "runc", "--version")
+	if err != nil {
+		return nil, err
+	}
+	return append(notes,
+		fmt.Sprintf("Peer: %s, %s.", firstLine(containerd), firstLine(runc)),
+		fmt.Sprintf("Samples per runtime: %d pods (%d of ExecSync), %d pulls, %d idle pods. p95 is the nearest rank, so below 20 samples it is the slowest one.",
+			b.n, b.n*execs, b.options.pulls, b.pods),
+		fmt.Sprintf("The pulled image: %d gzip layers, %.0f MB of tar, %.0f MB as sent, from a registry on loopback. MB are 10^6 bytes.",
+			len(b.images.layers), b.images.tarMB, b.images.sentMB),
+		"CPU s are CPU seconds per sample, the mean, of all processes of the run: servers, shims, QEMU, containers, and the benchmark with its registry; not of the kernel's own threads, nor of what else ran on the machine.",
+	), nil
+}
+
+// machineNotes say on what machine and with which VMs a run was.
+func machineNotes(ctx context.Context, o options, server *harness.Server, load string) ([]string, error) {
+	porthole, err := output(ctx, o.bin+"/porthole", "version")
+	if err != nil {
+		return nil, err
+	}
+	qemu, err := output(ctx, "qemu-system-x86_64", "--version")
+	if err != nil {
+		return nil, err
+	}
+	// It reports with its exit code too.
+	doctor, _ := output(ctx, o.bin+"/porthole", "doctor", "-json", "--config", server.ConfigPath)
+	accelerator, err := doctorDetail(doctor, "accelerator")
+	if err != nil {
+		return nil, err
+	}
+	templates, err := doctorDetail(doctor, "templates")
+	if err != nil {
+		return nil, err
 	}
 	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
@@ -46,31 +75,26 @@ func (b *bench) notes(ctx context.Context, load string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	accelerator, err := doctorDetail(versions["doctor"], "accelerator")
-	if err != nil {
-		return nil, err
-	}
-	templates, err := doctorDetail(versions["doctor"], "templates")
-	if err != nil {
-		return nil, err
-	}
-	guest, err := guestimage.Open(b.guest)
+	guest, err := guestimage.Open(o.guest)
 	if err != nil {
 		return nil, err
 	}
 	guestKernel := guest.Manifest().Kernel
 	return []string{
-		fmt.Sprintf("Measured on %s with %s.", time.Now().UTC().Format(time.DateOnly), firstLine(versions["porthole"])),
+		fmt.Sprintf("Measured on %s with %s.", time.Now().UTC().Format(time.DateOnly), firstLine(porthole)),
 		fmt.Sprintf("Machine: %d cores (%s), %s, Linux %s; load average %s before the run and %s after it (the run itself adds to it).",
 			goruntime.NumCPU(), field(string(cpuinfo), "model name"), memory, strings.TrimSpace(string(kernel)), load, loadAverage()),
-		fmt.Sprintf("VMs: %s, accelerator %s, templates %s, guest kernel %s (%s).", firstLine(versions["qemu"]), accelerator, templates, guestKernel.Release, guestKernel.Flavour),
-		fmt.Sprintf("Peer: %s, %s.", firstLine(versions["containerd"]), firstLine(versions["runc"])),
-		fmt.Sprintf("Samples per runtime: %d pods (%d of ExecSync), %d pulls, %d idle pods. p95 is the nearest rank, so below 20 samples it is the slowest one.",
-			b.n, b.n*execs, b.options.pulls, b.pods),
-		fmt.Sprintf("The pulled image: %d gzip layers, %.0f MB of tar, %.0f MB as sent, from a registry on loopback. MB are 10^6 bytes.",
-			len(b.images.layers), b.images.tarMB, b.images.sentMB),
-		"CPU s are CPU seconds per sample, the mean, of all processes of the run: servers, shims, QEMU, containers, and the benchmark with its registry; not of the kernel's own threads, nor of what else ran on the machine.",
+		fmt.Sprintf("VMs: %s, accelerator %s, templates %s, guest kernel %s (%s).", firstLine(qemu), accelerator, templates, guestKernel.Release, guestKernel.Flavour),
 	}, nil
+}
+
+// output is what a command prints, also when it fails.
+func output(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, name, args...).Output()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return string(out), err
 }
 
 // doctorDetail is what one check of `porthole doctor -json` found.

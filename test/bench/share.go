@@ -44,6 +44,7 @@ func measureShares(ctx context.Context, o options, u *undo) (*shareReport, error
 	if err != nil {
 		return nil, err
 	}
+	load := loadAverage()
 	b := &shareBench{options: o, dir: dir}
 	if b.registry, err = registry.Start("127.0.0.1:0"); err != nil {
 		return nil, err
@@ -75,6 +76,12 @@ func measureShares(ctx context.Context, o options, u *undo) (*shareReport, error
 			return nil, fmt.Errorf("%w\nPorthole's log ends with\n%s", err, b.server.LogTail())
 		}
 	}
+	notes, err := machineNotes(ctx, o, b.server, load)
+	if err != nil {
+		return nil, err
+	}
+	notes = append(notes, fmt.Sprintf("The medians of %d rounds.", o.n))
+	b.report.notes = append(notes, b.report.notes...)
 	return &b.report, nil
 }
 

@@ -30,7 +30,7 @@ func run(ctx context.Context, args []string) (err error) {
 	plan9 := f.String("9p", "", "address of a 9P server, to be mounted on the folder")
 	aname := f.String("aname", "", "what the 9P server calls its folder")
 	relay := f.String("relay", "/relay", "the relay")
-	files := f.Int("files", 200, "files of the operations on names")
+	files := f.Int("files", 1000, "files of the operations on names")
 	size := f.Int("mib", 16, "size of the large file")
 	if err := f.Parse(args); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 const (
 	block  = 1 << 20
 	page   = 4096
-	synced = 100  // small writes that are made durable
+	synced = 500  // small writes that are made durable
 	warm   = 2000 // small reads of what the kernel has
 )
 
