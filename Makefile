@@ -113,6 +113,7 @@ ci: test ## what CI runs: test, then the lanes with budgets
 	@$(SUITE) demo 300 $(MAKE) --no-print-directory run
 	@$(SUITE) posix 300 $(MAKE) --no-print-directory posix
 	@$(SUITE) applications 900 $(MAKE) --no-print-directory test-apps
+	@$(SUITE) critest 900 $(MAKE) --no-print-directory critest
 
 .PHONY: test-long
 test-long: ## what takes too long for each run: 50 boots under load, the small kernel, long fuzzing (docs/testing.md)
