@@ -253,6 +253,17 @@ func TestKernel_OneFile(t *testing.T) {
 	}
 	onHost(t, host, "printf fourth >file")
 	eventually(t, "new content", func() bool { return read() == "fourth" })
+	for _, other := range []string{"mkfifo", "mkdir", "ln -s new"} {
+		onHost(t, host, "rm file; "+other+" file")
+		// Longer than it takes for an event of the host to reach the kernel.
+		for began := time.Now(); time.Since(began) < 300*time.Millisecond; {
+			if got := read(); got != "fourth" {
+				t.Fatalf("after %s it reads %q", other, got)
+			}
+		}
+		onHost(t, host, "rm -r file; printf fourth >file")
+		eventually(t, "the file after "+other, func() bool { return read() == "fourth" })
+	}
 }
 
 // setVar names a file for this program to give capabilities to, as another process.

@@ -11,8 +11,9 @@ import (
 // OneFile returns one file of b's root folder as a backend of its own, whose root is that
 // file; name may have any type but a folder's. Nothing else of the folder can be reached.
 // When the host replaces the file, the root is the new one, as on the host a name would
-// be; handles that are open stay with the old one. While the name is missing, operations
-// go to the file that it named last.
+// be; handles that are open stay with the old one. While the name is missing, or names what
+// is of another type, operations go to the file that it named last: a kernel takes a node
+// that changes its type for broken and never asks for it again.
 //
 // The backend takes over b. It is a Watcher when b is one.
 func OneFile(b Backend, name string) Backend {
@@ -34,6 +35,7 @@ type single struct {
 
 	mu   sync.Mutex // guards the rest
 	last Node       // what the name was last, nil when it was never seen
+	kind uint32     // type of last
 	refs map[Node]int
 }
 
@@ -68,14 +70,19 @@ func (s *single) now() (n Node, a Attr, done func(), err error) {
 		s.refs = make(map[Node]int)
 	}
 	switch {
-	case err == nil && a.Mode&posix.S_IFMT == posix.S_IFDIR:
+	case err == nil && s.last == nil && a.Mode&posix.S_IFMT == posix.S_IFDIR:
 		found.Release()
 		return nil, Attr{}, nil, fmt.Errorf("look up the shared file: %w", posix.EISDIR)
+	case err == nil && s.last != nil && a.Mode&posix.S_IFMT != s.kind:
+		found.Release()
+		if a, err = s.last.Attr(); err != nil {
+			return nil, Attr{}, nil, err
+		}
 	case err == nil:
 		if s.last != nil {
 			s.let(s.last)
 		}
-		s.last = found
+		s.last, s.kind = found, a.Mode&posix.S_IFMT
 		s.refs[found]++
 	case s.last == nil || !errors.Is(err, posix.ENOENT):
 		return nil, Attr{}, nil, err
