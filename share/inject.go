@@ -31,6 +31,7 @@ type armed struct {
 	old        *node // of renames: what the guest knows at newName
 	typ        uint32
 	mode, rdev uint32
+	again      bool // an earlier try failed
 }
 
 // injector carries out injections, one at a time, by the relay's injector thread.
@@ -79,6 +80,7 @@ func (s *Session) injectOne(ctx context.Context, a *armed) bool {
 			return false
 		}
 		again := *a // the requests of an earlier try may still look at it
+		again.again = true
 		a = &again
 	}
 	return false
@@ -111,6 +113,10 @@ func (s *Session) tryInject(ctx context.Context, a *armed, msg fuse.Inject) posi
 	switch a.kind {
 	case fuse.InjectMknod, fuse.InjectMkdir, fuse.InjectSymlink:
 		drop = []Change{{Dir: a.dir.fid, Name: a.name}}
+	case fuse.InjectUnlink, fuse.InjectRmdir:
+		if a.again { // the guest may have seen meanwhile that the name is gone
+			drop = []Change{{Dir: a.dir.fid, Name: a.name}}
+		}
 	case fuse.InjectRename:
 		if a.old == nil {
 			drop = []Change{{Dir: a.to.fid, Name: a.newName}}
@@ -261,8 +267,29 @@ func (i *injector) lookup(s *Session, r *request, a *armed, base string) (bool, 
 			return true, posix.ENOENT
 		}
 		return true, i.ghost(s, r, a, a.old, a.to, base)
+	default:
+		return i.way(s, r, a, base)
 	}
 	return false, nil
+}
+
+// way answers for the folders above the armed names with those that the path is made of.
+// The host may have removed them since: what they held is told of before they are.
+func (i *injector) way(s *Session, r *request, a *armed, base string) (bool, error) {
+	dir := s.nodes.get(r.NodeID)
+	if dir == nil {
+		return false, nil
+	}
+	defer s.nodes.unref(dir)
+	n := s.nodes.child(dir, base)
+	if n == nil {
+		return false, nil
+	}
+	defer s.nodes.unref(n)
+	if !n.isDir() {
+		return false, nil
+	}
+	return true, i.ghost(s, r, a, n, dir, base)
 }
 
 // ghost answers with a file under a name that it no longer has on the host. When the

@@ -166,6 +166,25 @@ func hasOpen(t *testing.T, file string) bool {
 	return false
 }
 
+// TestKernel_RemovedTree: that a folder is gone is told also when the guest knows what it
+// held, whose own removal is told first.
+func TestKernel_RemovedTree(t *testing.T) {
+	host, guest := mounted(t, "")
+	onHost(t, host, "mkdir -p d/e; echo x >d/e/f; echo x >d/g")
+	for _, f := range []string{"d/e/f", "d/g"} {
+		if _, err := os.ReadFile(filepath.Join(guest, f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	above := inotify(t, guest)
+	onHost(t, host, "mkdir begin; rmdir begin")
+	above.until("DELETE begin")
+	onHost(t, host, "rm -r d; mkdir end; rmdir end")
+	if got := strings.Join(above.until("DELETE end"), "; "); got != "DELETE d; CREATE end; DELETE end" {
+		t.Errorf("above the folder: %q", got)
+	}
+}
+
 func TestKernel_Burst(t *testing.T) {
 	host, guest := mounted(t, "")
 	if _, err := os.ReadDir(guest); err != nil {
