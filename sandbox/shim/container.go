@@ -113,9 +113,12 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 		return none, err
 	}
 	if r.LogPath != "" && s.openLog != nil {
-		if c.log, err = s.openLog(r.LogPath, r.Terminal); err != nil {
+		// Not straight into c.log: with an error, the value may be a nil pointer of some type.
+		log, err := s.openLog(r.LogPath, r.Terminal)
+		if err != nil {
 			return none, fmt.Errorf("open log: %w", err)
 		}
+		c.log = log
 	}
 	c.inGuest = true
 	made, err := s.guest.CreateContainer(ctx, guest.Container{

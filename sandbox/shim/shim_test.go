@@ -233,6 +233,24 @@ func TestEveryStepFails(t *testing.T) {
 	}
 }
 
+// TestCreate_LogCannotBeOpened: the answer names the log, and the shim and what runs in its
+// VM live on.
+func TestCreate_LogCannotBeOpened(t *testing.T) {
+	r := newRig(t)
+	ctx := testContext(t)
+	r.pod(t)
+	c := containerSetup("c1", "sleep")
+	c.LogPath = string(r.dir) // a folder
+	if _, err := r.CreateContainer(ctx, c); err == nil || !strings.Contains(err.Error(), "open log") {
+		t.Errorf("CreateContainer = %v", err)
+	}
+	if got, want := r.vm.String(), "running disks=[scratch] nics=[eth0] pods=1 containers=0 execs=0"; got != want {
+		t.Errorf("left: %s, want %s", got, want)
+	}
+	c.LogPath = filepath.Join(string(r.dir), "c.log")
+	r.start(t, c)
+}
+
 func TestRemoveFails_ThenSucceeds(t *testing.T) {
 	r := newRig(t)
 	ctx := testContext(t)
