@@ -132,6 +132,9 @@ func checkLogPath(p, dir string) error {
 	if !filepath.IsLocal(p) {
 		return invalid(field, "%q leads out of the pod's log_directory", p)
 	}
+	if filepath.Clean(p) == "." || strings.HasSuffix(p, "/") {
+		return invalid(field, "%q is a folder's name, not a file's", p)
+	}
 	if dir == "" {
 		return invalid(field, "is set though the pod sandbox has no log_directory")
 	}

@@ -102,6 +102,8 @@ func TestContainerConfig_Refused(t *testing.T) {
 		{"devices", `{"devices":[{"containerPath":"/dev/fuse"}]}`, "config.devices[0] /dev/fuse", errdefs.ErrNotImplemented},
 		{"cdi", `{"CDIDevices":[{"name":"v/c=d"}]}`, "config.CDI_devices[0]", errdefs.ErrNotImplemented},
 		{"log_path", `{"logPath":"../../etc/passwd"}`, "config.log_path", errdefs.ErrInvalidArgument},
+		{"log_path_folder", `{"logPath":"web/.."}`, "config.log_path", errdefs.ErrInvalidArgument},
+		{"log_path_slash", `{"logPath":"web/"}`, "config.log_path", errdefs.ErrInvalidArgument},
 		{"working_dir", `{"workingDir":"tmp"}`, "config.working_dir", errdefs.ErrInvalidArgument},
 		{"arg_nul", `{"args":["a\u0000b"]}`, "config.args[0]", errdefs.ErrInvalidArgument},
 		{"env_name", `{"envs":[{"key":"A=B"}]}`, "config.envs", errdefs.ErrInvalidArgument},
