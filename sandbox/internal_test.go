@@ -248,4 +248,10 @@ func TestHandlerSize(t *testing.T) {
 	if _, _, err := h.size(Resources{MemoryLimit: 4096 * mib}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("size beyond the bound = %v, want InvalidArgument", err)
 	}
+	unbounded := Handler{VCPUs: 1, MemoryMiB: 256, ScratchBytes: mib}
+	for _, r := range []Resources{{CPUQuota: 6_400_001}, {MemoryLimit: MaxMemoryMiB * mib}} {
+		if _, _, err := unbounded.size(r); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("size of %+v, more than a VM can have: %v, want InvalidArgument", r, err)
+		}
+	}
 }

@@ -59,6 +59,10 @@ func (h Handler) size(r Resources) (vcpus, memoryMiB int, err error) {
 		if h.MaxVCPUs > 0 {
 			vcpus = min(vcpus, h.MaxVCPUs)
 		}
+		if vcpus > maxVCPUs {
+			return 0, 0, fmt.Errorf("resources.cpu_quota: %d µs of each %d µs need a VM of %d CPUs, and a VM has %d at most: %w",
+				r.CPUQuota, period, vcpus, maxVCPUs, errdefs.ErrInvalidArgument)
+		}
 	}
 	if r.MemoryLimit > 0 {
 		overhead := h.OverheadMiB
@@ -71,6 +75,10 @@ func (h Handler) size(r Resources) (vcpus, memoryMiB int, err error) {
 		if h.MaxMemoryMiB > 0 && memoryMiB > h.MaxMemoryMiB {
 			return 0, 0, fmt.Errorf("resources.memory_limit_in_bytes: %d bytes need a VM of %d MiB, and the runtime handler allows %d MiB: %w",
 				r.MemoryLimit, memoryMiB, h.MaxMemoryMiB, errdefs.ErrInvalidArgument)
+		}
+		if memoryMiB > MaxMemoryMiB {
+			return 0, 0, fmt.Errorf("resources.memory_limit_in_bytes: %d bytes need a VM of %d MiB, and a VM has %d MiB at most: %w",
+				r.MemoryLimit, memoryMiB, MaxMemoryMiB, errdefs.ErrInvalidArgument)
 		}
 	}
 	return vcpus, memoryMiB, nil
