@@ -13,7 +13,9 @@ KERNEL ?= debian
 # What porthole and porthole-agent call themselves: a semantic version, as the kubelet
 # reads it.
 VERSION := $(shell cat VERSION)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+# Go records it too, but not where GOFLAGS or a missing .git keep it from that.
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)$(shell git diff --quiet HEAD 2>/dev/null || echo ' with changes')
+LDFLAGS := -s -w -X main.version=$(VERSION) -X 'main.revision=$(REVISION)'
 GOBUILD := go build -trimpath -ldflags "$(LDFLAGS)"
 SUITE := scripts/suite.sh
 # Packages whose tests make links or VMs: each runs in namespaces of its own.

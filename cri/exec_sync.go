@@ -2,7 +2,6 @@ package cri
 
 import (
 	"context"
-	"fmt"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -30,7 +29,7 @@ func (s *Server) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncRequest) (*
 		return s.processes.Exec(ctx, c.ID, sandbox.ExecSpec{Args: r.GetCmd()}, sandbox.Streams{Stdout: st.Stdout, Stderr: st.Stderr})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("exec in container %s: %w", c.ID, err)
+		return nil, err // names the container
 	}
 	if res.Truncated {
 		logkey.Logger(ctx).Warn("output of exec was cut", logkey.Bytes, len(res.Stdout)+len(res.Stderr))

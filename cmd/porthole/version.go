@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
 // version is a semantic version; the build sets it from the file VERSION.
 var version = "0.0.0-unknown"
+
+// revision is that of the source, with a note when it had changes; the build sets it.
+var revision string
 
 // buildInfo says what this binary was built from.
 type buildInfo struct {
@@ -22,6 +26,10 @@ type buildInfo struct {
 
 func build() buildInfo {
 	b := buildInfo{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if revision != "" {
+		b.Revision, b.Modified = strings.CutSuffix(revision, " with changes")
+		return b
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {

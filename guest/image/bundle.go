@@ -36,7 +36,7 @@ func Open(dir string) (*Bundle, error) {
 	}
 	m, err := readManifestFile(filepath.Join(dir, ManifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open guest bundle: no %s in %s; build the bundle with `make guest`: %w", ManifestFile, dir, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("open guest bundle: no %s in %s; `make install` puts one where it is looked for, `make guest` builds one into out/: %w", ManifestFile, dir, errdefs.ErrNotFound)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open guest bundle %s: %w", dir, err)

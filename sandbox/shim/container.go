@@ -116,7 +116,7 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 		// Not straight into c.log: with an error, the value may be a nil pointer of some type.
 		log, err := s.openLog(r.LogPath, r.Terminal)
 		if err != nil {
-			return none, fmt.Errorf("open log: %w", err)
+			return none, err
 		}
 		c.log = log
 	}

@@ -21,6 +21,7 @@ var missing = sync.OnceValue(func() *regexp.Regexp {
 // nothing has such a file, or that what was to start had no memory to do so.
 var limit = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile("^(write|write to|write file|opening file) `(/sys/fs/cgroup/[^`]*/)?(cpu|cpuset|hugetlb|io|memory|pids)\\.[^`/]*`" +
+		"|^writing file `?(cpu|cpuset|hugetlb|io|memory|pids)\\.[^`/ ]*`?: (Invalid argument|Numerical result out of range)" +
 		"|^the requested cgroup controller `[^`]*` is not available|the memory limit could be too low")
 })
 

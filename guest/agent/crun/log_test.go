@@ -16,6 +16,7 @@ func TestLogError(t *testing.T) {
 		{"last_error", `{"msg":"a warning", "level":"warning"}` + "\n" + `{"msg":"mount x", "level":"error"}` + "\nnot json\n", "crun create: mount x", false},
 		{"cgroup_file", "{\"msg\":\"write `cpuset.cpus`: Numerical result out of range\",\"level\":\"error\"}", "resources: crun create: write `cpuset.cpus`: Numerical result out of range", true},
 		{"cgroup_path", "{\"msg\":\"opening file `/sys/fs/cgroup/p/c/memory.nope` for writing: No such file or directory\",\"level\":\"error\"}", "memory.nope", true},
+		{"cgroup_unified", `{"msg":"writing file memory.high: Invalid argument","level":"error"}`, "resources: crun create: writing file memory.high", true},
 		{"controller", "{\"msg\":\"the requested cgroup controller `rdma` is not available\",\"level\":\"error\"}", "rdma", true},
 		{"memory", `{"msg":"OOM: the memory limit could be too low","level":"error"}`, "the memory limit could be too low", true},
 		{"other_file", "{\"msg\":\"write to `/proc/sys/kernel/x`: Invalid argument\",\"level\":\"error\"}", "crun create: write to", false},

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/guest/agent/reap"
@@ -60,7 +61,11 @@ func (n *Namespaces) SetNames(pid int, hostname string, sysctls map[string]strin
 		}
 		for name, value := range sysctls {
 			path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
-			if err := os.WriteFile(path, []byte(value), 0); err != nil {
+			err := os.WriteFile(path, []byte(value), 0)
+			switch {
+			case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE), errors.Is(err, os.ErrNotExist):
+				return fmt.Errorf("set sysctl %s to %q: %w: %w", name, value, errdefs.ErrInvalidArgument, err)
+			case err != nil:
 				return fmt.Errorf("set sysctl %s to %q: %w", name, value, err)
 			}
 		}
