@@ -23,6 +23,9 @@ type happening struct {
 
 	node *node // the file, when the guest knows it; with a reference
 	old  *node // what a rename replaced; with a reference
+	// way are the folders that the guest walks to be told, with references: of those that
+	// the host has removed too the kernel keeps but what is watched.
+	way []*node
 }
 
 // backlog is what the host told and the guest has not been told of.
@@ -213,6 +216,12 @@ func (s *Session) at(dir FileID, base string) *node {
 
 // resolve finds what the guest knows of a happening, and appends the changes to drop.
 func (s *Session) resolve(h *happening, changes []Change) []Change {
+	for _, id := range [...]FileID{h.Dir, h.NewDir} {
+		if dir := s.nodes.find(id); dir != nil {
+			h.way = append(h.way, s.nodes.above(dir)...)
+			s.nodes.unref(dir)
+		}
+	}
 	if h.node = s.nodes.find(h.ID); h.node == nil {
 		// What lost a name is not what the guest has come to know by it since.
 		lost := h.Kind == EventRemove || h.Kind == EventRename
@@ -245,12 +254,12 @@ func (s *Session) resolve(h *happening, changes []Change) []Change {
 
 // free ends a happening's references.
 func (s *Session) settle(h *happening) {
-	for _, n := range [...]*node{h.node, h.old} {
+	for _, n := range append(h.way, h.node, h.old) {
 		if n != nil {
 			s.nodes.unref(n)
 		}
 	}
-	h.node, h.old = nil, nil
+	h.node, h.old, h.way = nil, nil, nil
 }
 
 func (s *Session) queueInjections(ctx context.Context, b *backlog, list []*happening) {

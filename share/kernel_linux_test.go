@@ -61,7 +61,7 @@ func inotify(t *testing.T, dir string) *watcher {
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	check(t, err)
-	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_DELETE|unix.IN_MODIFY|unix.IN_CLOSE_WRITE|unix.IN_ATTRIB|unix.IN_MOVED_FROM|unix.IN_MOVED_TO)
+	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_DELETE|unix.IN_DELETE_SELF|unix.IN_MODIFY|unix.IN_CLOSE_WRITE|unix.IN_ATTRIB|unix.IN_MOVED_FROM|unix.IN_MOVED_TO)
 	check(t, err)
 	w := &watcher{t, os.NewFile(uintptr(fd), "inotify")}
 	t.Cleanup(func() { w.fd.Close() })
@@ -72,7 +72,8 @@ var eventNames = []struct {
 	mask uint32
 	name string
 }{{unix.IN_CREATE, "CREATE"}, {unix.IN_DELETE, "DELETE"}, {unix.IN_MODIFY, "MODIFY"}, {unix.IN_CLOSE_WRITE, "CLOSE_WRITE"},
-	{unix.IN_ATTRIB, "ATTRIB"}, {unix.IN_MOVED_FROM, "MOVED_FROM"}, {unix.IN_MOVED_TO, "MOVED_TO"}, {unix.IN_Q_OVERFLOW, "OVERFLOW"}}
+	{unix.IN_ATTRIB, "ATTRIB"}, {unix.IN_MOVED_FROM, "MOVED_FROM"}, {unix.IN_MOVED_TO, "MOVED_TO"}, {unix.IN_Q_OVERFLOW, "OVERFLOW"},
+	{unix.IN_DELETE_SELF, "DELETE_SELF"}, {unix.IN_IGNORED, "IGNORED"}}
 
 // until reads events until last has come, for ten seconds at most.
 func (w *watcher) until(last string) []string {
@@ -176,12 +177,15 @@ func TestKernel_RemovedTree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	above := inotify(t, guest)
+	above, inside := inotify(t, guest), inotify(t, filepath.Join(guest, "d/e"))
 	onHost(t, host, "mkdir begin; rmdir begin")
 	above.until("DELETE begin")
 	onHost(t, host, "rm -r d; mkdir end; rmdir end")
 	if got := strings.Join(above.until("DELETE end"), "; "); got != "DELETE d; CREATE end; DELETE end" {
 		t.Errorf("above the folder: %q", got)
+	}
+	if got := strings.Join(inside.until("IGNORED"), "; "); got != "DELETE f; DELETE_SELF; IGNORED" {
+		t.Errorf("inside the folder: %q", got)
 	}
 }
 

@@ -322,6 +322,23 @@ func (t *nodeTable) drop(n *node) bool {
 	return true
 }
 
+// above returns a folder and those above it, each with a reference: while they last its
+// path does.
+func (t *nodeTable) above(n *node) []*node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []*node
+	for len(all) <= posix.PATH_MAX/2 {
+		n.refs++
+		all = append(all, n)
+		if n.id == fuse.RootID || len(n.links) == 0 {
+			break
+		}
+		n = n.links[len(n.links)-1].dir
+	}
+	return all
+}
+
 // path returns a folder's path from the root ("" for the root), and whether it has one.
 func (t *nodeTable) path(n *node) (string, bool) {
 	t.mu.Lock()
