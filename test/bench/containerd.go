@@ -41,12 +41,12 @@ func (c *containerd) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	errs := []error{c.removePods(ctx), c.End()}
-	all, err := processes()
+	all, err := harness.Processes()
 	errs = append(errs, err)
 	for _, shim := range containerdShims(all, c.Socket) {
 		// Its children first: they would otherwise go on as children of init.
-		for _, p := range append(childrenOf(all, shim.pid), shim) {
-			errs = append(errs, kill(ctx, p.pid))
+		for _, p := range append(harness.Children(all, shim.PID), shim) {
+			errs = append(errs, kill(ctx, p.PID))
 		}
 	}
 	return errors.Join(append(errs, c.Close(), unmountBelow(ctx, c.Dir))...)

@@ -173,7 +173,7 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	for runtime, pid := range map[string]int{portholeName: b.server.PID(), containerdName: b.peer.PID()} {
-		size, err := pss(process{pid: pid})
+		size, err := pss(harness.Process{PID: pid})
 		if err != nil {
 			return err
 		}
@@ -188,11 +188,11 @@ func (b *bench) readMemory(ctx context.Context, state string) error {
 		return ctx.Err()
 	case <-time.After(settle):
 	}
-	all, err := processes()
+	all, err := harness.Processes()
 	if err != nil {
 		return err
 	}
-	return idlePods(&b.report.memory, state, portholeShims(all, b.server.Dir), containerdShims(all, b.peer.Socket), all, b.pods)
+	return idlePods(&b.report.memory, state, harness.Shims(all, b.server.Dir), containerdShims(all, b.peer.Socket), all, b.pods)
 }
 
 func say(format string, args ...any) {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/porthole-run/porthole/deploy"
+	"github.com/porthole-run/porthole/test/harness"
 )
 
 func TestParseRollup(t *testing.T) {
@@ -25,47 +26,30 @@ func TestParseRollup(t *testing.T) {
 	}
 }
 
-func TestParentOf(t *testing.T) {
-	for stat, want := range map[string]int{
-		"12 (sh) S 7 12 12 0 -1":          7,
-		"12 (a b) (c)) R 41 12 12 0":      41,
-		"12 (containerd-shim) Z 1 12 0 0": 1,
-	} {
-		if got, err := parentOf(stat); got != want || err != nil {
-			t.Errorf("parentOf(%q) = %d, %v, want %d", stat, got, err, want)
-		}
-	}
-	for _, stat := range []string{"", "12 sh S 7", "12 (sh) S", "12 (sh) S x 1"} {
-		if _, err := parentOf(stat); err == nil {
-			t.Errorf("parentOf(%q): no error", stat)
-		}
-	}
-}
-
 // Other runs of Porthole and containerd may be on the machine.
 func TestShims(t *testing.T) {
-	all := []process{
-		{10, 1, []string{"/opt/porthole", "shim", "--dir", "/tmp/pb1/p/run/vm/a"}},
-		{11, 1, []string{"/opt/porthole", "shim", "--dir", "/tmp/pb12/p/run/vm/a"}},
-		{12, 1, []string{"/opt/porthole", "serve", "--config", "/tmp/pb1/p/config.toml"}},
-		{13, 10, []string{"/usr/bin/qemu-system-x86_64", "-nodefaults"}},
-		{20, 1, []string{"/usr/bin/containerd-shim-runc-v2", "-id", "x", "-address", "/tmp/pb1/c/containerd.sock"}},
-		{21, 1, []string{"/usr/bin/containerd-shim-runc-v2", "-id", "x", "-address", "/run/containerd/containerd.sock"}},
-		{22, 20, []string{"/pause"}},
-		{23, 1, []string{"porthole"}},
+	all := []harness.Process{
+		{PID: 10, Parent: 1, Args: []string{"/opt/porthole", "shim", "--dir", "/tmp/pb1/p/run/vm/a"}},
+		{PID: 11, Parent: 1, Args: []string{"/opt/porthole", "shim", "--dir", "/tmp/pb12/p/run/vm/a"}},
+		{PID: 12, Parent: 1, Args: []string{"/opt/porthole", "serve", "--config", "/tmp/pb1/p/config.toml"}},
+		{PID: 13, Parent: 10, Args: []string{"/usr/bin/qemu-system-x86_64", "-nodefaults"}},
+		{PID: 20, Parent: 1, Args: []string{"/usr/bin/containerd-shim-runc-v2", "-id", "x", "-address", "/tmp/pb1/c/containerd.sock"}},
+		{PID: 21, Parent: 1, Args: []string{"/usr/bin/containerd-shim-runc-v2", "-id", "x", "-address", "/run/containerd/containerd.sock"}},
+		{PID: 22, Parent: 20, Args: []string{"/pause"}},
+		{PID: 23, Parent: 1, Args: []string{"porthole"}},
 	}
-	pids := func(ps []process) []int {
+	pids := func(ps []harness.Process) []int {
 		var out []int
 		for _, p := range ps {
-			out = append(out, p.pid)
+			out = append(out, p.PID)
 		}
 		return out
 	}
 	for name, c := range map[string]struct{ got, want []int }{
-		"porthole":   {pids(portholeShims(all, "/tmp/pb1/p")), []int{10}},
+		"porthole":   {pids(harness.Shims(all, "/tmp/pb1/p")), []int{10}},
 		"containerd": {pids(containerdShims(all, "/tmp/pb1/c/containerd.sock")), []int{20}},
-		"qemu":       {pids(childrenOf(all, 10)), []int{13}},
-		"pause":      {pids(childrenOf(all, 20)), []int{22}},
+		"qemu":       {pids(harness.Children(all, 10)), []int{13}},
+		"pause":      {pids(harness.Children(all, 20)), []int{22}},
 	} {
 		if diff := cmp.Diff(c.want, c.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

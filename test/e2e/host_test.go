@@ -43,11 +43,11 @@ func hostState(t *testing.T) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range all {
+	for _, p := range all {
 		switch {
-		case strings.Contains(args[0], "qemu-system"):
+		case strings.Contains(p.Args[0], "qemu-system"):
 			m["qemu"]++
-		case len(args) > 1 && strings.HasSuffix(args[0], "porthole") && args[1] == "shim":
+		case p.IsShim():
 			m["shim"]++
 		}
 	}

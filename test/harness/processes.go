@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,73 +9,104 @@ import (
 	"strings"
 )
 
-// Processes returns the command lines of all processes of this PID namespace, by
-// process id. The kernel's own have none.
-func Processes() (map[int][]string, error) {
-	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+// Process is one process of this PID namespace.
+type Process struct {
+	PID, Parent int
+	Args        []string
+}
+
+// Processes lists what runs, without the kernel's own threads.
+func Processes() ([]Process, error) {
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	all := map[int][]string{}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil || len(text) == 0 {
-			continue // it ended, or is the kernel's
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+	var all []Process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
-			return nil, err
+			continue
 		}
-		all[pid] = strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
+		stat, err1 := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+		cmdline, err2 := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err1 != nil || err2 != nil || len(cmdline) == 0 {
+			continue // it ended meanwhile, or is the kernel's
+		}
+		parent, err := parentOf(string(stat))
+		if err != nil {
+			return nil, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
+		}
+		all = append(all, Process{pid, parent, strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")})
 	}
 	return all, nil
+}
+
+// parentOf reads the parent from the text of a stat file. The name in it may hold
+// blanks and brackets.
+func parentOf(stat string) (int, error) {
+	end := strings.LastIndexByte(stat, ')')
+	fields := strings.Fields(stat[end+1:])
+	if end < 0 || len(fields) < 2 {
+		return 0, fmt.Errorf("%q is no process state", stat)
+	}
+	return strconv.Atoi(fields[1])
+}
+
+// IsShim tells whether a process is a shim of Porthole.
+func (p Process) IsShim() bool {
+	return filepath.Base(p.Args[0]) == "porthole" && len(p.Args) > 1 && p.Args[1] == "shim"
+}
+
+// Shims picks the shims of Porthole that were given dir or what is below it.
+func Shims(all []Process, dir string) []Process {
+	return Pick(all, func(p Process) bool {
+		return p.IsShim() && slices.ContainsFunc(p.Args[2:], func(a string) bool { return a == dir || strings.HasPrefix(a, dir+"/") })
+	})
+}
+
+// Children picks the processes whose parent is the one given.
+func Children(all []Process, parent int) []Process {
+	return Pick(all, func(p Process) bool { return p.Parent == parent })
+}
+
+// Pick returns those that are wanted.
+func Pick(all []Process, want func(Process) bool) []Process {
+	var out []Process
+	for _, p := range all {
+		if want(p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Shims returns the process ids of the server's shims: that of one pod's sandbox, or
 // with an empty id all.
 func (s *Server) Shims(sandbox string) ([]int, error) {
-	return pids(func(_ int, args []string) bool {
-		return len(args) > 1 && strings.HasSuffix(args[0], "porthole") && args[1] == "shim" &&
-			strings.Contains(strings.Join(args, " "), filepath.Join(s.State, "vm", sandbox))
-	})
+	all, err := Processes()
+	return pids(s.shims(all, sandbox)), err
 }
 
 // VMs returns the process ids of the server's QEMUs, the children of Shims.
 func (s *Server) VMs(sandbox string) ([]int, error) {
-	shims, err := s.Shims(sandbox)
-	if err != nil {
-		return nil, err
-	}
-	return pids(func(pid int, args []string) bool {
-		return strings.Contains(filepath.Base(args[0]), "qemu-system") && slices.Contains(shims, parentOf(pid))
-	})
-}
-
-func pids(is func(pid int, args []string) bool) ([]int, error) {
 	all, err := Processes()
-	if err != nil {
-		return nil, err
+	var vms []Process
+	for _, shim := range s.shims(all, sandbox) {
+		vms = append(vms, Pick(Children(all, shim.PID), func(p Process) bool {
+			return strings.Contains(filepath.Base(p.Args[0]), "qemu-system")
+		})...)
 	}
-	var found []int
-	for pid, args := range all {
-		if is(pid, args) {
-			found = append(found, pid)
-		}
-	}
-	return found, nil
+	return pids(vms), err
 }
 
-// parentOf returns 0 when the process has ended.
-func parentOf(pid int) int {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		return 0
+func (s *Server) shims(all []Process, sandbox string) []Process {
+	return Shims(all, filepath.Join(s.State, "vm", sandbox))
+}
+
+func pids(all []Process) []int {
+	var out []int
+	for _, p := range all {
+		out = append(out, p.PID)
 	}
-	// The command's name is in parentheses and may hold spaces.
-	fields := strings.Fields(string(text)[strings.LastIndexByte(string(text), ')')+1:])
-	if len(fields) < 2 {
-		return 0
-	}
-	parent, _ := strconv.Atoi(fields[1])
-	return parent
+	return out
 }

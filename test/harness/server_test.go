@@ -19,3 +19,20 @@ func TestOwnLeases(t *testing.T) {
 		}
 	}
 }
+
+func TestParentOf(t *testing.T) {
+	for stat, want := range map[string]int{
+		"12 (sh) S 7 12 12 0 -1":          7,
+		"12 (a b) (c)) R 41 12 12 0":      41,
+		"12 (containerd-shim) Z 1 12 0 0": 1,
+	} {
+		if got, err := parentOf(stat); got != want || err != nil {
+			t.Errorf("parentOf(%q) = %d, %v, want %d", stat, got, err, want)
+		}
+	}
+	for _, stat := range []string{"", "12 sh S 7", "12 (sh) S", "12 (sh) S x 1"} {
+		if _, err := parentOf(stat); err == nil {
+			t.Errorf("parentOf(%q): no error", stat)
+		}
+	}
+}
