@@ -12,8 +12,10 @@ import (
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 // intercept surrounds every call: ids into the context's logger, panics into Internal
@@ -21,6 +23,9 @@ import (
 func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (resp any, err error) {
 	ctx = logkey.NewContext(ctx, s.opts.Logger)
 	ctx = logkey.With(ctx, idAttrs(req)...)
+	if in := metadata.ValueFromIncomingContext(ctx, "traceparent"); len(in) == 1 {
+		ctx = phase.WithTraceparent(ctx, in[0])
+	}
 	err = s.observe(ctx, info.FullMethod, func() (err error) {
 		resp, err = h(ctx, req)
 		return err

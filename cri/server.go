@@ -15,6 +15,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/porthole-run/porthole/cri/dialect"
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 // maxMessage is the largest message either way: what kubelet's own client takes.
@@ -47,6 +48,8 @@ type Options struct {
 	Ready func(context.Context) error
 	// Info returns further entries for a verbose Status, each to be shown as JSON.
 	Info func(context.Context) map[string]any
+	// Journal is told what pulls spend their time on; nil: nobody is.
+	Journal *phase.Journal
 	// Logger gets one line per call; nil: slog.Default.
 	Logger *slog.Logger
 	// Metrics registers the call metrics; nil: they are not registered.

@@ -48,7 +48,7 @@ func (s *Store) importArchive(ctx context.Context, r io.Reader) ([]string, error
 		return nil, err
 	}
 	defer plain.Close()
-	index, err := archive.ImportIndex(s.quiet(ctx), s.content, plain)
+	index, err := archive.ImportIndex(ctx, s.content, plain)
 	if err != nil {
 		return nil, archiveError(ctx, s.root, err)
 	}
@@ -200,7 +200,7 @@ func (s *Store) Export(ctx context.Context, refs []string, w io.Writer) error {
 		}
 		opts = append(opts, archive.WithManifest(r.Manifest, names...))
 	}
-	if err := archive.Export(s.quiet(ctx), s.content, w, opts...); err != nil {
+	if err := archive.Export(ctx, s.content, w, opts...); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	return nil

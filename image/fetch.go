@@ -109,7 +109,7 @@ func (s *Store) attempt(ctx context.Context, o origin, desc ocispec.Descriptor, 
 	}
 	defer w.Close()
 	desc.URLs = nil // blobs come from registries that the administrator knows
-	rctx, watch := newWatchdog(s.quiet(ctx), s.cfg.ProgressTimeout)
+	rctx, watch := newWatchdog(ctx, s.cfg.ProgressTimeout)
 	defer watch.stop()
 	rc, err := o.fetcher.Fetch(rctx, desc)
 	if err != nil {

@@ -10,8 +10,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/porthole-run/porthole/test/registry"
 	"github.com/porthole-run/porthole/test/registry/debimage"
@@ -133,14 +131,6 @@ func layerDigest(t testing.TB, img v1.Image, i int) v1.Hash {
 		t.Fatal(err)
 	}
 	return m.Layers[i].Digest
-}
-
-func metricValue(m prometheus.Metric) float64 {
-	var v dto.Metric
-	if err := m.Write(&v); err != nil {
-		return -1
-	}
-	return v.GetCounter().GetValue()
 }
 
 var quietLog = slog.New(slog.DiscardHandler)

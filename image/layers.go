@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/porthole-run/porthole/image/layer"
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 const (
@@ -48,16 +49,21 @@ func layerID(name string) (id digest.Digest, ok, current bool) {
 }
 
 // ensureLayer fetches a layer and converts it, where that is not done yet.
-func (s *Store) ensureLayer(ctx context.Context, o origin, blob ocispec.Descriptor, diffID digest.Digest) error {
+func (s *Store) ensureLayer(ctx context.Context, o origin, blob ocispec.Descriptor, diffID digest.Digest) (err error) {
 	path := s.layerPath(diffID)
-	if have, err := exists(path); err != nil {
-		return err
-	} else if have && s.cfg.DiscardBlobs {
-		return nil
-	}
-	if err := s.fetch(ctx, o, blob); err != nil {
+	have, err := exists(path)
+	if err != nil || have && s.cfg.DiscardBlobs {
 		return err
 	}
+	if have { // nothing that takes time: no phases
+		return s.fetch(ctx, o, blob)
+	}
+	err = phase.Do(ctx, "fetch layer", func(ctx context.Context) error { return s.fetch(ctx, o, blob) })
+	if err != nil {
+		return err
+	}
+	ctx, end := phase.Begin(ctx, "convert layer")
+	defer func() { end(err) }()
 	return s.flights.do(ctx, "layer:"+diffID.String(), func(ctx context.Context) error {
 		if have, err := exists(path); err != nil || have {
 			return err

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 const (
@@ -49,7 +51,9 @@ func (s *Store) Pull(ctx context.Context, ref string, auth Auth) (imageID string
 }
 
 func (s *Store) pull(ctx context.Context, ref Ref, auth Auth) (digest.Digest, error) {
-	o, target, err := s.connect(ctx, ref, auth)
+	rctx, end := phase.Begin(ctx, "resolve")
+	o, target, err := s.connect(rctx, ref, auth)
+	end(err)
 	if err != nil {
 		return "", err
 	}
@@ -85,7 +89,9 @@ func (s *Store) install(ctx context.Context, o origin, target ocispec.Descriptor
 			s.log.WarnContext(ctx, "collecting unused image files", "error", cerr)
 		}
 	}()
-	rec, err := s.describe(ctx, o, target, keep)
+	dctx, end := phase.Begin(ctx, "manifest")
+	rec, err := s.describe(dctx, o, target, keep)
+	end(err)
 	if err != nil {
 		return "", inImage(o, err)
 	}

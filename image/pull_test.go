@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/porthole-run/porthole/test/registry"
 	"github.com/porthole-run/porthole/test/registry/debimage"
@@ -122,10 +123,10 @@ func TestPullSharesWork(t *testing.T) {
 			t.Errorf("layer %d was fetched %d times, want once", i, n)
 		}
 	}
-	if n := metricValue(m.layers); n != 2 {
+	if n := testutil.ToFloat64(m.layers); n != 2 {
 		t.Errorf("layers converted = %v, want 2", n)
 	}
-	if n := metricValue(m.pulls.WithLabelValues("ok")); n != 10 {
+	if n := testutil.ToFloat64(m.pulls.WithLabelValues("ok")); n != 10 {
 		t.Errorf("pulls = %v, want 10", n)
 	}
 }
@@ -206,7 +207,7 @@ func TestPullResumesAfterRestart(t *testing.T) {
 	}
 	s.cfg.Metrics = m
 	pull(t, s, ref)
-	got = int64(metricValue(m.bytes))
+	got = int64(testutil.ToFloat64(m.bytes))
 	if got > 150_000 {
 		t.Errorf("fetched %d bytes after the restart, want the rest of 200,000 only", got)
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,10 +13,8 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/log"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/pelletier/go-toml/v2"
-	"github.com/sirupsen/logrus"
 )
 
 // origin is where the blobs of one image come from. Its fetcher is nil for archives,
@@ -37,7 +33,7 @@ func (s *Store) connect(ctx context.Context, ref Ref, auth Auth) (origin, ocispe
 		return o, ocispec.Descriptor{}, fmt.Errorf("%s: %w", ref, err)
 	}
 	parent := ctx
-	ctx, watch := newWatchdog(s.quiet(ctx), s.cfg.ProgressTimeout)
+	ctx, watch := newWatchdog(ctx, s.cfg.ProgressTimeout)
 	defer watch.stop()
 	resolver := docker.NewResolver(docker.ResolverOptions{
 		Hosts:   s.hosts(ctx, creds),
@@ -98,23 +94,5 @@ func checkHostsFile(path string) error {
 	if err := toml.Unmarshal(b, &doc); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	return nil
-}
-
-// quiet gives containerd's libraries a logger that leads to ours, at debug level.
-func (s *Store) quiet(ctx context.Context) context.Context {
-	l := logrus.New()
-	l.SetOutput(io.Discard)
-	l.SetLevel(logrus.InfoLevel)
-	l.AddHook(logHook{s.log})
-	return log.WithLogger(ctx, logrus.NewEntry(l))
-}
-
-type logHook struct{ log *slog.Logger }
-
-func (logHook) Levels() []logrus.Level { return logrus.AllLevels }
-
-func (h logHook) Fire(e *logrus.Entry) error {
-	h.log.Debug("registry client", "message", e.Message)
 	return nil
 }

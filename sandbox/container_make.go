@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/undo"
 )
 
@@ -18,7 +19,7 @@ import (
 // has a container of the same name and attempt the error is AlreadyExists and names
 // its id. After any other error nothing is left, or, where something could not be
 // undone, an exited container, which RemoveContainer can finish.
-func (m *Manager) CreateContainer(ctx context.Context, podID string, cc ContainerConfig) (string, error) {
+func (m *Manager) CreateContainer(ctx context.Context, podID string, cc ContainerConfig) (_ string, err error) {
 	p, err := m.findPod(podID)
 	if err != nil {
 		return "", err
@@ -41,6 +42,8 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 		gate: newGate(), state: containerCreating, exited: make(chan struct{}), resources: cc.Resources,
 	}
 	ctx = logkey.With(ctx, logkey.PodID, p.id, logkey.ContainerID, c.id)
+	ctx, ended := m.cfg.Journal.Begin(ctx, phase.Call{Name: "CreateContainer", Container: cc.Name, Image: cc.UserImage})
+	defer func() { ended(p.traced(), err) }()
 	if err := m.addContainer(c); err != nil {
 		return "", err
 	}
@@ -104,11 +107,15 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	}
 	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
+	step := phase.Steps(stepCtx)
+	defer step("")
+	step("image")
 	root, err := m.cfg.Images.Prepare(stepCtx, c.config.Image, c.id)
 	if err != nil {
 		return err
 	}
 	u.Push("release image", func(ctx context.Context) error { return m.cfg.Images.Release(ctx, c.id) })
+	step("spec")
 	spec, user, err := m.cfg.Specs.Spec(stepCtx, c.pod.config, c.config, root.Config)
 	if err != nil {
 		return err
@@ -117,6 +124,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	if err != nil {
 		return fmt.Errorf("encode OCI spec: %w", err)
 	}
+	step("volumes")
 	mounts, err := m.makeMounts(stepCtx, c, u)
 	if err != nil {
 		return err
@@ -128,7 +136,9 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 		}
 		return shim.RemoveContainer(ctx, c.id)
 	})
-	created, err := shim.CreateContainer(stepCtx, ContainerSetup{
+	step("")
+	shimCtx, measured := phase.Begin(stepCtx, "create in vm")
+	created, err := shim.CreateContainer(shimCtx, ContainerSetup{
 		PodID:       c.pod.id,
 		ContainerID: c.id,
 		Layers:      root.Layers,
@@ -141,6 +151,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 		LogPath:     c.logPath,
 		Mounts:      mounts,
 	})
+	measured(err)
 	if err != nil {
 		return err
 	}
@@ -205,12 +216,14 @@ func (m *Manager) enterContainer(ctx context.Context, id string) (_ context.Cont
 
 // StartContainer lets a created container run. A start that fails leaves it exited,
 // with the reason StartError.
-func (m *Manager) StartContainer(ctx context.Context, id string) error {
+func (m *Manager) StartContainer(ctx context.Context, id string) (err error) {
 	ctx, c, leave, err := m.enterContainer(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	ctx, ended := m.cfg.Journal.Begin(ctx, phase.Call{Name: "StartContainer", Container: c.config.Name, Image: c.config.UserImage})
+	defer func() { ended(c.pod.traced(), err) }()
 	shim, err := c.pod.ready()
 	if err != nil {
 		return fmt.Errorf("start container %s: %w", c.id, err)
@@ -220,7 +233,9 @@ func (m *Manager) StartContainer(ctx context.Context, id string) error {
 	}
 	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
-	at, err := shim.StartContainer(stepCtx, c.id)
+	shimCtx, measured := phase.Begin(stepCtx, "start in vm")
+	at, err := shim.StartContainer(shimCtx, c.id)
+	measured(err)
 	if err != nil {
 		err = fmt.Errorf("start container %s: %w", c.id, causeOf(ctx, err))
 		var u undo.Stack

@@ -15,6 +15,7 @@ import (
 
 	"github.com/porthole-run/porthole/internal/event"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 // Config is what a Manager works with.
@@ -36,6 +37,8 @@ type Config struct {
 	HostResolvConf []string
 	// Clock tells the time; nil: time.Now.
 	Clock func() time.Time
+	// Journal is told what the calls that make pods spend their time on; nil: nobody is.
+	Journal *phase.Journal
 	// Logger gets what no call can return; nil: the one in New's context.
 	Logger   *slog.Logger
 	Timeouts Timeouts

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/undo"
 )
 
@@ -18,7 +19,7 @@ import (
 // is there the error is AlreadyExists and names its id. After any other error nothing
 // is left, or, where something could not be undone, a pod that is not ready, which
 // RemovePod can finish.
-func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
+func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error) {
 	handler, err := m.checkPod(c)
 	if err != nil {
 		return "", err
@@ -38,6 +39,8 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
 		return "", err
 	}
 	ctx = logkey.With(ctx, logkey.PodID, p.id)
+	ctx, ended := m.cfg.Journal.Begin(ctx, phase.Call{Name: "RunPodSandbox"})
+	defer func() { ended(p.traced(), err) }()
 	// Nobody can name the pod yet, but a shim that dies early may: hold the gate.
 	leave, err := p.gate.alone(ctx)
 	if err != nil {
@@ -67,6 +70,11 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (string, error) {
 	}
 	m.endOfPod(p)
 	return "", err
+}
+
+// traced says which pod a call was for.
+func (p *pod) traced() phase.Pod {
+	return phase.Pod{ID: p.id, UID: p.config.UID, Namespace: p.config.Namespace, Name: p.config.Name}
 }
 
 // savePod writes the pod's record where a failure must not stop the work: the record
@@ -123,6 +131,7 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 	name := p.config.GuestHostname()
 	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
+	stepCtx, measured := phase.Begin(stepCtx, "set up pod")
 	err = shim.SetupPod(stepCtx, PodSetup{
 		PodID:      p.id,
 		Hostname:   name,
@@ -133,6 +142,7 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 		Sysctls:    p.config.Sysctls,
 		ShmBytes:   h.ShmBytes,
 	})
+	measured(err)
 	if err != nil {
 		return fmt.Errorf("set up pod in its VM: %w", err)
 	}
@@ -176,6 +186,8 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 	g.Go(func() (err error) {
 		ctx, cancel := context.WithTimeout(gctx, m.cfg.Timeouts.Launch)
 		defer cancel()
+		ctx, measured := phase.Begin(ctx, "vm")
+		defer func() { measured(err) }()
 		if shim, err = m.cfg.Launcher.Launch(ctx, vm); err != nil {
 			return fmt.Errorf("launch VM: %w", err)
 		}
@@ -184,6 +196,8 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 	g.Go(func() (err error) {
 		ctx, cancel := context.WithTimeout(gctx, m.cfg.Timeouts.Step)
 		defer cancel()
+		ctx, measured := phase.Begin(ctx, "network")
+		defer func() { measured(err) }()
 		if network, err = m.cfg.Network.Attach(ctx, p.toNetwork()); err != nil {
 			return fmt.Errorf("attach network: %w", err)
 		}
@@ -192,6 +206,8 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 	g.Go(func() (err error) {
 		ctx, cancel := context.WithTimeout(gctx, m.cfg.Timeouts.Step)
 		defer cancel()
+		ctx, measured := phase.Begin(ctx, "scratch disk")
+		defer func() { measured(err) }()
 		if disk, err = m.cfg.Scratch.Create(ctx, m.store.scratchPath(p.id), h.ScratchBytes); err != nil {
 			return fmt.Errorf("make scratch disk: %w", err)
 		}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/net/websocket"
 	"k8s.io/streaming/pkg/httpstream"
 )
 
@@ -184,41 +183,10 @@ func TestPortForward_ClientGoesAway(t *testing.T) {
 	}
 }
 
-func dialWebSocket(t *testing.T, target string, protocol string) *websocket.Conn {
-	t.Helper()
-	c, err := websocket.NewConfig("ws"+strings.TrimPrefix(target, "http"), "http://localhost")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Protocol = []string{protocol}
-	ws, err := websocket.DialConfig(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ws.Close() })
-	return ws
-}
-
-// receive collects what comes on each channel until the server closes.
-func receive(t *testing.T, ws *websocket.Conn) map[byte]string {
-	t.Helper()
-	got := make(map[byte]string)
-	for {
-		var b []byte
-		if err := websocket.Message.Receive(ws, &b); err != nil {
-			if !errors.Is(err, io.EOF) {
-				t.Errorf("receive: %v", err)
-			}
-			return got
-		}
-		got[b[0]] += string(b[1:])
-	}
-}
-
 func TestWebSocket_Exec(t *testing.T) {
 	s := start(t, Config{}, newFakeExecutor())
 	q := Request{ContainerID: "ctr", Cmd: []string{"both"}, Stdout: true, Stderr: true}
-	got := receive(t, dialWebSocket(t, execURL(t, s, q), "v4.channel.k8s.io"))
+	got := hear(t, dialChannels(t, execURL(t, s, q), "v4.channel.k8s.io"))
 	if got[1] != "to stdout" || got[2] != "to stderr" {
 		t.Errorf("got %q", got)
 	}
@@ -226,7 +194,7 @@ func TestWebSocket_Exec(t *testing.T) {
 		t.Errorf("code = %q, want 0", code)
 	}
 	q.Cmd = []string{"exit", "3"}
-	got = receive(t, dialWebSocket(t, execURL(t, s, q), "v4.channel.k8s.io"))
+	got = hear(t, dialChannels(t, execURL(t, s, q), "v4.channel.k8s.io"))
 	if code, _ := parseStatus(t, got[3]); code != "3" {
 		t.Errorf("code = %q, want 3", code)
 	}
@@ -236,7 +204,7 @@ func TestWebSocket_ClientGoesAway(t *testing.T) {
 	f := newFakeExecutor()
 	s := start(t, Config{}, f)
 	q := Request{ContainerID: "ctr", Cmd: []string{"wait"}, Stdin: true, Stdout: true}
-	ws := dialWebSocket(t, execURL(t, s, q), "v4.channel.k8s.io")
+	ws := dialChannels(t, execURL(t, s, q), "v4.channel.k8s.io")
 	within(t, "start", f.started)
 	ws.Close()
 	select {
@@ -248,7 +216,7 @@ func TestWebSocket_ClientGoesAway(t *testing.T) {
 
 func TestWebSocket_PortForward(t *testing.T) {
 	s := start(t, Config{}, newFakeExecutor())
-	got := receive(t, dialWebSocket(t, forwardURL(t, s, 99), "v4.channel.k8s.io"))
+	got := hear(t, dialChannels(t, forwardURL(t, s, 99), "v4.channel.k8s.io"))
 	if got[0] != "\x63\x00" || !strings.Contains(got[1], "connection refused") {
 		t.Errorf("got %q, want port 99 and its error", got)
 	}

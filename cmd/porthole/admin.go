@@ -12,9 +12,10 @@ import (
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/image"
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
-// The daemon holds the image store alone, so that the image commands ask it, over HTTP
+// The daemon holds the image store alone, and what it has measured, so that commands ask it, over HTTP
 // on a socket of root's in the state folder, or a pipe of Administrators'. It serves this build's commands only and
 // is no API for others.
 
@@ -22,8 +23,9 @@ import (
 const errorTrailer = "Porthole-Error"
 
 // adminHandler is the daemon's side.
-func adminHandler(s imageStore) http.Handler {
+func adminHandler(s imageStore, j *phase.Journal) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /phases", func(w http.ResponseWriter, _ *http.Request) { answer(w, j.Pods(), nil) })
 	mux.HandleFunc("GET /images", func(w http.ResponseWriter, r *http.Request) {
 		all, err := s.List(r.Context(), r.FormValue("filter"))
 		answer(w, all, err)
@@ -83,24 +85,30 @@ func newAdminClient(e config.Endpoint) *adminClient {
 }
 
 func (a *adminClient) Import(ctx context.Context, r io.Reader) (ids []string, err error) {
-	err = a.do(ctx, http.MethodPost, "import", nil, r, decodeTo(&ids))
+	err = a.do(ctx, http.MethodPost, "/images/import", nil, r, decodeTo(&ids))
 	return ids, err
 }
 
 func (a *adminClient) ImportPath(ctx context.Context, path string) (ids []string, err error) {
-	err = a.do(ctx, http.MethodPost, "import", url.Values{"path": {path}}, nil, decodeTo(&ids))
+	err = a.do(ctx, http.MethodPost, "/images/import", url.Values{"path": {path}}, nil, decodeTo(&ids))
 	return ids, err
 }
 
 func (a *adminClient) Export(ctx context.Context, refs []string, w io.Writer) error {
-	return a.do(ctx, http.MethodGet, "export", url.Values{"ref": refs}, nil, func(body io.Reader) error {
+	return a.do(ctx, http.MethodGet, "/images/export", url.Values{"ref": refs}, nil, func(body io.Reader) error {
 		_, err := io.Copy(w, body)
 		return err
 	})
 }
 
 func (a *adminClient) List(ctx context.Context, filter string) (all []image.Image, err error) {
-	err = a.do(ctx, http.MethodGet, "", url.Values{"filter": {filter}}, nil, decodeTo(&all))
+	err = a.do(ctx, http.MethodGet, "/images", url.Values{"filter": {filter}}, nil, decodeTo(&all))
+	return all, err
+}
+
+// Phases returns what the daemon knows of the pods that it made last, the newest first.
+func (a *adminClient) Phases(ctx context.Context) (all []phase.History, err error) {
+	err = a.do(ctx, http.MethodGet, "/phases", nil, nil, decodeTo(&all))
 	return all, err
 }
 
@@ -111,11 +119,8 @@ func decodeTo(v any) func(io.Reader) error {
 // maxErrorText bounds an error from the daemon.
 const maxErrorText = 64 << 10
 
-func (a *adminClient) do(ctx context.Context, method, verb string, query url.Values, body io.Reader, read func(io.Reader) error) error {
-	u := url.URL{Scheme: "http", Host: "daemon", Path: "/images", RawQuery: query.Encode()}
-	if verb != "" {
-		u.Path += "/" + verb
-	}
+func (a *adminClient) do(ctx context.Context, method, path string, query url.Values, body io.Reader, read func(io.Reader) error) error {
+	u := url.URL{Scheme: "http", Host: "daemon", Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return err

@@ -325,7 +325,7 @@ func TestAdmin_BothEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := &fakeStore{}
-	s := httptest.NewUnstartedServer(adminHandler(store))
+	s := httptest.NewUnstartedServer(adminHandler(store, nil))
 	s.Listener = l
 	s.Start()
 	defer s.Close()

@@ -19,6 +19,7 @@ import (
 	guestimage "github.com/porthole-run/porthole/guest/image"
 	"github.com/porthole-run/porthole/image"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/network"
 	"github.com/porthole-run/porthole/network/hcnnet"
 	"github.com/porthole-run/porthole/sandbox"
@@ -38,6 +39,9 @@ type node struct {
 	host    *hcnnet.Host // of the network; nil on Linux
 	manager *sandbox.Manager
 
+	journal *phase.Journal
+	traces  *otlp
+
 	templates    *template.Keeper // nil: each VM boots
 	templatesWhy string
 }
@@ -51,6 +55,10 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 			err = errors.Join(err, n.close(ctx))
 		}
 	}()
+	if n.traces, err = newOTLP(ctx, c.Tracing, log); err != nil {
+		return nil, err
+	}
+	n.journal = newJournal(reg, n.traces)
 	if n.bundle, err = guestimage.Open(c.VM.Bundle); err != nil {
 		return nil, err
 	}
@@ -83,6 +91,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		Specs:    ocispec.New(runtime.GOARCH),
 		Scratch:  disks,
 		Handlers: handlers(c),
+		Journal:  n.journal,
 		Logger:   log,
 		Timeouts: sandbox.Timeouts{Launch: time.Duration(c.VM.StartTimeout)},
 	})
@@ -113,6 +122,7 @@ func (n *node) close(ctx context.Context) error {
 	if n.templates != nil {
 		n.templates.Close()
 	}
+	n.traces.close(ctx)
 	var errs []error
 	if n.images != nil {
 		errs = append(errs, n.images.Close())

@@ -95,7 +95,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func())
 		Usage: n.manager, Events: n.manager,
 	}, cri.Options{
 		Version: b.Version, Handlers: handlerNames(c), CgroupDriver: cgroupDriver,
-		Ready: n.ready, Info: n.info, Logger: log, Metrics: reg, Dialect: words,
+		Ready: n.ready, Info: n.info, Journal: n.journal, Logger: log, Metrics: reg, Dialect: words,
 	})
 	front, closeFront, err := criFront(c, edge, log)
 	if err != nil {
@@ -125,7 +125,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return front.Serve(ctx, socket) })
 	group.Go(func() error { return streams.Serve(ctx) })
-	group.Go(func() error { return serveHTTP(ctx, admin, adminHandler(n.images)) })
+	group.Go(func() error { return serveHTTP(ctx, admin, adminHandler(n.images, n.journal)) })
 	if metrics != nil {
 		group.Go(func() error { return serveHTTP(ctx, metrics, metricsHandler(reg)) })
 	}

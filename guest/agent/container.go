@@ -17,6 +17,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 // removeTime bounds the wait for a killed process.
@@ -77,12 +78,15 @@ func (c *control) StartContainer(ctx context.Context, r *api.StartContainerReque
 			return nil, fmt.Errorf("container %q has exited: %w", ct.id, errdefs.ErrFailedPrecondition)
 		}
 		now := time.Now().UnixNano()
-		if err := c.cfg.Runtime.Start(ctx, ct.id, ct.dir, ct.spec.Process.Args[0]); err != nil {
+		err := phase.Do(ctx, "crun start", func(ctx context.Context) error {
+			return c.cfg.Runtime.Start(ctx, ct.id, ct.dir, ct.spec.Process.Args[0])
+		})
+		if err != nil {
 			return nil, fmt.Errorf("start container %q: %w", ct.id, err)
 		}
 		ct.started = now
 	}
-	return &api.StartContainerResponse{StartedUnixNanos: ct.started}, nil
+	return &api.StartContainerResponse{StartedUnixNanos: ct.started, Phases: phase.Encode(ctx)}, nil
 }
 
 // watch makes a process of p, whose exit is told when it comes.

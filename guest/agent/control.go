@@ -19,6 +19,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 // headerTime bounds how long a stream's header may take.
@@ -63,6 +64,7 @@ func (c *control) intercept(ctx context.Context, unmarshal ttrpc.Unmarshaler, in
 	if info.FullMethod != hello && !c.greeted.Load() {
 		return nil, errNotGreeted
 	}
+	ctx, _ = phase.Record(ctx)
 	resp, err = method(ctx, unmarshal)
 	if err != nil {
 		return nil, toStatus(err)

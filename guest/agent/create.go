@@ -17,6 +17,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/crun"
 	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/undo"
 )
 
@@ -73,8 +74,9 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 	}
 	ct.made = true
 	return &api.CreateContainerResponse{
-		Pid:  uint32(ct.process.proc.PID()),
-		User: &api.ResolvedUser{Uid: id.UID, Gid: id.GID, AdditionalGids: id.Groups, Home: id.Home},
+		Pid:    uint32(ct.process.proc.PID()),
+		User:   &api.ResolvedUser{Uid: id.UID, Gid: id.GID, AdditionalGids: id.Groups, Home: id.Home},
+		Phases: phase.Encode(ctx),
 	}, nil
 }
 
@@ -86,29 +88,37 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 			err = errors.Join(err, u.Run(ctx, undoTime))
 		}
 	}()
+	step := phase.Steps(ctx)
+	defer step("")
+	step("open streams")
 	pio, err := a.openIO(ctx, r.Stdio)
 	if err != nil {
 		return id, err
 	}
 	u.Push("close streams", func(context.Context) error { pio.close(); return nil })
 	u.Push("remove folders", func(context.Context) error { return errors.Join(os.RemoveAll(c.dir), os.RemoveAll(c.upper)) })
+	step("make folders")
 	upper, work, err := c.makeFolders(a.cfg.Disks)
 	if err != nil {
 		return id, err
 	}
+	step("mount layers")
 	dirs, err := a.useLayers(ctx, c.layers)
 	if err != nil {
 		return id, err
 	}
 	u.Push("let go of layers", func(ctx context.Context) error { _, err := a.dropLayers(ctx, c.layers); return err })
+	step("mount root")
 	if err := a.cfg.Disks.MountOverlay(c.root(), dirs, upper, work); err != nil {
 		return id, err
 	}
 	u.Push("unmount root", func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, c.root()) })
+	step("find user")
 	if id, err = prepareRoot(c.root(), r.User, c.spec.Process.Cwd); err != nil {
 		return id, err
 	}
 	u.Push("let go of mounts", func(ctx context.Context) error { _, _, err := a.dropMounts(ctx, c); return err })
+	step("mount volumes")
 	mounts, err := a.useMounts(ctx, c, r.Mounts)
 	if err != nil {
 		return id, err
@@ -124,6 +134,7 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	u.Push("remove cgroup", func(ctx context.Context) error {
 		return errors.Join(a.cfg.Cgroups.Kill(c.cgroup()), a.cfg.Cgroups.Remove(ctx, c.cgroup()))
 	})
+	step("crun create")
 	proc, tty, err := a.cfg.Runtime.Create(ctx, crun.Spawn{
 		ID: c.id, Dir: c.dir, Command: c.spec.Process.Args[0], Files: pio.child, Terminal: pio.terminal,
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/undo"
 )
 
@@ -69,7 +70,7 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 		c.mu.Unlock()
 		return nil, err
 	}
-	return &api.CreatePodResponse{}, nil
+	return &api.CreatePodResponse{Phases: phase.Encode(ctx)}, nil
 }
 
 // undoTime bounds each step of undoing a failed call.
@@ -83,6 +84,9 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 			err = errors.Join(err, u.Run(ctx, undoTime))
 		}
 	}()
+	step := phase.Steps(ctx)
+	defer step("")
+	step("write files")
 	u.Push("remove folder", func(context.Context) error { return os.RemoveAll(p.dir) })
 	if err := p.writeFiles(r); err != nil {
 		return err
@@ -90,6 +94,7 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 	u.Push("release scratch", func(ctx context.Context) error {
 		return errors.Join(a.cfg.Disks.Unmount(ctx, p.scratchDir()), a.cfg.Disks.Eject(p.scratch))
 	})
+	step("mount scratch")
 	if err := a.cfg.Disks.MountScratch(ctx, p.scratch, p.scratchDir()); err != nil {
 		return err
 	}
@@ -105,6 +110,7 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 		return err
 	}
 	u.Push("remove cgroup", func(ctx context.Context) error { return a.cfg.Cgroups.Remove(ctx, p.cgroup()) })
+	step("make namespaces")
 	pause, err := a.cfg.Namespaces.Start()
 	if err != nil {
 		return err
@@ -117,6 +123,7 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 	if err := a.cfg.Namespaces.SetNames(pause.PID(), r.Hostname, r.Sysctls); err != nil {
 		return err
 	}
+	step("set network")
 	ctx, cancel := context.WithTimeout(ctx, nicTime)
 	defer cancel()
 	if err := a.cfg.Namespaces.SetNetwork(ctx, pause.PID(), p.interfaces); err != nil {

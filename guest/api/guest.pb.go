@@ -700,6 +700,7 @@ func (x *CreatePodRequest) GetShmBytes() uint64 {
 
 type CreatePodResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phases        []byte                 `protobuf:"bytes,15,opt,name=phases,proto3" json:"phases,omitempty"` // what the call spent its time on, as JSON; of this build only
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -732,6 +733,13 @@ func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CreatePodResponse.ProtoReflect.Descriptor instead.
 func (*CreatePodResponse) Descriptor() ([]byte, []int) {
 	return file_guest_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CreatePodResponse) GetPhases() []byte {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
 }
 
 type RemovePodRequest struct {
@@ -1531,6 +1539,7 @@ type CreateContainerResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
 	User          *ResolvedUser          `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	Phases        []byte                 `protobuf:"bytes,15,opt,name=phases,proto3" json:"phases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1575,6 +1584,13 @@ func (x *CreateContainerResponse) GetPid() uint32 {
 func (x *CreateContainerResponse) GetUser() *ResolvedUser {
 	if x != nil {
 		return x.User
+	}
+	return nil
+}
+
+func (x *CreateContainerResponse) GetPhases() []byte {
+	if x != nil {
+		return x.Phases
 	}
 	return nil
 }
@@ -1626,6 +1642,7 @@ func (x *StartContainerRequest) GetContainerId() string {
 type StartContainerResponse struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	StartedUnixNanos int64                  `protobuf:"varint,1,opt,name=started_unix_nanos,json=startedUnixNanos,proto3" json:"started_unix_nanos,omitempty"`
+	Phases           []byte                 `protobuf:"bytes,15,opt,name=phases,proto3" json:"phases,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1665,6 +1682,13 @@ func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
 		return x.StartedUnixNanos
 	}
 	return 0
+}
+
+func (x *StartContainerResponse) GetPhases() []byte {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
 }
 
 type ExecRequest struct {
@@ -4043,8 +4067,9 @@ const file_guest_proto_rawDesc = "" +
 	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x13\n" +
-	"\x11CreatePodResponse\")\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"+\n" +
+	"\x11CreatePodResponse\x12\x16\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\")\n" +
 	"\x10RemovePodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\"\x13\n" +
 	"\x11RemovePodResponse\"\x9b\x01\n" +
@@ -4100,14 +4125,16 @@ const file_guest_proto_rawDesc = "" +
 	"\vImageSource\x126\n" +
 	"\x06layers\x18\x01 \x03(\v2\x1e.porthole.guest.v1.DiskAddressR\x06layers\x12\x1b\n" +
 	"\tlayer_ids\x18\x02 \x03(\tR\blayerIds\x12\x19\n" +
-	"\bsub_path\x18\x03 \x01(\tR\asubPath\"`\n" +
+	"\bsub_path\x18\x03 \x01(\tR\asubPath\"x\n" +
 	"\x17CreateContainerResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x123\n" +
-	"\x04user\x18\x02 \x01(\v2\x1f.porthole.guest.v1.ResolvedUserR\x04user\":\n" +
+	"\x04user\x18\x02 \x01(\v2\x1f.porthole.guest.v1.ResolvedUserR\x04user\x12\x16\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\":\n" +
 	"\x15StartContainerRequest\x12!\n" +
-	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"F\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"^\n" +
 	"\x16StartContainerResponse\x12,\n" +
-	"\x12started_unix_nanos\x18\x01 \x01(\x03R\x10startedUnixNanos\"\x8d\x01\n" +
+	"\x12started_unix_nanos\x18\x01 \x01(\x03R\x10startedUnixNanos\x12\x16\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\"\x8d\x01\n" +
 	"\vExecRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x17\n" +
 	"\aexec_id\x18\x02 \x01(\tR\x06execId\x12\x12\n" +

@@ -6,6 +6,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -33,7 +34,11 @@ func startVM(ctx context.Context, cfg ServerConfig) (running, error) {
 		cfg.Log.WarnContext(ctx, "vm could not be cloned and boots", "template", t.ID, logkey.Error, err)
 		failed = err
 	}
-	vm, err := cfg.Driver.Create(ctx, cfg.VM)
+	var vm sandbox.VM
+	err := phase.Do(ctx, "create vm", func(ctx context.Context) (err error) {
+		vm, err = cfg.Driver.Create(ctx, cfg.VM)
+		return err
+	})
 	if err != nil {
 		return running{}, fmt.Errorf("create VM: %w", err)
 	}
@@ -59,7 +64,7 @@ type connector func(ctx context.Context, d guest.Dialer, version string) (*guest
 
 // boot starts the VM and returns when its agent answers.
 func boot(ctx context.Context, vm sandbox.VM, connect connector, version string) (*guest.Client, error) {
-	if err := vm.Start(ctx); err != nil {
+	if err := phase.Do(ctx, "start vm", vm.Start); err != nil {
 		return nil, fmt.Errorf("start VM: %w", err)
 	}
 	dctx, cancel := context.WithCancel(ctx)
@@ -73,7 +78,9 @@ func boot(ctx context.Context, vm sandbox.VM, connect connector, version string)
 		case <-dctx.Done():
 		}
 	}()
-	client, err := connect(dctx, vm, version)
+	actx, answered := phase.Begin(dctx, "agent answers")
+	client, err := connect(actx, vm, version)
+	answered(err)
 	cancel()
 	<-watched
 	if err == nil {

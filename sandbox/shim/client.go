@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"
 
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/usage"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/shim/api"
@@ -118,6 +119,9 @@ func call[Req, Resp any](ctx context.Context, c *Client, method func(context.Con
 	case a := <-ch:
 		if errors.Is(a.err, ttrpc.ErrClosed) {
 			return nil, c.gone()
+		}
+		if told, ok := any(a.resp).(interface{ GetPhases() []byte }); ok && a.err == nil {
+			_ = phase.Graft(ctx, told.GetPhases()) // only figures are lost
 		}
 		return a.resp, fromStatus(a.err)
 	case <-ctx.Done():

@@ -10,6 +10,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -97,15 +98,20 @@ func (s *Server) register(ctx context.Context, p *pod, c *container) error {
 }
 
 func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.ContainerSetup) (none sandbox.ContainerCreated, err error) {
+	step := phase.Steps(ctx)
+	defer step("")
+	step("attach layers")
 	layers, err := s.layers.acquire(ctx, r.Layers)
 	if err != nil {
 		return none, err
 	}
 	c.layers = r.Layers
+	step("attach volumes")
 	mounts, err := s.acquireMounts(ctx, c, r.Mounts)
 	if err != nil {
 		return none, err
 	}
+	step("open streams")
 	c.streams, err = s.guest.OpenStreams(ctx, guest.StreamsConfig{
 		Stdin: r.Stdin, Stdout: true, Stderr: true, Terminal: r.Terminal,
 	})
@@ -120,8 +126,10 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 		}
 		c.log = log
 	}
+	step("")
 	c.inGuest = true
-	made, err := s.guest.CreateContainer(ctx, guest.Container{
+	gctx, end := phase.Begin(ctx, "container in guest")
+	made, err := s.guest.CreateContainer(gctx, guest.Container{
 		PodID:    r.PodID,
 		ID:       r.ContainerID,
 		Layers:   layers,
@@ -131,6 +139,7 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 		SharePID: r.SharePID,
 		Mounts:   mounts,
 	})
+	end(err)
 	if err != nil {
 		return none, err
 	}
@@ -219,7 +228,9 @@ func (s *Server) StartContainer(ctx context.Context, id string) (time.Time, erro
 		return time.Time{}, err
 	}
 	defer unlock()
-	at, err := s.guest.StartContainer(ctx, id)
+	gctx, end := phase.Begin(ctx, "start in guest")
+	at, err := s.guest.StartContainer(gctx, id)
+	end(err)
 	if err != nil {
 		return time.Time{}, err
 	}

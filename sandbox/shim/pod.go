@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -61,7 +62,9 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 	interfaces := make([]guest.Interface, len(r.NICs))
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		addr, err := s.vm.AttachDisk(gctx, r.Scratch)
+		actx, end := phase.Begin(gctx, "attach scratch")
+		addr, err := s.vm.AttachDisk(actx, r.Scratch)
+		end(err)
 		if err != nil {
 			return fmt.Errorf("attach scratch disk: %w", err)
 		}
@@ -72,7 +75,9 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 	})
 	for i, n := range r.NICs {
 		g.Go(func() error {
-			info, err := s.vm.AttachNIC(gctx, n.NIC)
+			actx, end := phase.Begin(gctx, "attach nic")
+			info, err := s.vm.AttachNIC(actx, n.NIC)
+			end(err)
 			if err != nil {
 				return fmt.Errorf("attach NIC %s: %w", n.NIC.Name, err)
 			}
@@ -87,7 +92,8 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 		return err
 	}
 	p.inGuest = true
-	return s.guest.CreatePod(ctx, guest.Pod{
+	ctx, end := phase.Begin(ctx, "pod in guest")
+	err := s.guest.CreatePod(ctx, guest.Pod{
 		ID:         r.PodID,
 		Hostname:   r.Hostname,
 		Interfaces: interfaces,
@@ -97,6 +103,8 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 		Sysctls:    r.Sysctls,
 		ShmBytes:   r.ShmBytes,
 	})
+	end(err)
+	return err
 }
 
 func guestInterface(n sandbox.PodNIC, info sandbox.NICInfo) guest.Interface {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -63,6 +64,7 @@ type Server struct {
 	begun       time.Time     // immutable after Start; no process of the guest is older
 	vcpus       int           // immutable after Start
 	memoryMiB   int           // immutable after Start
+	phases      []byte        // immutable after Start; of the VM's start
 	template    string        // immutable after Start; id of what the VM is a clone of
 	templateErr error         // immutable after Start; why it is none though it was to be
 
@@ -91,6 +93,7 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		fmt.Errorf("it took longer than %s: %w", timeout, context.DeadlineExceeded))
 	defer cancel()
 	begun := time.Now()
+	ctx, phases := phase.Record(ctx)
 	up, err := startVM(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -112,6 +115,7 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		begun:       begun,
 		vcpus:       cfg.VM.VCPUs,
 		memoryMiB:   cfg.VM.MemoryMiB,
+		phases:      phases.Encode(),
 		template:    up.template,
 		templateErr: up.templateErr,
 		sessions:    newSessions(),

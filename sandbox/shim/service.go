@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/ttrpc"
 
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/shim/api"
 )
@@ -44,6 +45,7 @@ func (s *Server) serveControl(ctx context.Context, rpc *ttrpc.Server, l net.List
 
 // intercept counts calls, so that Close can wait for them, and gives errors their codes.
 func (s *Server) intercept(ctx context.Context, unmarshal ttrpc.Unmarshaler, info *ttrpc.UnaryServerInfo, method ttrpc.Method) (any, error) {
+	ctx, _ = phase.Record(ctx)
 	s.calls.Add(1)
 	defer s.calls.Done()
 	resp, err := method(ctx, unmarshal)
@@ -72,11 +74,13 @@ func (v service) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespon
 		AgentVersion:  i.AgentVersion,
 		Template:      i.Template,
 		TemplateError: i.TemplateError,
+		Phases:        v.s.phases,
 	}, nil
 }
 
-func (v service) SetupPod(ctx context.Context, r *api.SetupPodRequest) (*api.Empty, error) {
-	return &api.Empty{}, v.s.SetupPod(ctx, podFromWire(r))
+func (v service) SetupPod(ctx context.Context, r *api.SetupPodRequest) (*api.SetupPodResponse, error) {
+	err := v.s.SetupPod(ctx, podFromWire(r))
+	return &api.SetupPodResponse{Phases: phase.Encode(ctx)}, err
 }
 
 func (v service) RemovePod(ctx context.Context, r *api.RemovePodRequest) (*api.Empty, error) {
@@ -90,6 +94,7 @@ func (v service) CreateContainer(ctx context.Context, r *api.CreateContainerRequ
 	}
 	return &api.CreateContainerResponse{
 		Pid: int32(c.PID), Uid: c.User.UID, Gid: c.User.GID, AdditionalGids: c.User.AdditionalGIDs,
+		Phases: phase.Encode(ctx),
 	}, nil
 }
 
@@ -98,7 +103,7 @@ func (v service) StartContainer(ctx context.Context, r *api.ContainerRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	return &api.StartContainerResponse{StartedUnixNanos: at.UnixNano()}, nil
+	return &api.StartContainerResponse{StartedUnixNanos: at.UnixNano(), Phases: phase.Encode(ctx)}, nil
 }
 
 func (v service) Wait(ctx context.Context, r *api.ContainerRequest) (*api.Exit, error) {

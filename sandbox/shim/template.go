@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/template"
 )
@@ -61,11 +62,14 @@ func cloneVM(ctx context.Context, cfg ServerConfig) (running, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
 		fmt.Errorf("the clone does not come up within %s: %w", timeout, context.DeadlineExceeded))
 	defer cancel()
-	state, err := t.state()
-	if err != nil {
-		return running{}, fmt.Errorf("clone VM: %w", err)
-	}
-	vm, err := cloner.Clone(ctx, cfg.VM, sandbox.Template{Memory: t.Memory, State: state})
+	var vm sandbox.VM
+	err := phase.Do(ctx, "clone vm", func(ctx context.Context) error {
+		state, err := t.state()
+		if err == nil {
+			vm, err = cloner.Clone(ctx, cfg.VM, sandbox.Template{Memory: t.Memory, State: state})
+		}
+		return err
+	})
 	if err != nil {
 		return running{}, fmt.Errorf("clone VM: %w", err)
 	}

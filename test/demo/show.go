@@ -187,7 +187,7 @@ func (d *demo) pod(ctx context.Context, ref string) error {
 		do   func() error
 	}{
 		{"check the machine", func() error {
-			return d.doctor(ctx)
+			return d.porthole(ctx, "doctor")
 		}},
 		{"pull the image through the registry", func() error { _, err := d.crictl(ctx, "pull", ref); return err }},
 		{"run a pod sandbox: a virtual machine with its own kernel", func() (err error) { pod, err = d.crictl(ctx, "runp", podFile); return err }},
@@ -212,6 +212,7 @@ func (d *demo) pod(ctx context.Context, ref string) error {
 			_, err2 := d.crictl(ctx, "ps")
 			return errors.Join(err, err2)
 		}},
+		{"what the pod's start spent its time on", func() error { return d.porthole(ctx, "why-slow") }},
 		{"stop and remove the pod", func() error {
 			_, err := d.crictl(ctx, "stopp", pod)
 			_, err2 := d.crictl(ctx, "rmp", pod)
@@ -225,11 +226,10 @@ func (d *demo) pod(ctx context.Context, ref string) error {
 	return nil
 }
 
-// doctor shows porthole's own check of the machine: what is there, and which
-// accelerator is used.
-func (d *demo) doctor(ctx context.Context) error {
-	fmt.Printf("   $ porthole doctor --config %s\n", d.s.ConfigPath)
-	out, err := d.s.Porthole(ctx, "doctor", "--config", d.s.ConfigPath).CombinedOutput()
+// porthole shows one of porthole's own commands.
+func (d *demo) porthole(ctx context.Context, name string) error {
+	fmt.Printf("   $ porthole %s --config %s\n", name, d.s.ConfigPath)
+	out, err := d.s.Porthole(ctx, name, "--config", d.s.ConfigPath).CombinedOutput()
 	for line := range strings.Lines(string(out)) {
 		fmt.Printf("     %s", line)
 	}

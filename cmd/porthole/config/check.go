@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"net/url"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -62,6 +63,7 @@ func (c *Config) check(d *document) {
 	if c.Metrics.Address != "" {
 		d.address("metrics.address", c.Metrics.Address, true)
 	}
+	c.Tracing.check(d)
 	d.absolute("images.registry_config_dir", c.Images.RegistryConfigDir)
 	d.optionalAbsolute("images.docker_config", c.Images.DockerConfig)
 	for _, ref := range c.Images.Pinned {
@@ -109,6 +111,22 @@ func (c *Config) check(d *document) {
 		h := c.Handlers[name]
 		// What it does not set was looked at in [vm].
 		h.Over(c.VM).checkSizes(d, key, h.sets)
+	}
+}
+
+func (t Tracing) check(d *document) {
+	d.optionalAbsolute("tracing.ca_file", t.CAFile)
+	if t.Endpoint == "" {
+		return
+	}
+	u, err := url.Parse(t.Endpoint)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		d.add("tracing.endpoint", "%q is not like http://127.0.0.1:4317 or https://HOST:PORT", t.Endpoint)
+	case u.Path != "" || u.RawQuery != "" || u.User != nil:
+		d.add("tracing.endpoint", "%q has more than a host and a port", t.Endpoint)
+	case t.CAFile != "" && u.Scheme == "http":
+		d.add("tracing.ca_file", "is for https alone")
 	}
 }
 

@@ -34,6 +34,7 @@ type Config struct {
 	GRPC      GRPC               `toml:"grpc" json:"grpc"`
 	Streaming Streaming          `toml:"streaming" json:"streaming"`
 	Metrics   Metrics            `toml:"metrics" json:"metrics"`
+	Tracing   Tracing            `toml:"tracing" json:"tracing"`
 	Images    Images             `toml:"images" json:"images"`
 	Network   Network            `toml:"network" json:"network"`
 	VM        VM                 `toml:"vm" json:"vm"`
@@ -85,6 +86,12 @@ type Streaming struct {
 // Metrics is [metrics].
 type Metrics struct {
 	Address string `toml:"address" json:"address"`
+}
+
+// Tracing is [tracing].
+type Tracing struct {
+	Endpoint string `toml:"endpoint" json:"endpoint"`
+	CAFile   string `toml:"ca_file" json:"ca_file"`
 }
 
 // Images is [images].

@@ -100,7 +100,7 @@ plugin_dirs = ["bin", 3]
 	}
 	want := []string{
 		`line 1: version: is 2, this build reads 1`,
-		`line 2: rot: is not a key that is known here; there are grpc, handlers, images, log, metrics, network, root, state, streaming, upstream, version, vm, windows_kubelet`,
+		`line 2: rot: is not a key that is known here; there are grpc, handlers, images, log, metrics, network, root, state, streaming, tracing, upstream, version, vm, windows_kubelet`,
 		`line 3: root: must be a string in quotes`,
 		`line 6: log.level: "loud" is not one of debug, info, warn, error`,
 		`line 7: log.format: "xml" is not one of json, text`,

@@ -136,6 +136,7 @@ type HelloResponse struct {
 	Template string `protobuf:"bytes,8,opt,name=template,proto3" json:"template,omitempty"`
 	// template_error says why it booted though there was a template.
 	TemplateError string `protobuf:"bytes,9,opt,name=template_error,json=templateError,proto3" json:"template_error,omitempty"`
+	Phases        []byte `protobuf:"bytes,15,opt,name=phases,proto3" json:"phases,omitempty"` // of the VM's start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -231,6 +232,13 @@ func (x *HelloResponse) GetTemplateError() string {
 		return x.TemplateError
 	}
 	return ""
+}
+
+func (x *HelloResponse) GetPhases() []byte {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
 }
 
 // Disk is sandbox.Disk; format has its numbers.
@@ -554,6 +562,50 @@ func (x *SetupPodRequest) GetShmBytes() uint64 {
 	return 0
 }
 
+type SetupPodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phases        []byte                 `protobuf:"bytes,15,opt,name=phases,proto3" json:"phases,omitempty"` // what the call spent its time on, as JSON (package phase)
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetupPodResponse) Reset() {
+	*x = SetupPodResponse{}
+	mi := &file_shim_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetupPodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetupPodResponse) ProtoMessage() {}
+
+func (x *SetupPodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetupPodResponse.ProtoReflect.Descriptor instead.
+func (*SetupPodResponse) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SetupPodResponse) GetPhases() []byte {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
+}
+
 type RemovePodRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PodId         string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
@@ -563,7 +615,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_shim_proto_msgTypes[7]
+	mi := &file_shim_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +627,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[7]
+	mi := &file_shim_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +640,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{7}
+	return file_shim_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RemovePodRequest) GetPodId() string {
@@ -608,7 +660,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_shim_proto_msgTypes[8]
+	mi := &file_shim_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +672,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[8]
+	mi := &file_shim_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +685,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{8}
+	return file_shim_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Layer) GetDiffId() string {
@@ -663,7 +715,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_shim_proto_msgTypes[9]
+	mi := &file_shim_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +727,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[9]
+	mi := &file_shim_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +740,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{9}
+	return file_shim_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *User) GetSpec() string {
@@ -745,7 +797,7 @@ type CreateContainerRequest struct {
 
 func (x *CreateContainerRequest) Reset() {
 	*x = CreateContainerRequest{}
-	mi := &file_shim_proto_msgTypes[10]
+	mi := &file_shim_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +809,7 @@ func (x *CreateContainerRequest) String() string {
 func (*CreateContainerRequest) ProtoMessage() {}
 
 func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[10]
+	mi := &file_shim_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +822,7 @@ func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerRequest.ProtoReflect.Descriptor instead.
 func (*CreateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{10}
+	return file_shim_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateContainerRequest) GetPodId() string {
@@ -868,7 +920,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_shim_proto_msgTypes[11]
+	mi := &file_shim_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +932,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[11]
+	mi := &file_shim_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +945,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{11}
+	return file_shim_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Mount) GetContainerPath() string {
@@ -985,7 +1037,7 @@ type FolderSource struct {
 
 func (x *FolderSource) Reset() {
 	*x = FolderSource{}
-	mi := &file_shim_proto_msgTypes[12]
+	mi := &file_shim_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1049,7 @@ func (x *FolderSource) String() string {
 func (*FolderSource) ProtoMessage() {}
 
 func (x *FolderSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[12]
+	mi := &file_shim_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1062,7 @@ func (x *FolderSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderSource.ProtoReflect.Descriptor instead.
 func (*FolderSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{12}
+	return file_shim_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FolderSource) GetPath() string {
@@ -1051,7 +1103,7 @@ type DiskSource struct {
 
 func (x *DiskSource) Reset() {
 	*x = DiskSource{}
-	mi := &file_shim_proto_msgTypes[13]
+	mi := &file_shim_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1115,7 @@ func (x *DiskSource) String() string {
 func (*DiskSource) ProtoMessage() {}
 
 func (x *DiskSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[13]
+	mi := &file_shim_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1128,7 @@ func (x *DiskSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskSource.ProtoReflect.Descriptor instead.
 func (*DiskSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{13}
+	return file_shim_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DiskSource) GetPath() string {
@@ -1103,7 +1155,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_shim_proto_msgTypes[14]
+	mi := &file_shim_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1167,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[14]
+	mi := &file_shim_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1180,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{14}
+	return file_shim_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ImageSource) GetLayers() []*Layer {
@@ -1151,13 +1203,14 @@ type CreateContainerResponse struct {
 	Uid            uint32                 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	Gid            uint32                 `protobuf:"varint,3,opt,name=gid,proto3" json:"gid,omitempty"`
 	AdditionalGids []uint32               `protobuf:"varint,4,rep,packed,name=additional_gids,json=additionalGids,proto3" json:"additional_gids,omitempty"`
+	Phases         []byte                 `protobuf:"bytes,15,opt,name=phases,proto3" json:"phases,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_shim_proto_msgTypes[15]
+	mi := &file_shim_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1222,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[15]
+	mi := &file_shim_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1235,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{15}
+	return file_shim_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateContainerResponse) GetPid() int32 {
@@ -1213,6 +1266,13 @@ func (x *CreateContainerResponse) GetAdditionalGids() []uint32 {
 	return nil
 }
 
+func (x *CreateContainerResponse) GetPhases() []byte {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
+}
+
 type ContainerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
@@ -1222,7 +1282,7 @@ type ContainerRequest struct {
 
 func (x *ContainerRequest) Reset() {
 	*x = ContainerRequest{}
-	mi := &file_shim_proto_msgTypes[16]
+	mi := &file_shim_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1294,7 @@ func (x *ContainerRequest) String() string {
 func (*ContainerRequest) ProtoMessage() {}
 
 func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[16]
+	mi := &file_shim_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1307,7 @@ func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRequest.ProtoReflect.Descriptor instead.
 func (*ContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{16}
+	return file_shim_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ContainerRequest) GetContainerId() string {
@@ -1260,13 +1320,14 @@ func (x *ContainerRequest) GetContainerId() string {
 type StartContainerResponse struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	StartedUnixNanos int64                  `protobuf:"varint,1,opt,name=started_unix_nanos,json=startedUnixNanos,proto3" json:"started_unix_nanos,omitempty"`
+	Phases           []byte                 `protobuf:"bytes,15,opt,name=phases,proto3" json:"phases,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_shim_proto_msgTypes[17]
+	mi := &file_shim_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1339,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[17]
+	mi := &file_shim_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1352,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{17}
+	return file_shim_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
@@ -1299,6 +1360,13 @@ func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
 		return x.StartedUnixNanos
 	}
 	return 0
+}
+
+func (x *StartContainerResponse) GetPhases() []byte {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
 }
 
 type Exit struct {
@@ -1312,7 +1380,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_shim_proto_msgTypes[18]
+	mi := &file_shim_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1392,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[18]
+	mi := &file_shim_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1405,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{18}
+	return file_shim_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -1372,7 +1440,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_shim_proto_msgTypes[19]
+	mi := &file_shim_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1452,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[19]
+	mi := &file_shim_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1465,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{19}
+	return file_shim_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SignalRequest) GetContainerId() string {
@@ -1431,7 +1499,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_shim_proto_msgTypes[20]
+	mi := &file_shim_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1511,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[20]
+	mi := &file_shim_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1524,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{20}
+	return file_shim_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -1483,7 +1551,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_shim_proto_msgTypes[21]
+	mi := &file_shim_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1563,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[21]
+	mi := &file_shim_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1576,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{21}
+	return file_shim_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StateResponse) GetPods() []string {
@@ -1538,7 +1606,7 @@ type ContainerState struct {
 
 func (x *ContainerState) Reset() {
 	*x = ContainerState{}
-	mi := &file_shim_proto_msgTypes[22]
+	mi := &file_shim_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1618,7 @@ func (x *ContainerState) String() string {
 func (*ContainerState) ProtoMessage() {}
 
 func (x *ContainerState) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[22]
+	mi := &file_shim_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1631,7 @@ func (x *ContainerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerState.ProtoReflect.Descriptor instead.
 func (*ContainerState) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{22}
+	return file_shim_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ContainerState) GetId() string {
@@ -1610,7 +1678,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1690,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1703,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{23}
+	return file_shim_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatsRequest) GetOpenFiles() bool {
@@ -1654,7 +1722,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1734,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1747,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{24}
+	return file_shim_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StatsResponse) GetUsage() []byte {
@@ -1704,7 +1772,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1784,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1797,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{25}
+	return file_shim_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Session) GetId() []byte {
@@ -1772,7 +1840,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_shim_proto_msgTypes[26]
+	mi := &file_shim_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1852,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[26]
+	mi := &file_shim_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1865,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{26}
+	return file_shim_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExecRequest) GetSession() *Session {
@@ -1837,7 +1905,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_shim_proto_msgTypes[27]
+	mi := &file_shim_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1917,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[27]
+	mi := &file_shim_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +1930,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{27}
+	return file_shim_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExecResponse) GetExitCode() int32 {
@@ -1882,7 +1950,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_shim_proto_msgTypes[28]
+	mi := &file_shim_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +1962,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[28]
+	mi := &file_shim_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +1975,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{28}
+	return file_shim_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AttachRequest) GetSession() *Session {
@@ -1935,7 +2003,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_shim_proto_msgTypes[29]
+	mi := &file_shim_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2015,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[29]
+	mi := &file_shim_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2028,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{29}
+	return file_shim_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PortForwardRequest) GetSession() *Session {
@@ -1995,7 +2063,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_shim_proto_msgTypes[30]
+	mi := &file_shim_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2075,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[30]
+	mi := &file_shim_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2088,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{30}
+	return file_shim_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ResizeRequest) GetSessionId() []byte {
@@ -2053,7 +2121,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_shim_proto_msgTypes[31]
+	mi := &file_shim_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2133,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[31]
+	mi := &file_shim_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2146,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{31}
+	return file_shim_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CancelRequest) GetSessionId() []byte {
@@ -2100,7 +2168,7 @@ const file_shim_proto_rawDesc = "" +
 	"minVersion\x12\x1f\n" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12%\n" +
-	"\x0eclient_version\x18\x03 \x01(\tR\rclientVersion\"\xa6\x02\n" +
+	"\x0eclient_version\x18\x03 \x01(\tR\rclientVersion\"\xbe\x02\n" +
 	"\rHelloResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12!\n" +
 	"\fshim_version\x18\x02 \x01(\tR\vshimVersion\x12\x10\n" +
@@ -2110,7 +2178,8 @@ const file_shim_proto_rawDesc = "" +
 	"\x0ekernel_release\x18\x06 \x01(\tR\rkernelRelease\x12#\n" +
 	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12\x1a\n" +
 	"\btemplate\x18\b \x01(\tR\btemplate\x12%\n" +
-	"\x0etemplate_error\x18\t \x01(\tR\rtemplateError\"O\n" +
+	"\x0etemplate_error\x18\t \x01(\tR\rtemplateError\x12\x16\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\"O\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\x05R\x06format\x12\x1b\n" +
@@ -2140,7 +2209,9 @@ const file_shim_proto_rawDesc = "" +
 	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\")\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"*\n" +
+	"\x10SetupPodResponse\x12\x16\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\")\n" +
 	"\x10RemovePodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\"4\n" +
 	"\x05Layer\x12\x17\n" +
@@ -2185,16 +2256,18 @@ const file_shim_proto_rawDesc = "" +
 	"\rscratch_bytes\x18\x02 \x01(\x03R\fscratchBytes\"Y\n" +
 	"\vImageSource\x12/\n" +
 	"\x06layers\x18\x01 \x03(\v2\x17.porthole.shim.v1.LayerR\x06layers\x12\x19\n" +
-	"\bsub_path\x18\x02 \x01(\tR\asubPath\"x\n" +
+	"\bsub_path\x18\x02 \x01(\tR\asubPath\"\x90\x01\n" +
 	"\x17CreateContainerResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\x03 \x01(\rR\x03gid\x12'\n" +
-	"\x0fadditional_gids\x18\x04 \x03(\rR\x0eadditionalGids\"5\n" +
+	"\x0fadditional_gids\x18\x04 \x03(\rR\x0eadditionalGids\x12\x16\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\"5\n" +
 	"\x10ContainerRequest\x12!\n" +
-	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"F\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"^\n" +
 	"\x16StartContainerResponse\x12,\n" +
-	"\x12started_unix_nanos\x18\x01 \x01(\x03R\x10startedUnixNanos\"e\n" +
+	"\x12started_unix_nanos\x18\x01 \x01(\x03R\x10startedUnixNanos\x12\x16\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\"e\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12*\n" +
 	"\x11exited_unix_nanos\x18\x02 \x01(\x03R\x0fexitedUnixNanos\x12\x1d\n" +
@@ -2249,11 +2322,11 @@ const file_shim_proto_rawDesc = "" +
 	"\x06height\x18\x03 \x01(\rR\x06height\".\n" +
 	"\rCancelRequest\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x01 \x01(\fR\tsessionId2\xce\n" +
+	"session_id\x18\x01 \x01(\fR\tsessionId2\xd9\n" +
 	"\n" +
 	"\x04Shim\x12H\n" +
-	"\x05Hello\x12\x1e.porthole.shim.v1.HelloRequest\x1a\x1f.porthole.shim.v1.HelloResponse\x12F\n" +
-	"\bSetupPod\x12!.porthole.shim.v1.SetupPodRequest\x1a\x17.porthole.shim.v1.Empty\x12H\n" +
+	"\x05Hello\x12\x1e.porthole.shim.v1.HelloRequest\x1a\x1f.porthole.shim.v1.HelloResponse\x12Q\n" +
+	"\bSetupPod\x12!.porthole.shim.v1.SetupPodRequest\x1a\".porthole.shim.v1.SetupPodResponse\x12H\n" +
 	"\tRemovePod\x12\".porthole.shim.v1.RemovePodRequest\x1a\x17.porthole.shim.v1.Empty\x12f\n" +
 	"\x0fCreateContainer\x12(.porthole.shim.v1.CreateContainerRequest\x1a).porthole.shim.v1.CreateContainerResponse\x12^\n" +
 	"\x0eStartContainer\x12\".porthole.shim.v1.ContainerRequest\x1a(.porthole.shim.v1.StartContainerResponse\x12B\n" +
@@ -2283,7 +2356,7 @@ func file_shim_proto_rawDescGZIP() []byte {
 	return file_shim_proto_rawDescData
 }
 
-var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_shim_proto_goTypes = []any{
 	(*Empty)(nil),                   // 0: porthole.shim.v1.Empty
 	(*HelloRequest)(nil),            // 1: porthole.shim.v1.HelloRequest
@@ -2292,81 +2365,82 @@ var file_shim_proto_goTypes = []any{
 	(*NIC)(nil),                     // 4: porthole.shim.v1.NIC
 	(*Route)(nil),                   // 5: porthole.shim.v1.Route
 	(*SetupPodRequest)(nil),         // 6: porthole.shim.v1.SetupPodRequest
-	(*RemovePodRequest)(nil),        // 7: porthole.shim.v1.RemovePodRequest
-	(*Layer)(nil),                   // 8: porthole.shim.v1.Layer
-	(*User)(nil),                    // 9: porthole.shim.v1.User
-	(*CreateContainerRequest)(nil),  // 10: porthole.shim.v1.CreateContainerRequest
-	(*Mount)(nil),                   // 11: porthole.shim.v1.Mount
-	(*FolderSource)(nil),            // 12: porthole.shim.v1.FolderSource
-	(*DiskSource)(nil),              // 13: porthole.shim.v1.DiskSource
-	(*ImageSource)(nil),             // 14: porthole.shim.v1.ImageSource
-	(*CreateContainerResponse)(nil), // 15: porthole.shim.v1.CreateContainerResponse
-	(*ContainerRequest)(nil),        // 16: porthole.shim.v1.ContainerRequest
-	(*StartContainerResponse)(nil),  // 17: porthole.shim.v1.StartContainerResponse
-	(*Exit)(nil),                    // 18: porthole.shim.v1.Exit
-	(*SignalRequest)(nil),           // 19: porthole.shim.v1.SignalRequest
-	(*UpdateContainerRequest)(nil),  // 20: porthole.shim.v1.UpdateContainerRequest
-	(*StateResponse)(nil),           // 21: porthole.shim.v1.StateResponse
-	(*ContainerState)(nil),          // 22: porthole.shim.v1.ContainerState
-	(*StatsRequest)(nil),            // 23: porthole.shim.v1.StatsRequest
-	(*StatsResponse)(nil),           // 24: porthole.shim.v1.StatsResponse
-	(*Session)(nil),                 // 25: porthole.shim.v1.Session
-	(*ExecRequest)(nil),             // 26: porthole.shim.v1.ExecRequest
-	(*ExecResponse)(nil),            // 27: porthole.shim.v1.ExecResponse
-	(*AttachRequest)(nil),           // 28: porthole.shim.v1.AttachRequest
-	(*PortForwardRequest)(nil),      // 29: porthole.shim.v1.PortForwardRequest
-	(*ResizeRequest)(nil),           // 30: porthole.shim.v1.ResizeRequest
-	(*CancelRequest)(nil),           // 31: porthole.shim.v1.CancelRequest
-	nil,                             // 32: porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	(*SetupPodResponse)(nil),        // 7: porthole.shim.v1.SetupPodResponse
+	(*RemovePodRequest)(nil),        // 8: porthole.shim.v1.RemovePodRequest
+	(*Layer)(nil),                   // 9: porthole.shim.v1.Layer
+	(*User)(nil),                    // 10: porthole.shim.v1.User
+	(*CreateContainerRequest)(nil),  // 11: porthole.shim.v1.CreateContainerRequest
+	(*Mount)(nil),                   // 12: porthole.shim.v1.Mount
+	(*FolderSource)(nil),            // 13: porthole.shim.v1.FolderSource
+	(*DiskSource)(nil),              // 14: porthole.shim.v1.DiskSource
+	(*ImageSource)(nil),             // 15: porthole.shim.v1.ImageSource
+	(*CreateContainerResponse)(nil), // 16: porthole.shim.v1.CreateContainerResponse
+	(*ContainerRequest)(nil),        // 17: porthole.shim.v1.ContainerRequest
+	(*StartContainerResponse)(nil),  // 18: porthole.shim.v1.StartContainerResponse
+	(*Exit)(nil),                    // 19: porthole.shim.v1.Exit
+	(*SignalRequest)(nil),           // 20: porthole.shim.v1.SignalRequest
+	(*UpdateContainerRequest)(nil),  // 21: porthole.shim.v1.UpdateContainerRequest
+	(*StateResponse)(nil),           // 22: porthole.shim.v1.StateResponse
+	(*ContainerState)(nil),          // 23: porthole.shim.v1.ContainerState
+	(*StatsRequest)(nil),            // 24: porthole.shim.v1.StatsRequest
+	(*StatsResponse)(nil),           // 25: porthole.shim.v1.StatsResponse
+	(*Session)(nil),                 // 26: porthole.shim.v1.Session
+	(*ExecRequest)(nil),             // 27: porthole.shim.v1.ExecRequest
+	(*ExecResponse)(nil),            // 28: porthole.shim.v1.ExecResponse
+	(*AttachRequest)(nil),           // 29: porthole.shim.v1.AttachRequest
+	(*PortForwardRequest)(nil),      // 30: porthole.shim.v1.PortForwardRequest
+	(*ResizeRequest)(nil),           // 31: porthole.shim.v1.ResizeRequest
+	(*CancelRequest)(nil),           // 32: porthole.shim.v1.CancelRequest
+	nil,                             // 33: porthole.shim.v1.SetupPodRequest.SysctlsEntry
 }
 var file_shim_proto_depIdxs = []int32{
 	5,  // 0: porthole.shim.v1.NIC.routes:type_name -> porthole.shim.v1.Route
 	3,  // 1: porthole.shim.v1.SetupPodRequest.scratch:type_name -> porthole.shim.v1.Disk
 	4,  // 2: porthole.shim.v1.SetupPodRequest.nics:type_name -> porthole.shim.v1.NIC
-	32, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
-	8,  // 4: porthole.shim.v1.CreateContainerRequest.layers:type_name -> porthole.shim.v1.Layer
-	9,  // 5: porthole.shim.v1.CreateContainerRequest.user:type_name -> porthole.shim.v1.User
-	11, // 6: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
-	12, // 7: porthole.shim.v1.Mount.folder:type_name -> porthole.shim.v1.FolderSource
-	13, // 8: porthole.shim.v1.Mount.disk:type_name -> porthole.shim.v1.DiskSource
-	14, // 9: porthole.shim.v1.Mount.image:type_name -> porthole.shim.v1.ImageSource
-	8,  // 10: porthole.shim.v1.ImageSource.layers:type_name -> porthole.shim.v1.Layer
-	22, // 11: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
-	18, // 12: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
-	25, // 13: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
-	25, // 14: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
-	25, // 15: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
+	33, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	9,  // 4: porthole.shim.v1.CreateContainerRequest.layers:type_name -> porthole.shim.v1.Layer
+	10, // 5: porthole.shim.v1.CreateContainerRequest.user:type_name -> porthole.shim.v1.User
+	12, // 6: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
+	13, // 7: porthole.shim.v1.Mount.folder:type_name -> porthole.shim.v1.FolderSource
+	14, // 8: porthole.shim.v1.Mount.disk:type_name -> porthole.shim.v1.DiskSource
+	15, // 9: porthole.shim.v1.Mount.image:type_name -> porthole.shim.v1.ImageSource
+	9,  // 10: porthole.shim.v1.ImageSource.layers:type_name -> porthole.shim.v1.Layer
+	23, // 11: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
+	19, // 12: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
+	26, // 13: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
+	26, // 14: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
+	26, // 15: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
 	1,  // 16: porthole.shim.v1.Shim.Hello:input_type -> porthole.shim.v1.HelloRequest
 	6,  // 17: porthole.shim.v1.Shim.SetupPod:input_type -> porthole.shim.v1.SetupPodRequest
-	7,  // 18: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
-	10, // 19: porthole.shim.v1.Shim.CreateContainer:input_type -> porthole.shim.v1.CreateContainerRequest
-	16, // 20: porthole.shim.v1.Shim.StartContainer:input_type -> porthole.shim.v1.ContainerRequest
-	16, // 21: porthole.shim.v1.Shim.Wait:input_type -> porthole.shim.v1.ContainerRequest
-	19, // 22: porthole.shim.v1.Shim.Signal:input_type -> porthole.shim.v1.SignalRequest
-	16, // 23: porthole.shim.v1.Shim.RemoveContainer:input_type -> porthole.shim.v1.ContainerRequest
-	16, // 24: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
-	20, // 25: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
+	8,  // 18: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
+	11, // 19: porthole.shim.v1.Shim.CreateContainer:input_type -> porthole.shim.v1.CreateContainerRequest
+	17, // 20: porthole.shim.v1.Shim.StartContainer:input_type -> porthole.shim.v1.ContainerRequest
+	17, // 21: porthole.shim.v1.Shim.Wait:input_type -> porthole.shim.v1.ContainerRequest
+	20, // 22: porthole.shim.v1.Shim.Signal:input_type -> porthole.shim.v1.SignalRequest
+	17, // 23: porthole.shim.v1.Shim.RemoveContainer:input_type -> porthole.shim.v1.ContainerRequest
+	17, // 24: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
+	21, // 25: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
 	0,  // 26: porthole.shim.v1.Shim.State:input_type -> porthole.shim.v1.Empty
-	23, // 27: porthole.shim.v1.Shim.Stats:input_type -> porthole.shim.v1.StatsRequest
-	26, // 28: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
-	28, // 29: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
-	29, // 30: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
-	30, // 31: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
-	31, // 32: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
+	24, // 27: porthole.shim.v1.Shim.Stats:input_type -> porthole.shim.v1.StatsRequest
+	27, // 28: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
+	29, // 29: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
+	30, // 30: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
+	31, // 31: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
+	32, // 32: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
 	0,  // 33: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
 	2,  // 34: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
-	0,  // 35: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.Empty
+	7,  // 35: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.SetupPodResponse
 	0,  // 36: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
-	15, // 37: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
-	17, // 38: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
-	18, // 39: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
+	16, // 37: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
+	18, // 38: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
+	19, // 39: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
 	0,  // 40: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
 	0,  // 41: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
 	0,  // 42: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
 	0,  // 43: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
-	21, // 44: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
-	24, // 45: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
-	27, // 46: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
+	22, // 44: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
+	25, // 45: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
+	28, // 46: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
 	0,  // 47: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
 	0,  // 48: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
 	0,  // 49: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
@@ -2384,7 +2458,7 @@ func file_shim_proto_init() {
 	if File_shim_proto != nil {
 		return
 	}
-	file_shim_proto_msgTypes[11].OneofWrappers = []any{
+	file_shim_proto_msgTypes[12].OneofWrappers = []any{
 		(*Mount_Folder)(nil),
 		(*Mount_Disk)(nil),
 		(*Mount_Image)(nil),
@@ -2395,7 +2469,7 @@ func file_shim_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shim_proto_rawDesc), len(file_shim_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

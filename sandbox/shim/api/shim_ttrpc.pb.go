@@ -9,7 +9,7 @@ import (
 
 type ShimService interface {
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
-	SetupPod(context.Context, *SetupPodRequest) (*Empty, error)
+	SetupPod(context.Context, *SetupPodRequest) (*SetupPodResponse, error)
 	RemovePod(context.Context, *RemovePodRequest) (*Empty, error)
 	CreateContainer(context.Context, *CreateContainerRequest) (*CreateContainerResponse, error)
 	StartContainer(context.Context, *ContainerRequest) (*StartContainerResponse, error)
@@ -179,8 +179,8 @@ func (c *shimClient) Hello(ctx context.Context, req *HelloRequest) (*HelloRespon
 	return &resp, nil
 }
 
-func (c *shimClient) SetupPod(ctx context.Context, req *SetupPodRequest) (*Empty, error) {
-	var resp Empty
+func (c *shimClient) SetupPod(ctx context.Context, req *SetupPodRequest) (*SetupPodResponse, error) {
+	var resp SetupPodResponse
 	if err := c.client.Call(ctx, "porthole.shim.v1.Shim", "SetupPod", req, &resp); err != nil {
 		return nil, err
 	}
