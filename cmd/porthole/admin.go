@@ -23,8 +23,9 @@ import (
 const errorTrailer = "Porthole-Error"
 
 // adminHandler is the daemon's side.
-func adminHandler(s imageStore, j *phase.Journal) http.Handler {
+func adminHandler(s imageStore, j *phase.Journal, top http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /top", top)
 	mux.HandleFunc("GET /phases", func(w http.ResponseWriter, _ *http.Request) { answer(w, j.Pods(), nil) })
 	mux.HandleFunc("GET /images", func(w http.ResponseWriter, r *http.Request) {
 		all, err := s.List(r.Context(), r.FormValue("filter"))

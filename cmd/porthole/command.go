@@ -32,6 +32,7 @@ func commands() []command {
 		{"image import", "[--config FILE] ARCHIVE", "add the images of an OCI layout or docker-save archive (-: standard input)", runImageImport},
 		{"image export", "[--config FILE] ARCHIVE IMAGE...", "write images to an OCI archive (-: standard output)", runImageExport},
 		{"image list", "[--config FILE] [--json]", "list the images of the store", runImageList},
+		{"top", "[--config FILE] [--json]", "show what each pod holds of the host's memory, next to what its containers use", runTop},
 		{"why-slow", "[--config FILE] [--json | --html FILE] [POD]", "show what a pod's start spent its time on; without POD: the newest", runWhySlow},
 		{"service install", "[--config FILE]", "Windows: install the daemon as a service that starts with the system", runServiceInstall},
 		{"service uninstall", "", "Windows: stop the service and remove it; pods go on running", runServiceUninstall},

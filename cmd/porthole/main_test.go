@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -325,7 +326,7 @@ func TestAdmin_BothEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := &fakeStore{}
-	s := httptest.NewUnstartedServer(adminHandler(store, nil))
+	s := httptest.NewUnstartedServer(adminHandler(store, nil, http.NotFound))
 	s.Listener = l
 	s.Start()
 	defer s.Close()

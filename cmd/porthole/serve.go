@@ -125,7 +125,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return front.Serve(ctx, socket) })
 	group.Go(func() error { return streams.Serve(ctx) })
-	group.Go(func() error { return serveHTTP(ctx, admin, adminHandler(n.images, n.journal)) })
+	group.Go(func() error { return serveHTTP(ctx, admin, adminHandler(n.images, n.journal, serveTop(n.manager))) })
 	if metrics != nil {
 		group.Go(func() error { return serveHTTP(ctx, metrics, metricsHandler(reg)) })
 	}

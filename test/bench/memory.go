@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/porthole-run/porthole/internal/procmem"
 	"github.com/porthole-run/porthole/test/harness"
 )
 
@@ -24,34 +20,15 @@ func containerdShims(all []harness.Process, socket string) []harness.Process {
 // pss is the proportional set size of processes in MiB: a page that several map counts
 // in parts.
 func pss(ps ...harness.Process) (float64, error) {
-	sum := 0
+	var sum uint64
 	for _, p := range ps {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.PID))
+		n, err := procmem.Held(p.PID)
 		if err != nil {
 			return 0, err
 		}
-		kib, err := parseRollup(text)
-		if err != nil {
-			return 0, fmt.Errorf("process %d: %w", p.PID, err)
-		}
-		sum += kib
+		sum += n
 	}
-	return float64(sum) / 1024, nil
-}
-
-// parseRollup reads the Pss line of a smaps_rollup file, in KiB.
-func parseRollup(text []byte) (int, error) {
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		rest, ok := strings.CutPrefix(lines.Text(), "Pss:")
-		if !ok {
-			continue
-		}
-		if f := strings.Fields(rest); len(f) == 2 && f[1] == "kB" {
-			return strconv.Atoi(f[0])
-		}
-		return 0, fmt.Errorf("%q tells no size in kB", lines.Text())
-	}
-	return 0, fmt.Errorf("no line Pss: %w", fs.ErrNotExist)
+	return float64(sum) / (1 << 20), nil
 }
 
 // idlePods records what pods hold: parent and children of each shim. The row names

@@ -11,21 +11,6 @@ import (
 	"github.com/porthole-run/porthole/test/harness"
 )
 
-func TestParseRollup(t *testing.T) {
-	const text = "55d0c7b9e000-7ffd3d9f5000 ---p 00000000 00:00 0    [rollup]\n" +
-		"Rss:               14336 kB\nPss:                8423 kB\nPss_Dirty:          3500 kB\n"
-	if got, err := parseRollup([]byte(text)); got != 8423 || err != nil {
-		t.Errorf("parseRollup = %d, %v, want 8423", got, err)
-	}
-	for name, text := range map[string]string{
-		"empty": "", "other_lines": "Rss: 1 kB\nPss_Dirty: 2 kB\n", "no_unit": "Pss: 12\n", "no_number": "Pss: many kB\n",
-	} {
-		if got, err := parseRollup([]byte(text)); err == nil {
-			t.Errorf("%s: parseRollup = %d, want an error", name, got)
-		}
-	}
-}
-
 // Other runs of Porthole and containerd may be on the machine.
 func TestShims(t *testing.T) {
 	all := []harness.Process{

@@ -14,7 +14,7 @@ import (
 )
 
 // TestWhySlow makes a pod with a container and looks at what porthole says of it: phases
-// of daemon, shim and guest, each within the one that it is a part of.
+// of daemon, shim and guest, each within the one that it is a part of, and what it holds.
 func TestWhySlow(t *testing.T) {
 	s := env.server
 	p := runPod(t, s)
@@ -71,12 +71,38 @@ func TestWhySlow(t *testing.T) {
 	if text := whySlow(p.id); !strings.Contains(text, "container in guest") || !strings.Contains(text, "█") {
 		t.Errorf("as text:\n%s", text)
 	}
+	var top []struct {
+		ID                             string
+		GuestBytes, ShimBytes, VMBytes *uint64
+	}
+	out, err := s.Porthole(testContext(t), "top", "--config", s.ConfigPath, "--json").CombinedOutput()
+	if err != nil {
+		t.Fatalf("porthole top: %v: %s", err, out)
+	}
+	if err := json.Unmarshal(out, &top); err != nil {
+		t.Fatalf("porthole top: %v: %s", err, out)
+	}
+	found := false
+	for _, row := range top {
+		if row.ID != p.id {
+			continue
+		}
+		found = true
+		for what, n := range map[string]*uint64{"the containers": row.GuestBytes, "the shim": row.ShimBytes, "the VM": row.VMBytes} {
+			if n == nil || *n == 0 || *n > 1<<30 {
+				t.Errorf("%s: %v bytes", what, n)
+			}
+		}
+	}
+	if !found {
+		t.Errorf("porthole top does not list the pod: %s", out)
+	}
 	page := filepath.Join(t.TempDir(), "pod.html")
 	whySlow("--html", page, p.id)
 	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "container in guest") {
 		t.Errorf("page: %v: %.200s", err, b)
 	}
-	out, err := s.Porthole(testContext(t), "why-slow", "--config", s.ConfigPath, "nosuchpod").CombinedOutput()
+	out, err = s.Porthole(testContext(t), "why-slow", "--config", s.ConfigPath, "nosuchpod").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), `nothing is known of pod "nosuchpod"`) {
 		t.Errorf("of a pod that is not: %v: %s", err, out)
 	}

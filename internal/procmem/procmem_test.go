@@ -1,0 +1,43 @@
+package procmem
+
+import (
+	"os"
+	"testing"
+)
+
+func TestHeld(t *testing.T) {
+	before, err := Held(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const much = 64 << 20
+	b := make([]byte, much)
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	after, err := Held(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := int64(after) - int64(before); got < much*9/10 || got > much*3/2 {
+		t.Errorf("%d bytes more are held after %d were touched", got, much)
+	}
+	if b[4096] != 1 {
+		t.Error("the memory was given back")
+	}
+	if n, err := Held(-1); err == nil {
+		t.Errorf("a process that is not holds %d bytes", n)
+	}
+}
+
+func TestParseRollup(t *testing.T) {
+	const text = "55d0-7ffd ---p 0 00:00 0 [rollup]\nRss:  1432 kB\nPss:   512 kB\nPss_Dirty: 100 kB\n"
+	if n, err := parseRollup([]byte(text)); err != nil || n != 512<<10 {
+		t.Errorf("%d, %v, want 524288", n, err)
+	}
+	for _, bad := range []string{"", "Rss: 1 kB\nPss_Dirty: 2 kB\n", "Pss: 1\n", "Pss: x kB\n", "Pss: 1 MB\n", "Pss: 99999999999999999999 kB\n"} {
+		if n, err := parseRollup([]byte(bad)); err == nil {
+			t.Errorf("parseRollup(%q) is %d, want an error", bad, n)
+		}
+	}
+}
