@@ -213,15 +213,15 @@ func checkLayers(layers []*api.DiskAddress, ids []string) ([]layerRef, error) {
 	return topmost(refs), nil
 }
 
-func checkResources(b []byte) error {
+func parseResources(b []byte) (*specs.LinuxResources, error) {
 	if len(b) > maxFileBytes {
-		return invalid("resources of %d bytes", len(b))
+		return nil, invalid("resources of %d bytes", len(b))
 	}
 	var r specs.LinuxResources
 	if err := json.Unmarshal(b, &r); err != nil {
-		return invalid("resources: %v", err)
+		return nil, invalid("resources: %v", err)
 	}
-	return nil
+	return &r, nil
 }
 
 func writeJSON(file string, v any) error {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/containerd/ttrpc"
 	"github.com/hashicorp/yamux"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/guest/agent/crun"
@@ -181,7 +182,8 @@ func (m *machine) Dial(ctx context.Context, _ int, port uint16) (*net.TCPConn, e
 	return c.(*net.TCPConn), nil
 }
 
-func (m *machine) Create(group string) error { return m.step("cgroup " + group) }
+func (m *machine) Create(group string) error                 { return m.step("cgroup " + group) }
+func (m *machine) Limit(string, *specs.LinuxResources) error { return m.step("") }
 func (m *machine) Kill(group string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
