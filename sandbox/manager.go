@@ -85,6 +85,8 @@ type Manager struct {
 	podNames       map[podKey]string
 	containers     map[string]*container
 	containerNames map[containerKey]string
+
+	shared sharedVMs // has its own lock
 }
 
 // New makes a Manager from what an earlier daemon left in c.Root and what still runs;
@@ -153,6 +155,7 @@ func (m *Manager) Close() {
 			}
 		}
 	}
+	m.closeShared()
 }
 
 // NetworkReady is nil when pods can be given a network, else says what is missing.
