@@ -86,7 +86,8 @@ type Manager struct {
 	containers     map[string]*container
 	containerNames map[containerKey]string
 
-	shared sharedVMs // has its own lock
+	shared     sharedVMs // has its own lock
+	recovering bool      // written by New alone, before and after all else
 }
 
 // New makes a Manager from what an earlier daemon left in c.Root and what still runs;
@@ -115,7 +116,10 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		pods: make(map[string]*pod), podNames: make(map[podKey]string),
 		containers: make(map[string]*container), containerNames: make(map[containerKey]string),
 	}
-	if err := m.recover(ctx); err != nil {
+	m.recovering = true
+	err = m.recover(ctx)
+	m.recovering = false
+	if err != nil {
 		m.Close()
 		return nil, fmt.Errorf("recover pod sandboxes: %w", err)
 	}

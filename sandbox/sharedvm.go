@@ -342,7 +342,7 @@ func (m *Manager) moveOut(ctx context.Context, st *seat) error {
 		switch {
 		case errdefs.IsNotFound(err):
 			return nil
-		case err != nil && ctx.Err() == nil && m.shared.useless(st):
+		case err != nil && ctx.Err() == nil && !m.recovering && m.shared.useless(st):
 			return m.endShared(ctx, st.vm)
 		case err != nil:
 			return fmt.Errorf("take pod out of shared VM %s: %w", st.vm.id, err)
