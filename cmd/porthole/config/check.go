@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"maps"
 	"net"
 	"net/netip"
@@ -123,15 +122,15 @@ var annotationName = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/
 
 func (c *Config) checkSharing(d *document, key string, h Handler) {
 	s, shares := h.Sharing()
-	switch {
-	case !shares && h.Pods != nil:
-		d.add(key+".pods", "is for handlers with share_by")
-	case !shares && h.Privileged != nil:
-		d.add(key+".privileged", "is for handlers with share_by")
-	case !shares:
+	if !shares {
+		for name, set := range map[string]bool{"pods": h.Pods != nil, "privileged": h.Privileged != nil} {
+			if set {
+				d.add(key+"."+name, "is for handlers with share_by")
+			}
+		}
 		return
 	}
-	if by := *cmp.Or(h.ShareBy, new(string)); by != "" && by != "namespace" && (!strings.HasPrefix(by, byAnnotation) || !annotationName.MatchString(s.Annotation)) {
+	if by := *h.ShareBy; by != "namespace" && (!strings.HasPrefix(by, byAnnotation) || !annotationName.MatchString(s.Annotation)) {
 		d.add(key+".share_by", "%q is neither namespace nor annotation:NAME", by)
 	}
 	d.between(key+".pods", s.Pods, 2, maxSharedPods)

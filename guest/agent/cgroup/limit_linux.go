@@ -16,7 +16,7 @@ import (
 // takes a value not.
 func (c *FS) Limit(group string, r *specs.LinuxResources) error {
 	for _, f := range limitFiles(r) {
-		err := os.WriteFile(c.path(group, f.name), []byte(f.text), 0)
+		err := write(c.path(group, f.name), f.text)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && f.optional:
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
@@ -26,6 +26,17 @@ func (c *FS) Limit(group string, r *specs.LinuxResources) error {
 		}
 	}
 	return nil
+}
+
+// write writes to a file that is there: the kernel's file system has another error for
+// one that would have to be made.
+func write(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 // limitFile is what a file of a group is to hold.
