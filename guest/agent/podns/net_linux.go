@@ -3,6 +3,7 @@ package podns
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -191,6 +192,9 @@ func findNIC(ctx context.Context, mac net.HardwareAddr) (netlink.Link, error) {
 // findLink finds a NIC by the MAC it has or came with.
 func findLink(h *netlink.Handle, mac net.HardwareAddr) (netlink.Link, error) {
 	links, err := h.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // another pod's NIC came or went meanwhile
+		links, err = h.LinkList()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
