@@ -147,6 +147,11 @@ func TestShared_Refuses(t *testing.T) {
 				t.Errorf("RunPod of a privileged pod = %v, want PermissionDenied", err)
 			}
 		}
+		node := shared("p")
+		node.Namespaces.PID = sandbox.NamespaceNode
+		if _, err := m.RunPod(t.Context(), node); !errdefs.IsNotImplemented(err) {
+			t.Errorf("RunPod with the node's processes = %v, want NotImplemented", err)
+		}
 		pod := mustRun(t, m, shared("p"))
 		for _, change := range []func(*sandbox.Security){
 			func(s *sandbox.Security) { s.Privileged = true },

@@ -45,6 +45,9 @@ var kernelWide = []string{
 
 // refuse says what of a pod would reach the other pods of its VM.
 func (s *Sharing) refuse(c PodConfig) error {
+	if err := c.Namespaces.refuseNode(); err != nil {
+		return err
+	}
 	if !s.Privileged && (c.Privileged || c.Security.Privileged) {
 		return fmt.Errorf("security_context.privileged: the pod would have the other pods of its VM in its hands, which runtime handler %q does not allow: %w",
 			c.RuntimeHandler, errdefs.ErrPermissionDenied)
@@ -54,6 +57,9 @@ func (s *Sharing) refuse(c PodConfig) error {
 
 // refuseContainer is refuse for containers.
 func (s *Sharing) refuseContainer(p PodConfig, c ContainerConfig) error {
+	if err := c.Namespaces.refuseNode(); err != nil {
+		return err
+	}
 	if s.Privileged {
 		return nil
 	}
@@ -66,6 +72,14 @@ func (s *Sharing) refuseContainer(p PodConfig, c ContainerConfig) error {
 			return fmt.Errorf("security_context.capabilities: %.40q reaches the other pods of the VM, which runtime handler %q does not allow: %w",
 				name, p.RuntimeHandler, errdefs.ErrPermissionDenied)
 		}
+	}
+	return nil
+}
+
+// refuseNode refuses the node's namespaces, which would be those of all pods of the VM.
+func (n Namespaces) refuseNode() error {
+	if n.Network == NamespaceNode || n.PID == NamespaceNode || n.IPC == NamespaceNode {
+		return fmt.Errorf("security_context.namespace_options: NODE: the namespaces of a VM that pods share are none of a pod's: %w", errdefs.ErrNotImplemented)
 	}
 	return nil
 }
