@@ -608,7 +608,7 @@ type CreatePodRequest struct {
 	Hosts         string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`                             // whole file
 	Sysctls       map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	ShmBytes      uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"` // 0: 64 MiB
-	Limits        []byte                 `protobuf:"bytes,9,opt,name=limits,proto3" json:"limits,omitempty"`                      // of the pod as a whole, OCI LinuxResources as JSON; empty: none but the VM's
+	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`                     // of the pod as a whole, OCI LinuxResources as JSON; empty: none but the VM's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4073,7 +4073,8 @@ const file_guest_proto_rawDesc = "" +
 	"\x05hosts\x18\x06 \x01(\tR\x05hosts\x12J\n" +
 	"\asysctls\x18\a \x03(\v20.porthole.guest.v1.CreatePodRequest.SysctlsEntryR\asysctls\x12\x1b\n" +
 	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x12\x16\n" +
-	"\x06limits\x18\t \x01(\fR\x06limits\x1a:\n" +
+	"\x06limits\x18\n" +
+	" \x01(\fR\x06limits\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"+\n" +

@@ -472,7 +472,7 @@ type SetupPodRequest struct {
 	Hosts         string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`
 	Sysctls       map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	ShmBytes      uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"`
-	Limits        []byte                 `protobuf:"bytes,9,opt,name=limits,proto3" json:"limits,omitempty"` // of the pod as a whole, OCI LinuxResources as JSON; only to VMs of several pods
+	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"` // of the pod as a whole, OCI LinuxResources as JSON; only to VMs of several pods
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2215,7 +2215,8 @@ const file_shim_proto_rawDesc = "" +
 	"\x05hosts\x18\x06 \x01(\tR\x05hosts\x12H\n" +
 	"\asysctls\x18\a \x03(\v2..porthole.shim.v1.SetupPodRequest.SysctlsEntryR\asysctls\x12\x1b\n" +
 	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x12\x16\n" +
-	"\x06limits\x18\t \x01(\fR\x06limits\x1a:\n" +
+	"\x06limits\x18\n" +
+	" \x01(\fR\x06limits\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"*\n" +
