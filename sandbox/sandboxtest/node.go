@@ -49,13 +49,6 @@ func New() *Node {
 	return n
 }
 
-// SharedHandler is the runtime handler whose pods share VMs, four in one, by their namespace
-// or else by their SharedAnnotation.
-const (
-	SharedHandler    = "shared"
-	SharedAnnotation = "vm"
-)
-
 // StubbornImage is the image whose containers ignore all signals but SIGKILL.
 const StubbornImage = "stubborn"
 
@@ -113,23 +106,6 @@ func (n *Node) SetNetworkReady(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ready = err
-}
-
-// VMs lists the host names of the pods in each VM, sorted: "a b" and "c".
-func (n *Node) VMs() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	out := []string{}
-	for _, s := range n.shims {
-		var names []string
-		for _, p := range s.pods {
-			names = append(names, p.Hostname)
-		}
-		slices.Sort(names)
-		out = append(out, strings.Join(names, " "))
-	}
-	slices.Sort(out)
-	return out
 }
 
 // TakeCalls returns the calls since the last TakeCalls, such as "Launch", in order, and forgets them.
@@ -192,13 +168,6 @@ func (n *Node) AddStrayContainer(vmID, id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.shims[vmID].containers[id] = newContainer(sandbox.ContainerSetup{PodID: vmID, ContainerID: id})
-}
-
-// AddStrayPod makes a pod that no record knows in a VM.
-func (n *Node) AddStrayPod(vmID, id string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.shims[vmID].pods[id] = sandbox.PodSetup{PodID: id, Hostname: "stray"}
 }
 
 // String prints all that the node holds, in order, one thing a line. An empty string

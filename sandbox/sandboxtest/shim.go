@@ -133,22 +133,6 @@ func (s *Shim) SetupPod(ctx context.Context, p sandbox.PodSetup) error {
 	return nil
 }
 
-// RemovePod implements sandbox.Shim.
-func (s *Shim) RemovePod(ctx context.Context, podID string) error {
-	if err := s.enter(ctx, "RemovePod"); err != nil {
-		return err
-	}
-	defer s.n.mu.Unlock()
-	for id, c := range s.p.containers {
-		if c.setup.PodID == podID {
-			c.finish(exitNow(137))
-			delete(s.p.containers, id)
-		}
-	}
-	delete(s.p.pods, podID)
-	return nil
-}
-
 // CreateContainer implements sandbox.Shim.
 func (s *Shim) CreateContainer(ctx context.Context, c sandbox.ContainerSetup) (sandbox.ContainerCreated, error) {
 	if err := s.enter(ctx, "CreateContainer"); err != nil {

@@ -1,18 +1,12 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -172,7 +166,13 @@ func TestSharedVM(t *testing.T) {
 		if got := kb.stdout(); got != "log b\n" {
 			t.Errorf("log %q", got)
 		}
-		if got := forwarded(t, b, 80); got != "b\n" {
+		get := forward(t, b, "spdy", 80)
+		var got string
+		eventually(t, "the page comes through the forwarded port", func() (ok bool) {
+			got, ok = get()
+			return ok
+		})
+		if got != "b\n" {
 			t.Errorf("port-forward: %q", got)
 		}
 	})
@@ -212,38 +212,6 @@ func TestSharedVM(t *testing.T) {
 	}
 	b.remove()
 	wantVMs(t, s, 1, "after the last pod of one went")
-}
-
-// forwarded fetches a page through crictl's port-forward.
-func forwarded(t *testing.T, p *pod, port int) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	local := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	cmd := p.s.Crictl(ctx, "port-forward", p.id, fmt.Sprintf("%d:%d", local, port))
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { cancel(); cmd.Wait() }()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
-	var body []byte
-	eventually(t, "the page comes through the forwarded port", func() bool {
-		r, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/", local))
-		if err != nil {
-			return false
-		}
-		defer r.Body.Close()
-		body, err = io.ReadAll(r.Body)
-		return err == nil
-	})
-	return string(body)
 }
 
 // TestSharedVM_Many: pods that come at once have one VM until it is full; what they give
