@@ -182,8 +182,13 @@ func (m *machine) Dial(ctx context.Context, _ int, port uint16) (*net.TCPConn, e
 	return c.(*net.TCPConn), nil
 }
 
-func (m *machine) Create(group string) error                 { return m.step("cgroup " + group) }
-func (m *machine) Limit(string, *specs.LinuxResources) error { return m.step("") }
+func (m *machine) Create(group string) error { return m.step("cgroup " + group) }
+func (m *machine) Limit(group string, r *specs.LinuxResources) error {
+	if !m.things["cgroup "+group] || r.Memory == nil || *r.Memory.Limit != 1<<20 {
+		m.t.Errorf("Limit(%s, %+v): not what was asked for a group that is there", group, r)
+	}
+	return m.step("")
+}
 func (m *machine) Kill(group string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

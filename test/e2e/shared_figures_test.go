@@ -17,7 +17,7 @@ import (
 // has what it prints.
 func TestSharedVM_Figures(t *testing.T) {
 	testneed.Long(t)
-	const pods, rounds = 5, 3
+	const pods, rounds = 4, 2
 	servers := map[string]*server{
 		"boot":  ownServer(t, serverConfig{vm: `template = "off"`, extra: fewAndMany}),
 		"clone": ownServer(t, serverConfig{vm: `template = "on"`}),
@@ -49,6 +49,7 @@ func TestSharedVM_Figures(t *testing.T) {
 				all = append(all, p)
 				p.start(sh("idle", "exec sleep 600")).exec("true")
 				more := hostMemory(t, s) - before
+				t.Logf("%s, pod %d: %v, %d KiB", kind.name, i, took, more)
 				if i == 0 {
 					firsts[kind.name], firstKiB[kind.name] = append(firsts[kind.name], took), append(firstKiB[kind.name], more)
 				} else {
