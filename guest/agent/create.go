@@ -131,6 +131,9 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	if err := writeJSON(filepath.Join(c.dir, "config.json"), c.spec); err != nil {
 		return id, err
 	}
+	if err := a.lift(c.pod, c.spec.Linux.Resources); err != nil {
+		return id, err
+	}
 	u.Push("remove cgroup", func(ctx context.Context) error {
 		return errors.Join(a.cfg.Cgroups.Kill(c.cgroup()), a.cfg.Cgroups.Remove(ctx, c.cgroup()))
 	})

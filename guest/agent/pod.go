@@ -28,11 +28,12 @@ const nicTime = 10 * time.Second
 
 // pod is what containers share.
 type pod struct {
-	id         string // immutable, as the next four
+	id         string // immutable, as the next three
 	dir        string
 	interfaces []podns.Interface
 	scratch    disk.Address
-	limits     *specs.LinuxResources // of the pod as a whole; nil: the VM's
+
+	limits podLimits // has its own lock
 
 	// ready is held for writing while the pod is made or removed, for reading while a
 	// container of it is made. It guards the rest.
@@ -62,7 +63,7 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 		dir:        filepath.Join(c.cfg.Dir, "p", r.PodId),
 		interfaces: interfaces,
 		scratch:    disk.Address{Controller: r.Scratch.Controller, LUN: r.Scratch.Lun},
-		limits:     limits,
+		limits:     podLimits{resources: limits},
 	}
 	p.ready.Lock()
 	defer p.ready.Unlock()
@@ -119,8 +120,8 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 		return err
 	}
 	u.Push("remove cgroup", func(ctx context.Context) error { return a.cfg.Cgroups.Remove(ctx, p.cgroup()) })
-	if p.limits != nil {
-		if err := a.cfg.Cgroups.Limit(p.cgroup(), p.limits); err != nil {
+	if limits := p.limits.resources; limits != nil {
+		if err := a.cfg.Cgroups.Limit(p.cgroup(), limits); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -52,5 +53,43 @@ func TestAgent_Pods(t *testing.T) {
 	}
 	if left := m.String() + h.files(); left != "" {
 		t.Errorf("left:\n%s", left)
+	}
+}
+
+// TestAgent_PodLimits: a pod's limits hold while each of its containers has such a limit.
+func TestAgent_PodLimits(t *testing.T) {
+	m := newMachine(t)
+	h := newHost(t, m)
+	hello(t, h)
+	pod := podRequest()
+	pod.Limits = []byte(`{"memory":{"limit":4194304},"cpu":{"quota":50000,"shares":512}}`)
+	if _, err := h.CreatePod(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ id, resources string }{
+		{"both", `{"memory":{"limit":1048576},"cpu":{"quota":10000}}`},
+		{"memory", `{"memory":{"limit":1048576}}`},
+		{"none", `{}`},
+		{"none-too", `{"cpu":{"quota":-1}}`},
+	} {
+		r := containerRequest(c.id)
+		r.Spec = []byte(`{"process":{"args":["sh"],"cwd":"/w"},"linux":{"resources":` + c.resources + `}}`)
+		if _, err := h.CreateContainer(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		m.mu.Lock()
+		m.limits = append(m.limits, c.id)
+		m.mu.Unlock()
+	}
+	want := []string{
+		`{"memory":{"limit":4194304},"cpu":{"shares":512,"quota":50000}}`, "both",
+		`{"cpu":{"quota":-1}}`, "memory",
+		`{"memory":{"limit":-1,"swap":-1}}`, "none", "none-too",
+	}
+	if diff := cmp.Diff(want, m.limits); diff != "" {
+		t.Errorf("limits of the pod (-want +got):\n%s", diff)
+	}
+	if _, err := h.RemovePod(t.Context(), &api.RemovePodRequest{PodId: "p"}); err != nil {
+		t.Fatal(err)
 	}
 }

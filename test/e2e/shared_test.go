@@ -276,9 +276,15 @@ func TestSharedVM_Memory(t *testing.T) {
 	}
 	a, b := runShared(t, s, "team", "small", limit(48)), runShared(t, s, "team", "other", limit(200))
 	kb := b.start(sh("main", idling))
-	k := a.start(sh("hungry", "dd if=/dev/zero of=/dev/shm/x bs=1M count=60; x=$(cat /dev/shm/x | tr '\\0' a); echo ${#x}"))
-	if st := k.wait(); st.ExitCode == 0 || st.Reason != "OOMKilled" {
+	const eat = "dd if=/dev/zero of=/dev/shm/x bs=1M count=56 2>/dev/null; x=$(cat /dev/shm/x | tr '\\0' a); echo ${#x}; rm /dev/shm/x"
+	hungry := sh("hungry", eat)
+	hungry.Linux.Resources = &cri.LinuxContainerResources{MemoryLimitInBytes: 256 << 20}
+	if st := a.start(hungry).wait(); st.ExitCode == 0 || st.Reason != "OOMKilled" {
 		t.Errorf("a container above its pod's limit: exit code %d, %s", st.ExitCode, st.Reason)
+	}
+	// What is told of a pod is the sum of limits, and no bound for a container without one.
+	if got := a.output("unbounded", "rm -f /dev/shm/x; "+eat); got != fmt.Sprint(56<<20) {
+		t.Errorf("a container without limit in a pod with one: %q", got)
 	}
 	if got := kb.exec("echo alive"); got != "alive" {
 		t.Errorf("the other pod: %q", got)
