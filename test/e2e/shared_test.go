@@ -95,8 +95,11 @@ func TestSharedVM(t *testing.T) {
 	secret := t.TempDir()
 	write(t, filepath.Join(secret, "token"), "of a")
 	main := sh("main", "echo mine > /dev/shm/a; "+idling)
-	main.Mounts = []*cri.Mount{bind("/secret", secret)}
-	ka, kb := a.start(main), b.start(page("b"))
+	both := t.TempDir()
+	main.Mounts = []*cri.Mount{bind("/secret", secret), bind("/both", both)}
+	web := page("b")
+	web.Mounts = []*cri.Mount{bind("/both", both)}
+	ka, kb := a.start(main), b.start(web)
 	side := sh("side", idling)
 	side.Linux.SecurityContext = &cri.LinuxContainerSecurityContext{NamespaceOptions: &cri.NamespaceOption{Pid: cri.NamespaceMode_POD}}
 	kside := b.start(side)
@@ -162,6 +165,12 @@ func TestSharedVM(t *testing.T) {
 		}
 		kside.fetchFrom("http://127.0.0.1/")
 	})
+	t.Run("volumes", func(t *testing.T) {
+		ka.exec("echo from a > /both/file")
+		if got := kb.exec("cat /both/file; echo from b > /both/file"); got != "from a" || read(t, filepath.Join(both, "file")) != "from b\n" {
+			t.Errorf("a folder that both pods have: %q", got)
+		}
+	})
 	t.Run("streams", func(t *testing.T) {
 		if got := kb.stdout(); got != "log b\n" {
 			t.Errorf("log %q", got)
@@ -207,7 +216,7 @@ func TestSharedVM(t *testing.T) {
 	}
 	a.remove()
 	wantVMs(t, s, 2, "after the removal of one of two pods")
-	if got := kb.exec("echo still here; wget -q -O - http://127.0.0.1/"); got != "still here\nb" {
+	if got := kb.exec("cat /both/file; wget -q -O - http://127.0.0.1/"); got != "from b\nb" {
 		t.Errorf("after the removal of another pod of its VM: %q", got)
 	}
 	b.remove()
