@@ -20,7 +20,8 @@ func (s *Server) PodSandboxStatus(ctx context.Context, r *runtimeapi.PodSandboxS
 			Reason  string `json:"reason,omitempty"`
 			Shim    any    `json:"shim"`
 			Handler string `json:"runtimeHandler"`
-		}{p.Config, p.NetNS, p.Reason, p.Shim, p.Config.RuntimeHandler}})
+			VM      string `json:"vm"` // which pods that share one have in common
+		}{p.Config, p.NetNS, p.Reason, p.Shim, p.Config.RuntimeHandler, p.VM}})
 		if err != nil {
 			return nil, err
 		}

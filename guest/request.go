@@ -11,6 +11,7 @@ func podRequest(p Pod) *api.CreatePodRequest {
 		Hosts:      p.Hosts,
 		Sysctls:    p.Sysctls,
 		ShmBytes:   p.ShmBytes,
+		Limits:     p.Limits,
 	}
 	for _, i := range p.Interfaces {
 		out := &api.Interface{Name: i.Name, BootMac: i.BootMAC, Mac: i.MAC, Mtu: i.MTU}

@@ -29,6 +29,7 @@ type Pod struct {
 	Hosts      string // the whole file
 	Sysctls    map[string]string
 	ShmBytes   uint64 // 0: the agent's default
+	Limits     []byte // of the pod as a whole, OCI LinuxResources as JSON; empty: the VM's
 }
 
 // Interface is one NIC of a pod.

@@ -161,6 +161,7 @@ type Pod struct {
 	NetNS     string
 	Reason    string   // why it is not ready, when it did not stop by request
 	Shim      ShimInfo // zero when its VM does not run
+	VM        string   // its VM's id, which pods that share one have in common
 }
 
 // Container is a snapshot of a container. Callers must not change what it refers to.

@@ -28,6 +28,11 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 	if err != nil {
 		return "", err
 	}
+	if s := m.sharingOf(p); s != nil {
+		if err := s.refuseContainer(p.config, cc); err != nil {
+			return "", err
+		}
+	}
 	ctx, leave, err := p.gate.share(ctx)
 	if err != nil {
 		return "", err
@@ -116,7 +121,11 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	}
 	u.Push("release image", func(ctx context.Context) error { return m.cfg.Images.Release(ctx, c.id) })
 	step("spec")
-	spec, user, err := m.cfg.Specs.Spec(stepCtx, c.pod.config, c.config, root.Config)
+	config := c.config
+	if s := m.sharingOf(c.pod); s != nil {
+		config = s.confine(config)
+	}
+	spec, user, err := m.cfg.Specs.Spec(stepCtx, c.pod.config, config, root.Config)
 	if err != nil {
 		return err
 	}

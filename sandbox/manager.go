@@ -85,6 +85,9 @@ type Manager struct {
 	podNames       map[podKey]string
 	containers     map[string]*container
 	containerNames map[containerKey]string
+
+	shared     sharedVMs // has its own lock
+	recovering bool      // written by New alone, before and after all else
 }
 
 // New makes a Manager from what an earlier daemon left in c.Root and what still runs;
@@ -113,7 +116,10 @@ func New(ctx context.Context, c Config) (*Manager, error) {
 		pods: make(map[string]*pod), podNames: make(map[podKey]string),
 		containers: make(map[string]*container), containerNames: make(map[containerKey]string),
 	}
-	if err := m.recover(ctx); err != nil {
+	m.recovering = true
+	err = m.recover(ctx)
+	m.recovering = false
+	if err != nil {
 		m.Close()
 		return nil, fmt.Errorf("recover pod sandboxes: %w", err)
 	}
@@ -153,6 +159,7 @@ func (m *Manager) Close() {
 			}
 		}
 	}
+	m.closeShared()
 }
 
 // NetworkReady is nil when pods can be given a network, else says what is missing.

@@ -16,6 +16,10 @@ type pod struct {
 	store     *store    // immutable
 	vcpus     int       // immutable; of its VM, 0 when an older build did not record it
 
+	// seat is its place in a VM that it shares; nil: it has a VM to itself, of its own id.
+	// Immutable once others know the pod.
+	seat *seat
+
 	rate cpuRate // of the pod as a whole; has its own lock
 
 	// gate orders operations: CreateContainer and StartContainer share it, StopPod and
@@ -37,6 +41,14 @@ type pod struct {
 	info      ShimInfo // shim's, zero without one
 }
 
+// vmID is the id of the pod's VM.
+func (p *pod) vmID() string {
+	if p.seat != nil {
+		return p.seat.vm.id
+	}
+	return p.id
+}
+
 // view is the pod as callers see it.
 func (p *pod) view() Pod {
 	p.mu.Lock()
@@ -48,6 +60,7 @@ func (p *pod) view() Pod {
 		CreatedAt: p.createdAt,
 		Reason:    p.reason,
 		Shim:      p.info,
+		VM:        p.vmID(),
 	}
 	if p.network != nil {
 		v.IPs, v.NetNS = p.network.IPs, p.network.Namespace
@@ -99,6 +112,9 @@ func (p *pod) save() error {
 		Network:   p.network,
 		Reason:    p.reason,
 		VCPUs:     p.vcpus,
+	}
+	if p.seat != nil {
+		r.VM = &vmRecord{ID: p.seat.vm.id, Need: p.seat.need, Spec: p.seat.vm.spec}
 	}
 	p.mu.Unlock()
 	return p.store.savePod(r)

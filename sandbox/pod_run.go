@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -35,7 +36,9 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 		id: newID(), config: c, createdAt: m.cfg.Clock(), store: m.store,
 		gate: newGate(), state: podMaking, vcpus: vcpus,
 	}
+	m.joinShared(p, handler)
 	if err := m.addPod(p); err != nil {
+		m.leaveUnseen(p)
 		return "", err
 	}
 	ctx = logkey.With(ctx, logkey.PodID, p.id)
@@ -45,6 +48,7 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 	leave, err := p.gate.alone(ctx)
 	if err != nil {
 		m.dropPod(p)
+		m.leaveUnseen(p)
 		return "", err
 	}
 	defer leave()
@@ -104,11 +108,19 @@ func (m *Manager) checkPod(c PodConfig) (Handler, error) {
 	if c.Hostname != "" && !plainWord(c.Hostname) {
 		return Handler{}, fmt.Errorf("hostname: %q is not one word: %w", c.Hostname, errdefs.ErrInvalidArgument)
 	}
+	if h.Sharing != nil {
+		if err := h.Sharing.refuse(c); err != nil {
+			return Handler{}, err
+		}
+	}
 	return h, errors.Join(c.Namespaces.Validate("namespace_options"), c.Resources.Validate("resources"), c.DNS.validate())
 }
 
 // makePod does the steps of RunPod, and puts what takes them back on u.
 func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler, vm ShimConfig) error {
+	if p.seat != nil {
+		u.Push("leave shared VM", func(ctx context.Context) error { return m.vacate(ctx, p.seat) })
+	}
 	// The record comes first: whatever a crash leaves, the next start knows of.
 	if err := m.store.makePodDir(p.id); err != nil {
 		return fmt.Errorf("make pod's folder: %w", err)
@@ -129,6 +141,13 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 	}
 
 	name := p.config.GuestHostname()
+	var limits []byte
+	if p.seat != nil {
+		// A VM of its own is a pod's limit.
+		if limits, err = json.Marshal(m.cfg.Specs.Limits(p.config.Resources)); err != nil {
+			return fmt.Errorf("encode limits: %w", err)
+		}
+	}
 	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
 	stepCtx, measured := phase.Begin(stepCtx, "set up pod")
@@ -141,6 +160,7 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 		Hosts:      hostsFile(name, network.IPs),
 		Sysctls:    p.config.Sysctls,
 		ShmBytes:   h.ShmBytes,
+		Limits:     limits,
 	})
 	measured(err)
 	if err != nil {
@@ -188,7 +208,12 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 		defer cancel()
 		ctx, measured := phase.Begin(ctx, "vm")
 		defer func() { measured(err) }()
-		if shim, err = m.cfg.Launcher.Launch(ctx, vm); err != nil {
+		if p.seat != nil {
+			shim, err = m.launchShared(ctx, p.seat)
+		} else {
+			shim, err = m.cfg.Launcher.Launch(ctx, vm)
+		}
+		if err != nil {
 			return fmt.Errorf("launch VM: %w", err)
 		}
 		return nil

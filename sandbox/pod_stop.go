@@ -124,10 +124,18 @@ func (m *Manager) killContainers(ctx context.Context, p *pod) {
 	}
 }
 
-// endVM shuts the pod's VM down, whether or not this daemon is connected to its shim.
+// endVM shuts the pod's VM down, whether or not this daemon is connected to its shim. From
+// a VM that others share it takes the pod out.
 func (m *Manager) endVM(ctx context.Context, p *pod) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
+	if p.seat != nil {
+		if err := m.vacate(ctx, p.seat); err != nil {
+			return err
+		}
+		p.connect(nil)
+		return nil
+	}
 	shim := p.running()
 	if shim == nil || isClosed(shim.Done()) {
 		// An ended connection does not prove an ended shim: ask anew.

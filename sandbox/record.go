@@ -40,6 +40,14 @@ type podRecord struct {
 	Network   *NetworkResult `json:"network,omitempty"`
 	Reason    string         `json:"reason,omitempty"`
 	VCPUs     int            `json:"vcpus,omitempty"`
+	VM        *vmRecord      `json:"vm,omitempty"` // nil: the VM has the pod's id and no other pod
+}
+
+// vmRecord is what a pod's record keeps of the VM that it shares.
+type vmRecord struct {
+	ID   string `json:"id"`
+	Need int    `json:"needMiB,omitempty"`
+	Spec vmSpec `json:"spec"`
 }
 
 // containerRecord is what is kept of a container in <root>/<pod id>/<id>.container.json.
@@ -75,6 +83,9 @@ func decodePodRecord(data []byte) (podRecord, error) {
 	}
 	if !validID(r.ID) {
 		return podRecord{}, fmt.Errorf("id %q is not one of ours", r.ID)
+	}
+	if r.VM != nil && (!validID(r.VM.ID) || r.VM.ID == r.ID) {
+		return podRecord{}, fmt.Errorf("id %q of its VM is not one of ours", r.VM.ID)
 	}
 	return r, nil
 }

@@ -31,6 +31,9 @@ import (
 //	exited     exited                         exited
 //	removing   removal finished: forgotten    forgotten
 //
+// Of a VM that pods share the same goes for each of them: it is up while its shim is found
+// and knows the pod. It goes when none of its pods is left.
+//
 //	(*) created, running, or exited with the code the shim kept; exited 255 Unknown when
 //	    the shim does not know it.
 //
@@ -56,6 +59,9 @@ func (m *Manager) recover(ctx context.Context) error {
 			return err
 		}
 	}
+	for vm := range m.shared.all() {
+		known[vm.id] = true
+	}
 	m.endStrayShims(ctx, known)
 	for _, b := range broken {
 		m.log.Error("record is broken, moved away", logkey.PodID, b.podID,
@@ -73,7 +79,9 @@ func (m *Manager) recover(ctx context.Context) error {
 			return nil
 		})
 	}
-	return errors.Join(g.Wait(), ctx.Err())
+	err = g.Wait()
+	m.evictStrays(ctx)
+	return errors.Join(err, ctx.Err())
 }
 
 // adopt makes a stored pod and its containers known, in their stored states.
@@ -84,6 +92,9 @@ func (m *Manager) adopt(s stored) error {
 		id: r.ID, config: r.Config, createdAt: r.CreatedAt, store: m.store,
 		gate: newGate(), state: state, network: r.Network, reason: r.Reason, vcpus: r.VCPUs,
 		told: told{made: state != podMaking},
+	}
+	if r.VM != nil && state != podStopped && state != podRemoving { // those hold no VM any more
+		p.seat = m.shared.adopt(p, r.VM.ID, r.VM.Spec, r.VM.Need)
 	}
 	if err := m.addPod(p); err != nil {
 		return err
@@ -235,13 +246,17 @@ func (m *Manager) holdImage(ctx context.Context, c *container) {
 func (m *Manager) reconnect(ctx context.Context, p *pod) error {
 	openCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Open)
 	defer cancel()
-	shim, err := m.cfg.Launcher.Open(openCtx, p.id)
+	shim, err := m.findVM(openCtx, p)
 	if errdefs.IsNotFound(err) {
 		return m.stopLost(ctx, p, "the VM ended while the daemon was not running: "+err.Error())
 	}
 	var held ShimState
 	if err == nil {
-		if held, err = shim.State(openCtx); err != nil {
+		held, err = shim.State(openCtx)
+		if p.seat != nil && errdefs.IsNotFound(err) {
+			return m.stopLost(ctx, p, err.Error())
+		}
+		if err != nil {
 			err = errors.Join(err, shim.Close())
 		}
 	}
@@ -255,6 +270,14 @@ func (m *Manager) reconnect(ctx context.Context, p *pod) error {
 	}
 	m.watchPod(ctx, p, shim)
 	return nil
+}
+
+// findVM connects to the VM that the pod had.
+func (m *Manager) findVM(ctx context.Context, p *pod) (Shim, error) {
+	if p.seat != nil {
+		return m.findShared(ctx, p.seat)
+	}
+	return m.cfg.Launcher.Open(ctx, p.id)
 }
 
 // unreachable marks a pod whose shim is there and does not answer.

@@ -27,6 +27,7 @@ type Launcher interface {
 // ShimConfig says what VM a shim is to make.
 type ShimConfig struct {
 	ID        string // the VM's id; the pod sandbox's id when a VM holds one pod
+	Pods      int    // how many pods it may hold; 0: one, which is as 1
 	VCPUs     int
 	MemoryMiB int
 	// A larger VM will do too, up to MaxVCPUs and MaxMemoryMiB; 0: no bound.
@@ -37,9 +38,12 @@ type ShimConfig struct {
 // A Shim is the process that owns one VM, seen from the daemon. All methods are safe
 // for concurrent use. After Done is closed they return Unavailable errors.
 type Shim interface {
-	// SetupPod attaches scratch disk and NICs and makes the pod in the guest. Shutdown
-	// undoes it: a VM has one pod.
+	// SetupPod attaches scratch disk and NICs and makes the pod in the guest. RemovePod
+	// undoes it, and so does Shutdown.
 	SetupPod(ctx context.Context, p PodSetup) error
+	// RemovePod ends what runs of a pod and undoes SetupPod, while the VM goes on with its
+	// other pods. Gone is not an error. After an error it may be called again to finish.
+	RemovePod(ctx context.Context, podID string) error
 	// CreateContainer attaches the layers and makes the container, not yet running.
 	CreateContainer(ctx context.Context, c ContainerSetup) (ContainerCreated, error)
 	// StartContainer lets it run and returns when that was.
@@ -108,6 +112,9 @@ type PodSetup struct {
 	Hosts      string            `json:"hosts"`
 	Sysctls    map[string]string `json:"sysctls"`
 	ShmBytes   uint64            `json:"shmBytes"`
+	// Limits are those of all the pod's containers together, an OCI LinuxResources as JSON;
+	// empty: what the VM has.
+	Limits []byte `json:"limits,omitempty"`
 }
 
 // PodNIC is one NIC with what the guest is to set on it.

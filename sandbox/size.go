@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/containerd/errdefs"
@@ -13,6 +14,8 @@ const (
 	memoryStepMiB = 64
 	// defaultCPUPeriod is the kernel's, in µs.
 	defaultCPUPeriod = 100_000
+	// defaultOverheadMiB is what a guest takes when nobody says otherwise.
+	defaultOverheadMiB = 64
 )
 
 // Handler is the configuration of VMs that a runtime handler name selects.
@@ -24,6 +27,9 @@ type Handler struct {
 	MaxMemoryMiB int   // pods that need more are refused; 0: no bound
 	ScratchBytes int64 // size of the pod's writable disk (sparse)
 	ShmBytes     uint64
+	// Sharing, when set, puts several pods into one VM of VCPUs and MemoryMiB, which does
+	// not grow: a pod that does not fit beside the others gets another one.
+	Sharing *Sharing
 }
 
 func (h Handler) validate(name string) error {
@@ -44,12 +50,26 @@ func (h Handler) validate(name string) error {
 	case h.ScratchBytes < mib:
 		return bad("ScratchBytes", h.ScratchBytes)
 	}
+	if h.Sharing == nil {
+		return nil
+	}
+	if err := h.Sharing.validate(); err != nil {
+		return fmt.Errorf("runtime handler %q: %w", name, err)
+	}
+	if h.room() < 1 {
+		return bad("MemoryMiB", h.MemoryMiB)
+	}
 	return nil
 }
 
-// size is the VM a pod with resources r gets: the handler's, grown to hold r.
+func (h Handler) overhead() int { return cmp.Or(h.OverheadMiB, defaultOverheadMiB) }
+
+// size is the VM a pod with resources r gets: the handler's, grown to hold r unless it is shared.
 func (h Handler) size(r Resources) (vcpus, memoryMiB int, err error) {
 	vcpus, memoryMiB = h.VCPUs, h.MemoryMiB
+	if h.Sharing != nil {
+		return vcpus, memoryMiB, h.sharedSize(r)
+	}
 	if r.CPUQuota > 0 {
 		period := r.CPUPeriod
 		if period == 0 {
@@ -65,11 +85,7 @@ func (h Handler) size(r Resources) (vcpus, memoryMiB int, err error) {
 		}
 	}
 	if r.MemoryLimit > 0 {
-		overhead := h.OverheadMiB
-		if overhead == 0 {
-			overhead = 64
-		}
-		need := int((r.MemoryLimit-1)/mib) + 1 + overhead
+		need := r.need() + h.overhead()
 		need = (need + memoryStepMiB - 1) / memoryStepMiB * memoryStepMiB
 		memoryMiB = max(memoryMiB, need)
 		if h.MaxMemoryMiB > 0 && memoryMiB > h.MaxMemoryMiB {

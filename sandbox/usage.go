@@ -148,16 +148,22 @@ type answer struct {
 func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) map[*pod]answer {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Usage)
 	defer cancel()
-	answers := make([]answer, len(pods))
+	answers := make([]*answer, len(pods))
+	byVM := make(map[string]*answer, len(pods)) // a VM is asked once, however many pods share it
 	var wg sync.WaitGroup
 	for i, p := range pods {
 		shim := p.running()
 		if shim == nil {
-			answers[i].err = fmt.Errorf("its VM cannot be reached: %w", errdefs.ErrUnavailable)
+			answers[i] = &answer{err: fmt.Errorf("its VM cannot be reached: %w", errdefs.ErrUnavailable)}
 			continue
 		}
+		a := byVM[p.vmID()]
+		if answers[i] = a; a != nil {
+			continue
+		}
+		a = &answer{}
+		answers[i], byVM[p.vmID()] = a, a
 		wg.Go(func() {
-			a := &answers[i]
 			if a.vm, a.err = shim.Stats(ctx, openFiles); a.err != nil {
 				logkey.Logger(ctx).Debug("no figures of a pod", logkey.PodID, p.id, logkey.Error, a.err)
 			}
@@ -166,7 +172,7 @@ func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) map[
 	wg.Wait()
 	out := make(map[*pod]answer, len(pods))
 	for i, p := range pods {
-		out[p] = answers[i]
+		out[p] = *answers[i]
 	}
 	return out
 }

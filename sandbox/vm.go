@@ -27,6 +27,7 @@ type VMConfig struct {
 	MemoryMiB int
 	Kernel    string // path of the kernel image
 	Initrd    string // path of the initrd
+	NICs      int    // how many can be attached at a time; 0: one
 }
 
 // Limits of a VM's memory: what a guest needs at least, and what is not a mistake.
@@ -37,6 +38,10 @@ const (
 
 // maxVCPUs is what both hypervisors take.
 const maxVCPUs = 64
+
+// MaxNICs is how many NICs, and so pods, a VM can have. QEMU's microvm has room for 20
+// beside the other devices; drivers may have less.
+const MaxNICs = 16
 
 var validVMID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
 
@@ -49,6 +54,8 @@ func (c VMConfig) Validate() error {
 		return fmt.Errorf("%d vcpus, not 1 to %d: %w", c.VCPUs, maxVCPUs, errdefs.ErrInvalidArgument)
 	case c.MemoryMiB < MinMemoryMiB || c.MemoryMiB > MaxMemoryMiB:
 		return fmt.Errorf("%d MiB of memory, not %d to %d: %w", c.MemoryMiB, MinMemoryMiB, MaxMemoryMiB, errdefs.ErrInvalidArgument)
+	case c.NICs < 0 || c.NICs > MaxNICs:
+		return fmt.Errorf("%d nics, not 1 to %d: %w", c.NICs, MaxNICs, errdefs.ErrInvalidArgument)
 	}
 	if st, err := os.Stat(c.Dir); err != nil || !st.IsDir() {
 		return fmt.Errorf("folder %q of the vm is not there: %w", c.Dir, errdefs.ErrInvalidArgument)
@@ -150,7 +157,7 @@ type DiskAddress struct {
 
 // NIC is one network attachment to join a VM to.
 type NIC struct {
-	Name      string // the name the pod sees, such as "eth0"
+	Name      string // the name the pod sees, such as "eth0"; of a VM's NICs each has its own for AttachNIC
 	Namespace string // where it is: path of a network namespace (Linux) or id of an HCN namespace
 	Interface string // the interface in Namespace to join (Linux), or the endpoint's id (Windows)
 }

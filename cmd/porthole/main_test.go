@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -373,6 +374,15 @@ func TestHandlers(t *testing.T) {
 	got := handlers(c)
 	if got[""].MemoryMiB != 256 || got["big"].MemoryMiB != 1024 || got["big"].VCPUs != 3 || got["big"].ScratchBytes != got[""].ScratchBytes {
 		t.Errorf("handlers = %+v", got)
+	}
+	if s := got["linux-shared"].Sharing; s == nil || s.Pods != 8 || s.Annotation != "" || s.Privileged || got["linux"].Sharing != nil {
+		t.Errorf("handlers = %+v", got)
+	}
+	if names := handlerNames(c); !slices.Equal(names, []string{"big", "linux", "linux-shared"}) {
+		t.Errorf("handlers that pods may name: %q", names)
+	}
+	if classes := templateClasses(got); len(classes) != 3 {
+		t.Errorf("templates of %v, want none for VMs that are shared", classes)
 	}
 }
 

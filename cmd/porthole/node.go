@@ -220,6 +220,9 @@ func (n *node) launcher(ctx context.Context, log *slog.Logger) (*shim.Launcher, 
 func templateClasses(handlers map[string]sandbox.Handler) []template.Class {
 	var out []template.Class
 	for _, h := range handlers {
+		if h.Sharing != nil {
+			continue // such VMs have more NICs than a template
+		}
 		out = append(out, template.Class{VCPUs: h.VCPUs, MemoryMiB: h.MemoryMiB})
 	}
 	return out
@@ -254,8 +257,13 @@ func networkReady(ctx context.Context, c config.Config) error {
 // handlers are the VM configurations by runtime handler.
 func handlers(c config.Config) map[string]sandbox.Handler {
 	out := map[string]sandbox.Handler{"": handler(c.VM)}
-	for name, h := range c.Handlers {
-		out[name] = handler(h.Over(c.VM))
+	for _, name := range handlerNames(c) {
+		h := c.Handlers[name]
+		to := handler(h.Over(c.VM))
+		if s, ok := h.Sharing(); ok {
+			to.Sharing = &sandbox.Sharing{Annotation: s.Annotation, Pods: int(s.Pods), Privileged: s.Privileged}
+		}
+		out[name] = to
 	}
 	return out
 }
@@ -268,7 +276,16 @@ func handler(vm config.VM) sandbox.Handler {
 	}
 }
 
-func handlerNames(c config.Config) []string { return slices.Sorted(maps.Keys(c.Handlers)) }
+// handlerNames are the runtime handlers that pods may name.
+func handlerNames(c config.Config) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(c.Handlers)) {
+		if c.Handlers[name].Exists() {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // ready is nil when VMs can be started: the bundle may have gone since.
 func (n *node) ready(context.Context) error {

@@ -20,7 +20,7 @@ import (
 )
 
 func podRequest() *api.CreatePodRequest {
-	return &api.CreatePodRequest{PodId: "p", Hostname: "h", Scratch: &api.DiskAddress{}}
+	return &api.CreatePodRequest{PodId: "p", Hostname: "h", Scratch: &api.DiskAddress{}, Limits: []byte(`{"memory":{"limit":1048576}}`)}
 }
 
 func containerRequest(id string) *api.CreateContainerRequest {

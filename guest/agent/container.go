@@ -180,7 +180,7 @@ func (c *control) ResizeTTY(_ context.Context, r *api.ResizeTTYRequest) (*api.Re
 
 // UpdateContainer implements the service.
 func (c *control) UpdateContainer(ctx context.Context, r *api.UpdateContainerRequest) (*api.UpdateContainerResponse, error) {
-	if err := checkResources(r.Resources); err != nil {
+	if _, err := parseResources(r.Resources); err != nil {
 		return nil, err
 	}
 	ct, err := c.container(r.ContainerId)

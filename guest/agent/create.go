@@ -131,6 +131,9 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	if err := writeJSON(filepath.Join(c.dir, "config.json"), c.spec); err != nil {
 		return id, err
 	}
+	if err := a.lift(c.pod, c.spec.Linux.Resources); err != nil {
+		return id, err
+	}
 	u.Push("remove cgroup", func(ctx context.Context) error {
 		return errors.Join(a.cfg.Cgroups.Kill(c.cgroup()), a.cfg.Cgroups.Remove(ctx, c.cgroup()))
 	})
@@ -213,15 +216,15 @@ func checkLayers(layers []*api.DiskAddress, ids []string) ([]layerRef, error) {
 	return topmost(refs), nil
 }
 
-func checkResources(b []byte) error {
+func parseResources(b []byte) (*specs.LinuxResources, error) {
 	if len(b) > maxFileBytes {
-		return invalid("resources of %d bytes", len(b))
+		return nil, invalid("resources of %d bytes", len(b))
 	}
 	var r specs.LinuxResources
 	if err := json.Unmarshal(b, &r); err != nil {
-		return invalid("resources: %v", err)
+		return nil, invalid("resources: %v", err)
 	}
-	return nil
+	return &r, nil
 }
 
 func writeJSON(file string, v any) error {

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/containerd/ttrpc"
 	"github.com/hashicorp/yamux"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/guest/agent/crun"
@@ -50,7 +52,8 @@ type machine struct {
 	// hold, unless nil, makes an exec tell that it is being made, and wait to be told to go on.
 	hold chan struct{}
 
-	drawn string // what was asked of the random pool, in order
+	drawn  string   // what was asked of the random pool, in order
+	limits []string // that groups were given, in order
 }
 
 func (m *machine) seed(b []byte) error {
@@ -182,6 +185,16 @@ func (m *machine) Dial(ctx context.Context, _ int, port uint16) (*net.TCPConn, e
 }
 
 func (m *machine) Create(group string) error { return m.step("cgroup " + group) }
+func (m *machine) Limit(group string, r *specs.LinuxResources) error {
+	m.mu.Lock()
+	if !m.things["cgroup "+group] {
+		m.t.Errorf("Limit of %s, which is not there", group)
+	}
+	text, _ := json.Marshal(r)
+	m.limits = append(m.limits, string(text))
+	m.mu.Unlock()
+	return m.step("")
+}
 func (m *machine) Kill(group string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/porthole-run/porthole/guest/agent/crun"
 	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/agent/podns"
@@ -48,6 +50,8 @@ type Namespaces interface {
 // Cgroups acts on groups of processes. Package cgroup implements it.
 type Cgroups interface {
 	Create(group string) error
+	// Limit bounds what the processes of a group and of those below it use together.
+	Limit(group string, limits *specs.LinuxResources) error
 	Kill(group string) error
 	Signal(group string, sig syscall.Signal) error
 	Remove(ctx context.Context, group string) error

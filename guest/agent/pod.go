@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/guest/agent/disk"
@@ -32,6 +33,8 @@ type pod struct {
 	interfaces []podns.Interface
 	scratch    disk.Address
 
+	limits podLimits // has its own lock
+
 	// ready is held for writing while the pod is made or removed, for reading while a
 	// container of it is made. It guards the rest.
 	ready sync.RWMutex
@@ -49,11 +52,18 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 	if err != nil {
 		return nil, err
 	}
+	var limits *specs.LinuxResources
+	if len(r.Limits) > 0 {
+		if limits, err = parseResources(r.Limits); err != nil {
+			return nil, err
+		}
+	}
 	p := &pod{
 		id:         r.PodId,
 		dir:        filepath.Join(c.cfg.Dir, "p", r.PodId),
 		interfaces: interfaces,
 		scratch:    disk.Address{Controller: r.Scratch.Controller, LUN: r.Scratch.Lun},
+		limits:     podLimits{resources: limits},
 	}
 	p.ready.Lock()
 	defer p.ready.Unlock()
@@ -110,6 +120,11 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 		return err
 	}
 	u.Push("remove cgroup", func(ctx context.Context) error { return a.cfg.Cgroups.Remove(ctx, p.cgroup()) })
+	if limits := p.limits.resources; limits != nil {
+		if err := a.cfg.Cgroups.Limit(p.cgroup(), limits); err != nil {
+			return err
+		}
+	}
 	step("make namespaces")
 	pause, err := a.cfg.Namespaces.Start()
 	if err != nil {

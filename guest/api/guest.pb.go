@@ -608,6 +608,7 @@ type CreatePodRequest struct {
 	Hosts         string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`                             // whole file
 	Sysctls       map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	ShmBytes      uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"` // 0: 64 MiB
+	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`                     // of the pod as a whole, OCI LinuxResources as JSON; empty: none but the VM's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -696,6 +697,13 @@ func (x *CreatePodRequest) GetShmBytes() uint64 {
 		return x.ShmBytes
 	}
 	return 0
+}
+
+func (x *CreatePodRequest) GetLimits() []byte {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
 }
 
 type CreatePodResponse struct {
@@ -4052,7 +4060,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x03mac\x18\x03 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x128\n" +
 	"\taddresses\x18\x05 \x03(\v2\x1a.porthole.guest.v1.AddressR\taddresses\x120\n" +
-	"\x06routes\x18\x06 \x03(\v2\x18.porthole.guest.v1.RouteR\x06routes\"\x99\x03\n" +
+	"\x06routes\x18\x06 \x03(\v2\x18.porthole.guest.v1.RouteR\x06routes\"\xb1\x03\n" +
 	"\x10CreatePodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12<\n" +
@@ -4064,7 +4072,9 @@ const file_guest_proto_rawDesc = "" +
 	"resolvConf\x12\x14\n" +
 	"\x05hosts\x18\x06 \x01(\tR\x05hosts\x12J\n" +
 	"\asysctls\x18\a \x03(\v20.porthole.guest.v1.CreatePodRequest.SysctlsEntryR\asysctls\x12\x1b\n" +
-	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x1a:\n" +
+	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x12\x16\n" +
+	"\x06limits\x18\n" +
+	" \x01(\fR\x06limits\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"+\n" +

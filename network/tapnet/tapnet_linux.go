@@ -70,6 +70,14 @@ func Create(name string) (t *Tap, err error) {
 // Name returns the interface's name.
 func (t *Tap) Name() string { return t.name }
 
+// Gone tells whether the tap is no more, as the namespace that it was in was deleted: it
+// can not be joined again.
+func (t *Tap) Gone() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.gone
+}
+
 // File returns the tap's descriptor, to be passed to the hypervisor. It stays the Tap's;
 // nil after CloseFile.
 func (t *Tap) File() *os.File {

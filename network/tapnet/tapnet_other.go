@@ -20,6 +20,9 @@ func Create(name string) (*Tap, error) {
 // Name returns the interface's name.
 func (t *Tap) Name() string { return "" }
 
+// Gone returns true.
+func (t *Tap) Gone() bool { return true }
+
 // File returns nil.
 func (t *Tap) File() *os.File { return nil }
 

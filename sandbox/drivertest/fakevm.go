@@ -126,7 +126,8 @@ func (v *FakeVM) DetachDisk(ctx context.Context, a sandbox.DiskAddress) error {
 	return nil
 }
 
-// AttachNIC implements sandbox.VM. A fake VM takes one NIC, as the QEMU driver's do.
+// AttachNIC implements sandbox.VM. A fake VM takes as many as it was made for, as the QEMU
+// driver's do.
 func (v *FakeVM) AttachNIC(ctx context.Context, n sandbox.NIC) (sandbox.NICInfo, error) {
 	if err := v.begin(ctx, "AttachNIC"); err != nil {
 		return sandbox.NICInfo{}, fmt.Errorf("attach nic %s: %w", n.Name, err)
@@ -136,7 +137,7 @@ func (v *FakeVM) AttachNIC(ctx context.Context, n sandbox.NIC) (sandbox.NICInfo,
 	if _, ok := v.nics[n.Name]; ok {
 		return sandbox.NICInfo{}, fmt.Errorf("attach nic %s: %w", n.Name, errdefs.ErrAlreadyExists)
 	}
-	if len(v.nics) > 0 {
+	if len(v.nics) >= max(v.config.NICs, 1) {
 		return sandbox.NICInfo{}, fmt.Errorf("attach nic %s: %w", n.Name, errdefs.ErrResourceExhausted)
 	}
 	v.nics[n.Name] = n

@@ -97,6 +97,9 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig, restore string)
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	if c.NICs > maxNICs {
+		return nil, fmt.Errorf("%d nics, and Hyper-V gives a VM %d: %w", c.NICs, maxNICs, errdefs.ErrInvalidArgument)
+	}
 	for what, path := range map[string]string{"kernel": c.Kernel, "initrd": c.Initrd} {
 		if err := checkFile(path); err != nil {
 			return nil, fmt.Errorf("examine %s: %w", what, err)

@@ -406,6 +406,11 @@ func TestDisks_Refuses(t *testing.T) {
 
 func TestNICs_Refuses(t *testing.T) {
 	w := newWorld(t, Config{})
+	many := w.config(t, "many")
+	many.NICs = maxNICs + 1
+	if _, err := w.driver.Create(t.Context(), many); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("Create() with more NICs than Hyper-V gives = %v, want InvalidArgument", err)
+	}
 	vm := runVM(t, w, "a")
 	if _, err := vm.AttachNIC(t.Context(), suiteNIC); !errdefs.IsNotImplemented(err) {
 		t.Errorf("AttachNIC() without HNS = %v, want NotImplemented", err)

@@ -8,9 +8,9 @@ import (
 	"github.com/porthole-run/porthole/guest/api"
 )
 
-// guestMAC is what every guest's NIC has until the agent sets the pod's: VMs of one size
-// must not differ.
-const guestMAC = "02:70:68:00:00:01"
+// guestMAC is what every guest's NIC of a number has until the agent sets the pod's: VMs of
+// one size must not differ.
+func guestMAC(n int) string { return fmt.Sprintf("02:70:68:00:00:%02x", n+1) }
 
 // origin is what a VM begins with.
 type origin int
@@ -33,6 +33,7 @@ type machine struct {
 	// Descriptors in QEMU.
 	kernelFD, initrdFD, qmpFD, consoleFD, muxFD, tapFD int
 	memoryFD                                           int // of templates and clones
+	furtherTapFDs                                      []int
 }
 
 // args is QEMU's argument list. It is pure: the same machine gives the same list. The
@@ -71,8 +72,9 @@ func (m machine) args() []string {
 		"-chardev", fmt.Sprintf("socket,id=mux,fd=%d", m.muxFD),
 		"-device", "virtserialport,id="+muxDevice+",chardev=mux,name="+api.SerialPort,
 		"-device", "virtio-scsi-device,id=scsi0",
-		"-netdev", fmt.Sprintf("tap,id=net0,fd=%d,vhost=off", m.tapFD),
-		"-device", "virtio-net-device,id="+nicDevice+",netdev=net0,mac="+guestMAC,
+	)
+	a = append(a, nicArgs(0, m.tapFD)...)
+	a = append(a,
 		"-object", "rng-builtin,id=rng0",
 		"-device", "virtio-rng-device,rng=rng0",
 	)
@@ -81,7 +83,19 @@ func (m machine) args() []string {
 		// that memory is in. That is refused for a template's, which is sealed.
 		a = append(a, "-device", "virtio-balloon-device,free-page-reporting=on")
 	}
+	// At the end, so that the other devices are where they are in a VM with one NIC.
+	for i, fd := range m.furtherTapFDs {
+		a = append(a, nicArgs(i+1, fd)...)
+	}
 	return a
+}
+
+// nicArgs make the NIC of a number, which waits on the tap with that descriptor.
+func nicArgs(n, fd int) []string {
+	return []string{
+		"-netdev", fmt.Sprintf("tap,id=net%d,fd=%d,vhost=off", n, fd),
+		"-device", fmt.Sprintf("virtio-net-device,id=%s,netdev=net%d,mac=%s", nicDevice(n), n, guestMAC(n)),
+	}
 }
 
 // memoryID names the memory of a template. It is in the saved state too.
@@ -111,10 +125,9 @@ func (m machine) cpu() string {
 }
 
 // Ids of devices that later commands and events name.
-const (
-	muxDevice = "mux0"
-	nicDevice = "nic0"
-)
+const muxDevice = "mux0"
+
+func nicDevice(n int) string { return fmt.Sprintf("nic%d", n) }
 
 // kernelArgs is the kernel command line: the bundle's, then what this machine needs.
 func (m machine) kernelArgs() string {

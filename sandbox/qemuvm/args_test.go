@@ -25,6 +25,7 @@ func TestMachine_Args(t *testing.T) {
 		{"kvm", fds(machine{accel: KVM, vcpus: 4, memoryMiB: 2048, tscKHz: 2596130})},
 		{"template", fds(machine{origin: saved, memoryFD: 9, accel: TCG, vcpus: 1, memoryMiB: 256, tscKHz: 2596130})},
 		{"clone", fds(machine{origin: cloned, memoryFD: 9, accel: TCG, vcpus: 1, memoryMiB: 256, tscKHz: 2596130})},
+		{"shared", fds(machine{accel: TCG, vcpus: 2, memoryMiB: 1024, furtherTapFDs: []int{9, 10}})},
 		{"no_tsc", fds(machine{accel: TCG, vcpus: 1, memoryMiB: 256})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

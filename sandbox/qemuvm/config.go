@@ -124,8 +124,16 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig, from source) (_
 			return nil, fmt.Errorf("make socket pair: %w", err)
 		}
 	}
-	if v.res.tap, err = tapnet.Create(tapnet.Name(c.ID)); err != nil {
-		return nil, err
+	for i := range max(c.NICs, 1) {
+		name := c.ID
+		if i > 0 {
+			name = fmt.Sprintf("%s/%d", c.ID, i)
+		}
+		tap, err := tapnet.Create(tapnet.Name(name))
+		if err != nil {
+			return nil, err
+		}
+		v.res.taps = append(v.res.taps, tap)
 	}
 	return v, nil
 }

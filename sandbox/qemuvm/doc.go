@@ -1,7 +1,7 @@
 // Package qemuvm makes utility VMs with QEMU on Linux: it implements sandbox.Driver.
 //
 // It is not for what runs in the guest, and not for who owns a VM: the shim calls it.
-// It writes no files but locks, and QEMU opens none by path: kernel, initrd, a template's memory, disks, the tap, and
+// It writes no files but locks, and QEMU opens none by path: kernel, initrd, a template's memory, disks, the taps, and
 // the sockets for control, console and management are passed as descriptors. QEMU runs
 // as a user that no other VM has, without capabilities, in empty network and IPC
 // namespaces, under its seccomp sandbox, and dies with the process that started it.
@@ -14,7 +14,8 @@
 //	                    └────────────────── Stop ──────────────────┘
 //
 // The machine is microvm, which hot-adds disks (SCSI) and serial ports (channels) only: the NIC, the control port
-// and the rest are there from boot, and the NIC's link is down until AttachNIC.
+// and the rest are there from boot, and the NIC's link is down until AttachNIC. A VM for
+// several pods has as many waiting NICs as it may hold pods, each with a tap.
 //
 // The guest has opened its control port when QEMU says so (VSERPORT_CHANGE): what is
 // written before is lost, so the mux starts then and is ready when the agent has

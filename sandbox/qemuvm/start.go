@@ -89,7 +89,10 @@ func (v *VM) spawn() (*process, error) {
 		qmpFD:       pass(r.qmp.guest),
 		consoleFD:   pass(r.console.guest),
 		muxFD:       pass(r.mux.guest),
-		tapFD:       pass(r.tap.File()),
+		tapFD:       pass(r.taps[0].File()),
+	}
+	for _, tap := range r.taps[1:] {
+		m.furtherTapFDs = append(m.furtherTapFDs, pass(tap.File()))
 	}
 	if m.origin != cloned {
 		m.kernelFD, m.initrdFD = pass(r.kernel), pass(r.initrd)
@@ -137,7 +140,11 @@ func (v *VM) run(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, r := range monitor.Do(ctx, setLink(false), qmp.Command{Name: "cont"}) {
+	var begin []qmp.Command
+	for i := range v.res.taps {
+		begin = append(begin, setLink(i, false))
+	}
+	for _, r := range monitor.Do(ctx, append(begin, qmp.Command{Name: "cont"})...) {
 		if r.Err != nil {
 			return r.Err
 		}
@@ -182,7 +189,7 @@ func (v *VM) own(p *process) {
 
 	err := v.verdict()
 	if rerr := v.release(); rerr != nil {
-		v.driver.Log.Warn("tap of an ended vm was not removed", "vm", v.config.ID, "error", rerr)
+		v.driver.Log.Warn("taps of an ended vm were not all removed", "vm", v.config.ID, "error", rerr)
 	}
 	v.mu.Lock()
 	v.state, v.err = ended, err

@@ -55,7 +55,7 @@ type VM struct {
 	done      chan struct{} // closed when all has ended
 
 	disks disks // hot-added disks; has its own lock
-	nic   nic   // the one NIC; has its own lock
+	nics  nics  // what the NICs are attached as; has its own lock
 
 	channels channels // hot-added serial ports; has its own lock
 
@@ -78,7 +78,7 @@ var _ sandbox.VM = (*VM)(nil)
 type resources struct {
 	kernel, initrd    *os.File
 	qmp, console, mux pair
-	tap               *tapnet.Tap
+	taps              []*tapnet.Tap // one a NIC
 	user              user
 }
 
@@ -102,8 +102,8 @@ func (r *resources) closeGuestEnds() {
 			_ = f.Close()
 		}
 	}
-	if r.tap != nil {
-		_ = r.tap.CloseFile()
+	for _, tap := range r.taps {
+		_ = tap.CloseFile()
 	}
 }
 
@@ -116,10 +116,11 @@ func (v *VM) release() error {
 			_ = c.Close()
 		}
 	}
-	if v.res.tap == nil {
-		return nil
+	var errs []error
+	for _, tap := range v.res.taps {
+		errs = append(errs, tap.Remove())
 	}
-	return v.res.tap.Remove()
+	return errors.Join(errs...)
 }
 
 // Dial implements sandbox.VM.

@@ -264,7 +264,10 @@ var (
 func (n *Node) Config(root string) sandbox.Config {
 	return sandbox.Config{
 		Root: root, Launcher: Launcher{n}, Images: Images{n}, Network: Network{n}, Specs: Specs{n}, Scratch: Scratch{n},
-		Handlers:       map[string]sandbox.Handler{"": {VCPUs: 1, MemoryMiB: 256, MaxMemoryMiB: 4096, ScratchBytes: 1 << 30}},
+		Handlers: map[string]sandbox.Handler{
+			"":            {VCPUs: 1, MemoryMiB: 256, MaxMemoryMiB: 4096, ScratchBytes: 1 << 30},
+			SharedHandler: {VCPUs: 2, MemoryMiB: 1024, ScratchBytes: 1 << 30, Sharing: &sandbox.Sharing{Pods: 4, Annotation: SharedAnnotation}},
+		},
 		HostResolvConf: []string{},
 	}
 }

@@ -149,8 +149,7 @@ func (c *Client) SetupPod(ctx context.Context, p sandbox.PodSetup) error {
 	return err
 }
 
-// RemovePod ends what runs of the pod and undoes SetupPod, while the VM goes on. Gone is
-// not an error.
+// RemovePod implements sandbox.Shim.
 func (c *Client) RemovePod(ctx context.Context, podID string) error {
 	_, err := call(ctx, c, c.api.RemovePod, &api.RemovePodRequest{PodId: podID})
 	return err

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/internal/atomicfile"
+	"github.com/porthole-run/porthole/sandbox"
 )
 
 // configVersion is the version of shim.json. A shim reads its own build's only: daemon
@@ -27,6 +28,7 @@ type config struct {
 	ID           string          `json:"id"`
 	VCPUs        int             `json:"vcpus"`
 	MemoryMiB    int             `json:"memoryMiB"`
+	Pods         int             `json:"pods,omitempty"` // how many it may hold; 0: one
 	Kernel       string          `json:"kernel"`
 	Initrd       string          `json:"initrd"`
 	Driver       json.RawMessage `json:"driver"`
@@ -56,6 +58,9 @@ func (c *config) validate() error {
 	}
 	if c.MemoryMiB < 1 {
 		errs = append(errs, fmt.Errorf("memoryMiB is %d", c.MemoryMiB))
+	}
+	if c.Pods < 0 || c.Pods > sandbox.MaxNICs {
+		errs = append(errs, fmt.Errorf("pods is %d", c.Pods))
 	}
 	if c.StartTimeout < 0 {
 		errs = append(errs, fmt.Errorf("startTimeoutNanos is %d", c.StartTimeout))

@@ -17,6 +17,7 @@ func podToWire(p sandbox.PodSetup) *api.SetupPodRequest {
 		Hosts:      p.Hosts,
 		Sysctls:    p.Sysctls,
 		ShmBytes:   p.ShmBytes,
+		Limits:     p.Limits,
 	}
 	for _, n := range p.NICs {
 		out := &api.NIC{
@@ -46,6 +47,7 @@ func podFromWire(r *api.SetupPodRequest) sandbox.PodSetup {
 		Hosts:      r.GetHosts(),
 		Sysctls:    r.GetSysctls(),
 		ShmBytes:   r.GetShmBytes(),
+		Limits:     r.GetLimits(),
 	}
 	for _, n := range r.GetNics() {
 		out := sandbox.PodNIC{

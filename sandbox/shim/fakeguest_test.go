@@ -27,6 +27,7 @@ type fakeGuest struct {
 
 	mu         sync.Mutex
 	pods       map[string]bool
+	limits     map[string][]byte // by pod
 	containers map[string]*fakeProcess
 	execs      map[string]*fakeProcess
 	streams    map[uint64]net.Conn
@@ -63,7 +64,7 @@ type fakeProcess struct {
 
 func newFakeGuest(step func(string) error) *fakeGuest {
 	return &fakeGuest{
-		step: step, pods: map[string]bool{}, containers: map[string]*fakeProcess{}, execs: map[string]*fakeProcess{},
+		step: step, pods: map[string]bool{}, limits: map[string][]byte{}, containers: map[string]*fakeProcess{}, execs: map[string]*fakeProcess{},
 		streams: map[uint64]net.Conn{}, shares: map[uint64]net.Conn{}, arrived: make(chan struct{}),
 	}
 }
@@ -190,6 +191,7 @@ func (g *fakeGuest) CreatePod(_ context.Context, r *api.CreatePodRequest) (*api.
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.pods[r.GetPodId()] = true
+	g.limits[r.GetPodId()] = r.GetLimits()
 	return &api.CreatePodResponse{}, nil
 }
 func (g *fakeGuest) RemovePod(_ context.Context, r *api.RemovePodRequest) (*api.RemovePodResponse, error) {

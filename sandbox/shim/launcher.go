@@ -118,6 +118,7 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 		}
 	}()
 	cfg := l.vmConfig(c.ID, c.VCPUs, c.MemoryMiB)
+	cfg.Pods = c.Pods
 	lease := l.takeTemplate(c)
 	var files []*os.File
 	if lease != nil {

@@ -76,8 +76,10 @@ func begin(ctx context.Context, f folder, parts Parts) (_ *Server, serving func(
 	if err != nil {
 		return nil, nil, err
 	}
-	log := slog.New(slog.NewJSONHandler(os.Stderr, logkey.HandlerOptions(cfg.LogLevel))).
-		With(logkey.PodID, cfg.ID, logkey.VMID, cfg.ID) // a VM has its pod's id
+	log := slog.New(slog.NewJSONHandler(os.Stderr, logkey.HandlerOptions(cfg.LogLevel))).With(logkey.VMID, cfg.ID)
+	if cfg.Pods <= 1 {
+		log = log.With(logkey.PodID, cfg.ID) // a VM of one pod has its id
+	}
 	var record processRecord
 	if record.Shim, err = identify(os.Getpid()); err != nil {
 		return nil, nil, fmt.Errorf("identify process: %w", err)
@@ -99,7 +101,7 @@ func begin(ctx context.Context, f folder, parts Parts) (_ *Server, serving func(
 		Template: passedTemplate(cfg.Template),
 		VM: sandbox.VMConfig{
 			ID: cfg.ID, Dir: f.vm(), VCPUs: cfg.VCPUs, MemoryMiB: cfg.MemoryMiB,
-			Kernel: cfg.Kernel, Initrd: cfg.Initrd,
+			Kernel: cfg.Kernel, Initrd: cfg.Initrd, NICs: cfg.Pods,
 		},
 		Driver:       driver,
 		StartTimeout: cfg.StartTimeout,

@@ -17,6 +17,8 @@ import (
 type pod struct {
 	id   string // immutable
 	lock lock   // held while the pod is made, removed, or given a container; guards ready and inGuest
+	// shared: the VM may have other pods, whose NICs are named as this one's.
+	shared bool // immutable
 
 	ready   bool // SetupPod succeeded
 	inGuest bool // the guest was asked to make it
@@ -31,7 +33,7 @@ func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
 	if err := checkID("pod", r.PodID); err != nil {
 		return err
 	}
-	p := &pod{id: r.PodID, lock: newLock()}
+	p := &pod{id: r.PodID, lock: newLock(), shared: s.shared}
 	if err := p.lock.acquire(ctx); err != nil {
 		return err
 	}
@@ -75,8 +77,10 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 	})
 	for i, n := range r.NICs {
 		g.Go(func() error {
+			nic := n.NIC
+			nic.Name = p.nicName(nic.Name)
 			actx, end := phase.Begin(gctx, "attach nic")
-			info, err := s.vm.AttachNIC(actx, n.NIC)
+			info, err := s.vm.AttachNIC(actx, nic)
 			end(err)
 			if err != nil {
 				return fmt.Errorf("attach NIC %s: %w", n.NIC.Name, err)
@@ -84,7 +88,7 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 			interfaces[i] = guestInterface(n, info)
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.nics = append(p.nics, n.NIC.Name)
+			p.nics = append(p.nics, nic.Name)
 			return nil
 		})
 	}
@@ -102,9 +106,18 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 		Hosts:      r.Hosts,
 		Sysctls:    r.Sysctls,
 		ShmBytes:   r.ShmBytes,
+		Limits:     r.Limits,
 	})
 	end(err)
 	return err
+}
+
+// nicName is the VM's name for what the pod calls its NIC.
+func (p *pod) nicName(name string) string {
+	if p.shared {
+		return p.id + "/" + name
+	}
+	return name
 }
 
 func guestInterface(n sandbox.PodNIC, info sandbox.NICInfo) guest.Interface {

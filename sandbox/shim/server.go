@@ -65,6 +65,7 @@ type Server struct {
 	vcpus       int           // immutable after Start
 	memoryMiB   int           // immutable after Start
 	phases      []byte        // immutable after Start; of the VM's start
+	shared      bool          // immutable after Start; it may hold several pods
 	template    string        // immutable after Start; id of what the VM is a clone of
 	templateErr error         // immutable after Start; why it is none though it was to be
 
@@ -116,6 +117,7 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		vcpus:       cfg.VM.VCPUs,
 		memoryMiB:   cfg.VM.MemoryMiB,
 		phases:      phases.Encode(),
+		shared:      cfg.VM.NICs > 1,
 		template:    up.template,
 		templateErr: up.templateErr,
 		sessions:    newSessions(),

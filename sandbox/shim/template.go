@@ -120,7 +120,7 @@ func saveTemplate(ctx context.Context, cfg ServerConfig, memory *os.File, state 
 
 // takeTemplate finds a template for a VM that is to be launched; nil: it boots.
 func (l *Launcher) takeTemplate(c sandbox.ShimConfig) *template.Lease {
-	if l.config.Templates == nil {
+	if l.config.Templates == nil || c.Pods > 1 { // templates have one NIC
 		return nil
 	}
 	return l.config.Templates.Take(template.Size{

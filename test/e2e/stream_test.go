@@ -132,46 +132,56 @@ func TestCrictlPortForward(t *testing.T) {
 }
 
 func testCrictlPortForward(t *testing.T, p *pod, transport string) {
+	get := forward(t, p, transport, 8080)
+	var body string
+	eventually(t, "the page comes through the forwarded port", func() (ok bool) {
+		body, ok = get()
+		return ok
+	})
+	if body != "page\n" {
+		t.Errorf("page %q", body)
+	}
+	for range 5 {
+		if _, ok := get(); !ok {
+			t.Fatal("the page does not come again")
+		}
+	}
+}
+
+// forward forwards a local port to one of the pod's by crictl until the test ends. get
+// fetches a page from it.
+func forward(t *testing.T, p *pod, transport string, port int) (get func() (page string, ok bool)) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
+	local := l.Addr().(*net.TCPAddr).Port
 	l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
-	defer cancel()
-	cmd := env.server.Crictl(ctx, "port-forward", "--transport", transport, p.id, fmt.Sprintf("%d:8080", port))
+	cmd := p.s.Crictl(ctx, "port-forward", "--transport", transport, p.id, fmt.Sprintf("%d:%d", local, port))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
+		cancel()
 		t.Fatal(err)
 	}
-	defer func() { cancel(); cmd.Wait() }()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	t.Cleanup(func() {
+		cancel()
+		cmd.Wait()
 		if t.Failed() {
 			t.Logf("crictl port-forward said: %s", &out)
 		}
 	})
-	var body []byte
-	eventually(t, "the page comes through the forwarded port", func() bool {
-		r, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	return func() (string, bool) {
+		r, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/", local))
 		if err != nil {
-			return false
+			return "", false
 		}
 		defer r.Body.Close()
-		body, _ = io.ReadAll(r.Body)
-		return true
-	})
-	if string(body) != "page\n" {
-		t.Errorf("page %q", body)
-	}
-	for range 5 {
-		r, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		return string(body), err == nil
 	}
 }
 

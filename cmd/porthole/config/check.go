@@ -111,6 +111,36 @@ func (c *Config) check(d *document) {
 		h := c.Handlers[name]
 		// What it does not set was looked at in [vm].
 		h.Over(c.VM).checkSizes(d, key, h.sets)
+		c.checkSharing(d, key, h)
+	}
+}
+
+// maxSharedPods is how many NICs a VM can have: sandbox.MaxNICs.
+const maxSharedPods = 16
+
+var annotationName = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
+
+func (c *Config) checkSharing(d *document, key string, h Handler) {
+	s, shares := h.Sharing()
+	if !shares {
+		for name, set := range map[string]bool{"pods": h.Pods != nil, "privileged": h.Privileged != nil} {
+			if set {
+				d.add(key+"."+name, "is for handlers with share_by")
+			}
+		}
+		return
+	}
+	if by := *h.ShareBy; by != "namespace" && (!strings.HasPrefix(by, byAnnotation) || !annotationName.MatchString(s.Annotation)) {
+		d.add(key+".share_by", "%q is neither namespace nor annotation:NAME", by)
+	}
+	d.between(key+".pods", s.Pods, 2, maxSharedPods)
+	if vm := h.Over(c.VM); vm.Memory <= vm.Overhead {
+		d.add(key+".memory", "is %s, no more than overhead, which is %s: nothing is left for pods", vm.Memory, vm.Overhead)
+	}
+	for name, value := range map[string]bool{"max_vcpus": h.MaxVCPUs != nil, "max_memory": h.MaxMemory != nil} {
+		if value {
+			d.add(key+"."+name, "is for VMs that grow with their pod, which a shared one does not")
+		}
 	}
 }
 

@@ -163,10 +163,57 @@ type Handler struct {
 	MaxMemory *Size  `toml:"max_memory" json:"max_memory,omitempty"`
 	Scratch   *Size  `toml:"scratch" json:"scratch,omitempty"`
 	Shm       *Size  `toml:"shm" json:"shm,omitempty"`
+
+	Enabled *bool `toml:"enabled" json:"enabled,omitempty"` // nil: it is
+	// What follows is not of [vm]: whether pods share VMs, and how.
+	ShareBy    *string `toml:"share_by" json:"share_by,omitempty"`
+	Pods       *int64  `toml:"pods" json:"pods,omitempty"`
+	Privileged *bool   `toml:"privileged" json:"privileged,omitempty"`
+}
+
+// Handlers that are there unless the configuration disables them.
+const (
+	OwnVM    = "linux"        // a VM for each pod, as without a handler
+	SharedVM = "linux-shared" // pods share VMs
+)
+
+// Exists tells whether pods may name the handler.
+func (h Handler) Exists() bool { return h.Enabled == nil || *h.Enabled }
+
+// Sharing is how a handler's pods share VMs.
+type Sharing struct {
+	Annotation string // of pods; empty: their namespace counts
+	Pods       int64  // in a VM, at most
+	Privileged bool   // privileged pods may be among them
+}
+
+// DefaultSharedPods is how many pods a shared VM holds unless a handler says otherwise:
+// what Hyper-V has NICs for.
+const DefaultSharedPods = 8
+
+// byAnnotation is what share_by begins with when it names an annotation.
+const byAnnotation = "annotation:"
+
+// Sharing tells how pods of the handler share VMs; false: each has one to itself.
+func (h Handler) Sharing() (Sharing, bool) {
+	if h.ShareBy == nil || *h.ShareBy == "" {
+		return Sharing{}, false
+	}
+	s := Sharing{Pods: DefaultSharedPods}
+	s.Annotation, _ = strings.CutPrefix(*h.ShareBy, byAnnotation)
+	if *h.ShareBy == "namespace" {
+		s.Annotation = ""
+	}
+	set(&s.Pods, h.Pods)
+	set(&s.Privileged, h.Privileged)
+	return s, true
 }
 
 // Over returns vm with what h sets.
 func (h Handler) Over(vm VM) VM {
+	if _, shares := h.Sharing(); shares {
+		vm.MaxVCPUs, vm.MaxMemory = 0, 0 // for VMs that grow
+	}
 	set(&vm.VCPUs, h.VCPUs)
 	set(&vm.Memory, h.Memory)
 	set(&vm.Overhead, h.Overhead)

@@ -115,11 +115,74 @@ plugin_dirs = ["bin", 3]
 		`line 22: vm.flavour: is not a key that is known here; there are accel, bundle, driver, extra_cmdline, gid, max_memory, max_vcpus, memory, overhead, qemu, scratch, shm, start_timeout, template, uid_base, uid_count, vcpus`,
 		`line 24: handlers.Big: is not a name for a runtime handler: a-z, 0-9 and -, at most 63`,
 		`line 25: handlers.Big.scratch: is 1KiB, a file system needs 16MiB`,
-		`line 26: handlers.Big.mem: is not a key that is known here; there are max_memory, max_vcpus, memory, overhead, scratch, shm, vcpus`,
+		`line 26: handlers.Big.mem: is not a key that is known here; there are enabled, max_memory, max_vcpus, memory, overhead, pods, privileged, scratch, share_by, shm, vcpus`,
 		`line 29: network.plugin_dirs: entry 2 must be a string in quotes`,
 		`line 29: network.plugin_dirs: "bin" is not an absolute path`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestParse_Sharing: the built-in handlers are there beside those of the file, which may
+// change them, and take them away.
+func TestParse_Sharing(t *testing.T) {
+	c, err := Parse([]byte(`
+[vm]
+max_memory = "512MiB"
+[handlers.linux]
+enabled = false
+[handlers.linux-shared]
+memory = "2GiB"
+[handlers.teams]
+share_by = "annotation:example.com/team"
+pods = 16
+privileged = true
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Handlers[OwnVM].Exists() || !c.Handlers[SharedVM].Exists() {
+		t.Errorf("handlers = %+v", c.Handlers)
+	}
+	h := c.Handlers[SharedVM]
+	if s, ok := h.Sharing(); !ok || s != (Sharing{Pods: 8}) {
+		t.Errorf("%s shares as %+v, %v", SharedVM, s, ok)
+	}
+	if vm := h.Over(c.VM); vm.Memory != 2<<30 || vm.VCPUs != 2 || vm.MaxMemory != 0 {
+		t.Errorf("%s = %+v", SharedVM, vm)
+	}
+	if s, ok := c.Handlers["teams"].Sharing(); !ok || s != (Sharing{Annotation: "example.com/team", Pods: 16, Privileged: true}) {
+		t.Errorf("teams shares as %+v, %v", s, ok)
+	}
+	if _, ok := Default().Handlers[OwnVM].Sharing(); ok || !Default().Handlers[OwnVM].Exists() {
+		t.Errorf("%s shares by default, or is not there", OwnVM)
+	}
+
+	_, err = Parse([]byte(`[handlers.a]
+share_by = "pod"
+pods = 17
+max_vcpus = 4
+[handlers.b]
+pods = 4
+privileged = true
+[handlers.c]
+share_by = "annotation:"
+[handlers.d]
+share_by = "namespace"
+memory = "64MiB"
+pods = 1
+`))
+	want := `configuration: 8 problems
+  line 2: handlers.a.share_by: "pod" is neither namespace nor annotation:NAME
+  line 3: handlers.a.pods: 17 is not between 2 and 16
+  line 4: handlers.a.max_vcpus: is for VMs that grow with their pod, which a shared one does not
+  line 6: handlers.b.pods: is for handlers with share_by
+  line 7: handlers.b.privileged: is for handlers with share_by
+  line 9: handlers.c.share_by: "annotation:" is neither namespace nor annotation:NAME
+  line 12: handlers.d.memory: is 64MiB, no more than overhead, which is 64MiB: nothing is left for pods
+  line 13: handlers.d.pods: 1 is not between 2 and 16`
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -190,8 +190,14 @@ func (d *document) assign(path string, value any, dst reflect.Value) {
 			return
 		}
 		out := reflect.MakeMap(dst.Type())
+		for k, v := range dst.Seq2() {
+			out.SetMapIndex(k, v)
+		}
 		for _, k := range slices.Sorted(maps.Keys(m)) {
 			item := reflect.New(dst.Type().Elem()).Elem()
+			if was := out.MapIndex(reflect.ValueOf(k)); was.IsValid() {
+				item.Set(was)
+			}
 			d.assign(join(path, k), m[k], item)
 			out.SetMapIndex(reflect.ValueOf(k), item)
 		}

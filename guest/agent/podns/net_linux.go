@@ -3,6 +3,7 @@ package podns
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -69,6 +70,9 @@ func (n *Namespaces) ReleaseNetwork(pid int, interfaces []Interface) error {
 		if err := h.LinkSetDown(link); err != nil {
 			return fmt.Errorf("set %s down: %w", i.Name, err)
 		}
+		if err := clean(h, link); err != nil {
+			return fmt.Errorf("clean %s: %w", i.Name, err)
+		}
 		// The name may be taken outside; the index is unique in the namespace it leaves only.
 		if err := h.LinkSetName(link, fmt.Sprintf("n%02x%02x%02x%02x%02x%02x", i.BootMAC[0], i.BootMAC[1], i.BootMAC[2], i.BootMAC[3], i.BootMAC[4], i.BootMAC[5])); err != nil {
 			return fmt.Errorf("rename %s: %w", i.Name, err)
@@ -82,6 +86,26 @@ func (n *Namespaces) ReleaseNetwork(pid int, interfaces []Interface) error {
 	}
 	return nil
 }
+
+// clean takes away what the pod may have set on a NIC and what moves with it: the next pod's
+// is to begin as it came.
+func clean(h *netlink.Handle, link netlink.Link) error {
+	a := link.Attrs()
+	if a.MTU != defaultMTU {
+		if err := h.LinkSetMTU(link, defaultMTU); err != nil {
+			return fmt.Errorf("set MTU back: %w", err)
+		}
+	}
+	if a.Promisc > 0 {
+		if err := h.SetPromiscOff(link); err != nil {
+			return fmt.Errorf("end promiscuous mode: %w", err)
+		}
+	}
+	return nil
+}
+
+// defaultMTU is an Ethernet NIC's.
+const defaultMTU = 1500
 
 func configure(h *netlink.Handle, link netlink.Link, i Interface) error {
 	if link.Attrs().Name != i.Name {
@@ -168,6 +192,9 @@ func findNIC(ctx context.Context, mac net.HardwareAddr) (netlink.Link, error) {
 // findLink finds a NIC by the MAC it has or came with.
 func findLink(h *netlink.Handle, mac net.HardwareAddr) (netlink.Link, error) {
 	links, err := h.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // another pod's NIC came or went meanwhile
+		links, err = h.LinkList()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}

@@ -63,7 +63,8 @@ func (n *Namespaces) SetNames(pid int, hostname string, sysctls map[string]strin
 			path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
 			err := os.WriteFile(path, []byte(value), 0)
 			switch {
-			case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE), errors.Is(err, os.ErrNotExist):
+			// Those of the kernel as a whole are not there in a pod's namespace, or only to read.
+			case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE), errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
 				return fmt.Errorf("set sysctl %s to %q: %w: %w", name, value, errdefs.ErrInvalidArgument, err)
 			case err != nil:
 				return fmt.Errorf("set sysctl %s to %q: %w", name, value, err)

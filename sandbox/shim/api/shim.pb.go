@@ -472,6 +472,7 @@ type SetupPodRequest struct {
 	Hosts         string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`
 	Sysctls       map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	ShmBytes      uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"`
+	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"` // of the pod as a whole, OCI LinuxResources as JSON; only to VMs of several pods
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -560,6 +561,13 @@ func (x *SetupPodRequest) GetShmBytes() uint64 {
 		return x.ShmBytes
 	}
 	return 0
+}
+
+func (x *SetupPodRequest) GetLimits() []byte {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
 }
 
 type SetupPodResponse struct {
@@ -2196,7 +2204,7 @@ const file_shim_proto_rawDesc = "" +
 	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x18\n" +
 	"\agateway\x18\x02 \x01(\tR\agateway\x12\x10\n" +
 	"\x03mtu\x18\x03 \x01(\x05R\x03mtu\x12\x16\n" +
-	"\x06metric\x18\x04 \x01(\x05R\x06metric\"\xfb\x02\n" +
+	"\x06metric\x18\x04 \x01(\x05R\x06metric\"\x93\x03\n" +
 	"\x0fSetupPodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x120\n" +
@@ -2206,7 +2214,9 @@ const file_shim_proto_rawDesc = "" +
 	"resolvConf\x12\x14\n" +
 	"\x05hosts\x18\x06 \x01(\tR\x05hosts\x12H\n" +
 	"\asysctls\x18\a \x03(\v2..porthole.shim.v1.SetupPodRequest.SysctlsEntryR\asysctls\x12\x1b\n" +
-	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x1a:\n" +
+	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x12\x16\n" +
+	"\x06limits\x18\n" +
+	" \x01(\fR\x06limits\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"*\n" +
