@@ -28,6 +28,7 @@ var pulled = [][]string{
 // images are what the registry serves.
 type images struct {
 	pause, sample, large string // references
+	flat, deep           string // the sample with 1 layer, and with 20
 	layers               []v1.Hash
 	registry             *registry.Registry
 	tarMB, sentMB        float64 // of large: its layers as tar, and as sent; 10^6 bytes
@@ -49,6 +50,10 @@ func serve(ctx context.Context, o options, u *undo) (*images, error) {
 	if err != nil {
 		return nil, err
 	}
+	deep, err := deepImage(sample)
+	if err != nil {
+		return nil, err
+	}
 	r, err := registry.Start("127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -59,7 +64,7 @@ func serve(ctx context.Context, o options, u *undo) (*images, error) {
 		ref  *string
 		name string
 		img  v1.Image
-	}{{&out.pause, "bench/pause", pause}, {&out.sample, "bench/sample", sample}, {&out.large, largeName, large}} {
+	}{{&out.pause, "bench/pause", pause}, {&out.sample, "bench/sample", sample}, {&out.flat, "bench/flat", sample}, {&out.deep, "bench/deep", deep}, {&out.large, largeName, large}} {
 		if _, err := r.Push(ctx, i.name, "latest", i.img); err != nil {
 			return nil, err
 		}
@@ -147,6 +152,29 @@ func largeImage(ctx context.Context, debs string) (v1.Image, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("build the image to pull: %w", err)
+	}
+	return img, nil
+}
+
+// deepLayers is how many layers the deep image has.
+const deepLayers = 20
+
+// deepImage is an image with small layers on top, each with a file of its own.
+func deepImage(img v1.Image) (v1.Image, error) {
+	have, err := img.Layers()
+	if err != nil {
+		return nil, err
+	}
+	for i := len(have); i < deepLayers; i++ {
+		l, err := debimage.FileLayer(map[string]debimage.File{
+			fmt.Sprintf("opt/layer-%d", i): {Mode: 0o644, Content: fmt.Sprintf("layer %d\n", i)},
+		})
+		if err != nil {
+			return nil, err
+		}
+		if img, err = mutate.AppendLayers(img, l); err != nil {
+			return nil, err
+		}
 	}
 	return img, nil
 }

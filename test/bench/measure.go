@@ -48,7 +48,7 @@ func measure(ctx context.Context, o options, u *undo) (*report, error) {
 	if err := b.start(ctx, dir, u); err != nil {
 		return nil, err
 	}
-	for _, stage := range []func(context.Context) error{b.cycles, b.pulls, b.memory} {
+	for _, stage := range []func(context.Context) error{b.cycles, b.layers, b.pulls, b.memory} {
 		if err := stage(ctx); ctx.Err() != nil {
 			return nil, errors.New("interrupted: what the run made is taken down")
 		} else if err != nil {
@@ -88,8 +88,10 @@ func (b *bench) start(ctx context.Context, dir string, u *undo) error {
 		&b.peer.runtime,
 	}
 	for _, r := range b.runtimes {
-		if _, err := r.images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: b.images.sample}}); err != nil {
-			return fmt.Errorf("%s: PullImage: %w", r.name, err)
+		for _, ref := range []string{b.images.sample, b.images.flat, b.images.deep} {
+			if _, err := r.images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: ref}}); err != nil {
+				return fmt.Errorf("%s: PullImage: %w", r.name, err)
+			}
 		}
 	}
 	return nil
@@ -116,6 +118,43 @@ func (b *bench) cycles(ctx context.Context) error {
 		for _, r := range b.turns(i) {
 			if err := r.cycle(ctx, t, b.meter, b.images.sample, fmt.Sprintf("pod-%d", i)); err != nil {
 				return err
+			}
+		}
+		phases := &b.report.phases
+		if i == 0 {
+			phases = &table{}
+		}
+		if err := b.tracePod(ctx, phases, fmt.Sprintf("pod-%d", i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layers takes the samples of containers whose images differ in their layers alone. Each
+// is in a pod of its own: what a pod has mounted costs its next container nothing.
+func (b *bench) layers(ctx context.Context) error {
+	for i := range b.n + 1 {
+		say("layers %d of %d", i, b.n)
+		for _, r := range b.turns(i) {
+			for _, image := range []struct{ row, ref string }{
+				{"Create + StartContainer, 1 layer", b.images.flat},
+				{"Create + StartContainer, 20 layers", b.images.deep},
+			} {
+				t, phases := &b.report.layers, &b.report.deepPhases
+				if i == 0 {
+					t, phases = &table{}, &table{}
+				}
+				name := fmt.Sprintf("layers-%d", i)
+				err := r.oneContainer(ctx, t, image.row, image.ref, name, func() error {
+					if image.ref != b.images.deep || r.name != portholeName {
+						return nil
+					}
+					return b.tracePod(ctx, phases, name)
+				})
+				if err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -19,13 +19,30 @@ const (
 
 // report is what a run found.
 type report struct {
-	steps, memory table
-	notes         []string
+	steps, layers, memory table
+	phases, deepPhases    table // of the sample, and of the image with many layers
+	notes                 []string
 }
 
 func (r *report) markdown() string {
 	var b strings.Builder
 	r.steps.write(&b)
+	if len(r.layers.rows) > 0 {
+		b.WriteString("\nA container of an image with 20 layers next to one with 1, both pulled and used before:\n\n")
+		r.layers.write(&b)
+	}
+	for _, p := range []struct {
+		title string
+		t     *table
+	}{
+		{"What Porthole spends the time on with 20 layers (`porthole why-slow`):", &r.deepPhases},
+		{"What Porthole's calls for a pod spend their time on:", &r.phases},
+	} {
+		if len(p.t.rows) > 0 {
+			fmt.Fprintf(&b, "\n%s\n\n", p.title)
+			p.t.writePhases(&b)
+		}
+	}
 	b.WriteString("\nMemory (proportional set size):\n\n")
 	r.memory.write(&b)
 	b.WriteString("\n")

@@ -148,6 +148,31 @@ func (r *runtime) cycle(ctx context.Context, t *table, m *cpuMeter, image, name 
 	return err
 }
 
+// oneContainer runs a pod with one container of an image, and records how long the
+// container took from its creation to its first output. inspect is called while it runs.
+func (r *runtime) oneContainer(ctx context.Context, t *table, row, image, name string, inspect func() error) error {
+	config, err := r.podConfig(name)
+	if err != nil {
+		return err
+	}
+	pod, err := r.runPod(ctx, config)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if _, err := r.startContainer(ctx, pod, config, image); err != nil {
+		return err
+	}
+	t.add(row, milliseconds, r.name, float64(time.Since(begin))/1e6)
+	if err := inspect(); err != nil {
+		return err
+	}
+	_, err1 := r.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: pod})
+	_, err2 := r.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: pod})
+	// The next one must not find this one's output.
+	return errors.Join(err1, err2, os.RemoveAll(config.LogDirectory))
+}
+
 // firstOutput waits until a log has something in it.
 func firstOutput(ctx context.Context, path string) error {
 	for {
