@@ -12,6 +12,9 @@ import (
 // idBytes is the length of ids before they are written as hex digits.
 const idBytes = 16
 
+// NewID makes an id for a VM that no pod has yet: the pod that gets it takes its id.
+func NewID() string { return newID() }
+
 func newID() string {
 	var b [idBytes]byte
 	rand.Read(b[:]) // never fails

@@ -37,6 +37,8 @@ type Config struct {
 	HostResolvConf []string
 	// Clock tells the time; nil: time.Now.
 	Clock func() time.Time
+	// Spares has VMs that run before a pod asks; nil: each pod's VM is launched.
+	Spares Spares
 	// Journal is told what the calls that make pods spend their time on; nil: nobody is.
 	Journal *phase.Journal
 	// Logger gets what no call can return; nil: the one in New's context.

@@ -22,6 +22,10 @@ type pod struct {
 
 	rate cpuRate // of the pod as a whole; has its own lock
 
+	// spare is the VM that ran before the pod asked, and gave the pod its id; nil: one is
+	// launched. Immutable.
+	spare Shim
+
 	// gate orders operations: CreateContainer and StartContainer share it, StopPod and
 	// RemovePod want it alone.
 	gate *gate

@@ -32,14 +32,18 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 	if err := c.Resources.fits("resources", vcpus); err != nil {
 		return "", err
 	}
+	vm := ShimConfig{
+		VCPUs: vcpus, MemoryMiB: memoryMiB, MaxVCPUs: handler.MaxVCPUs, MaxMemoryMiB: handler.MaxMemoryMiB,
+	}
+	var spare Shim
+	vm.ID, spare = m.takeSpare(handler, vm)
 	p := &pod{
-		id: newID(), config: c, createdAt: m.cfg.Clock(), store: m.store,
+		id: vm.ID, config: c, createdAt: m.cfg.Clock(), store: m.store, spare: spare,
 		gate: newGate(), state: podMaking, vcpus: vcpus,
 	}
 	m.joinShared(p, handler)
 	if err := m.addPod(p); err != nil {
-		m.leaveUnseen(p)
-		return "", err
+		return "", errors.Join(err, m.leaveUnseen(ctx, p))
 	}
 	ctx = logkey.With(ctx, logkey.PodID, p.id)
 	ctx, ended := m.cfg.Journal.Begin(ctx, phase.Call{Name: "RunPodSandbox"})
@@ -48,15 +52,12 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 	leave, err := p.gate.alone(ctx)
 	if err != nil {
 		m.dropPod(p)
-		m.leaveUnseen(p)
-		return "", err
+		return "", errors.Join(err, m.leaveUnseen(ctx, p))
 	}
 	defer leave()
 
 	var u undo.Stack
-	err = m.makePod(ctx, p, &u, handler, ShimConfig{
-		ID: p.id, VCPUs: vcpus, MemoryMiB: memoryMiB, MaxVCPUs: handler.MaxVCPUs, MaxMemoryMiB: handler.MaxMemoryMiB,
-	})
+	err = m.makePod(ctx, p, &u, handler, vm)
 	if err == nil {
 		return p.id, nil
 	}
@@ -208,9 +209,15 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 		defer cancel()
 		ctx, measured := phase.Begin(ctx, "vm")
 		defer func() { measured(err) }()
-		if p.seat != nil {
+		switch {
+		case p.seat != nil:
 			shim, err = m.launchShared(ctx, p.seat)
-		} else {
+		case p.spare != nil && !isClosed(p.spare.Done()):
+			shim = p.spare
+		default:
+			if p.spare != nil {
+				_ = p.spare.Close() // it died in between; its folder is used again
+			}
 			shim, err = m.cfg.Launcher.Launch(ctx, vm)
 		}
 		if err != nil {

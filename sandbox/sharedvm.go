@@ -101,11 +101,15 @@ func (m *Manager) joinShared(p *pod, h Handler) {
 	}, r.need())
 }
 
-// leaveUnseen gives up the seat of a pod that nothing was made of.
-func (m *Manager) leaveUnseen(p *pod) {
+// leaveUnseen gives up the VM, or the seat in one, of a pod that nothing was made of.
+func (m *Manager) leaveUnseen(ctx context.Context, p *pod) error {
 	if p.seat != nil {
 		m.shared.free(p.seat)
 	}
+	if p.spare != nil {
+		return m.endSpare(ctx, p.spare)
+	}
+	return nil
 }
 
 // sharingOf says how a pod that shares its VM is to be kept from the others there; nil: it

@@ -24,6 +24,14 @@ type Launcher interface {
 	List(ctx context.Context) ([]string, error)
 }
 
+// Spares has VMs that run and belong to no pod.
+type Spares interface {
+	// Take gives a VM away that is as c asks, but for its ID: id is the VM's, and becomes
+	// the pod's. ok is false when there is none. It never waits, and is safe for concurrent
+	// use.
+	Take(c ShimConfig) (id string, s Shim, ok bool)
+}
+
 // ShimConfig says what VM a shim is to make.
 type ShimConfig struct {
 	ID        string // the VM's id; the pod sandbox's id when a VM holds one pod

@@ -24,6 +24,7 @@ import (
 	"github.com/porthole-run/porthole/network/hcnnet"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/ocispec"
+	"github.com/porthole-run/porthole/sandbox/pool"
 	"github.com/porthole-run/porthole/sandbox/qemuvm"
 	"github.com/porthole-run/porthole/sandbox/shim"
 	"github.com/porthole-run/porthole/sandbox/template"
@@ -39,6 +40,7 @@ type node struct {
 	host    *hcnnet.Host // of the network; nil on Linux
 	manager *sandbox.Manager
 
+	spares  *pool.Pool // nil: there are none
 	journal *phase.Journal
 	traces  *otlp
 
@@ -83,6 +85,9 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if err != nil {
 		return nil, err
 	}
+	if n.spares, err = newPool(ctx, c, launcher, disks, log); err != nil {
+		return nil, err
+	}
 	n.manager, err = sandbox.New(ctx, sandbox.Config{
 		Root:     filepath.Join(c.Root, "sandboxes"),
 		Launcher: launcher,
@@ -91,6 +96,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		Specs:    ocispec.New(runtime.GOARCH),
 		Scratch:  disks,
 		Handlers: handlers(c),
+		Spares:   sparesOf(n.spares),
 		Journal:  n.journal,
 		Logger:   log,
 		Timeouts: sandbox.Timeouts{Launch: time.Duration(c.VM.StartTimeout)},
@@ -111,11 +117,21 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		registerTemplates(reg, n.templates)
 		n.templates.Start(ctx)
 	}
+	if n.spares != nil {
+		registerSpares(reg, n.spares)
+		n.spares.Start(ctx)
+	}
 	return n, n.pruneNetworks(ctx, log)
 }
 
 // close lets go of what is open; pods go on.
 func (n *node) close(ctx context.Context) error {
+	var errs []error
+	if n.spares != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sparesCloseTimeout)
+		defer cancel()
+		errs = append(errs, n.spares.Close(ctx))
+	}
 	if n.manager != nil {
 		n.manager.Close()
 	}
@@ -123,7 +139,6 @@ func (n *node) close(ctx context.Context) error {
 		n.templates.Close()
 	}
 	n.traces.close(ctx)
-	var errs []error
 	if n.images != nil {
 		errs = append(errs, n.images.Close())
 	}
@@ -134,6 +149,9 @@ func (n *node) close(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// sparesCloseTimeout bounds the end of the VMs that no pod has.
+const sparesCloseTimeout = 20 * time.Second
 
 // hostCloseTimeout bounds the wait for calls of the host's network service at the end.
 const hostCloseTimeout = 5 * time.Second
@@ -299,7 +317,12 @@ func (n *node) info(context.Context) map[string]any {
 	if n.templates != nil {
 		templates["status"] = n.templates.Status()
 	}
+	spares := map[string]any{"used": n.spares != nil}
+	if n.spares != nil {
+		spares["status"] = n.spares.Status()
+	}
 	return map[string]any{
+		"spares":      spares,
 		"config":      n.config,
 		"accelerator": n.accel,
 		"templates":   templates,

@@ -13,7 +13,7 @@ func Held(pid int) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := parseRollup(text)
+	n, err := sizeOf(text, "Pss:")
 	if err != nil {
 		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
 	}

@@ -30,14 +30,21 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-func TestParseRollup(t *testing.T) {
+func TestSizeOf(t *testing.T) {
 	const text = "55d0-7ffd ---p 0 00:00 0 [rollup]\nRss:  1432 kB\nPss:   512 kB\nPss_Dirty: 100 kB\n"
-	if n, err := parseRollup([]byte(text)); err != nil || n != 512<<10 {
+	if n, err := sizeOf([]byte(text), "Pss:"); err != nil || n != 512<<10 {
 		t.Errorf("%d, %v, want 524288", n, err)
 	}
 	for _, bad := range []string{"", "Rss: 1 kB\nPss_Dirty: 2 kB\n", "Pss: 1\n", "Pss: x kB\n", "Pss: 1 MB\n", "Pss: 99999999999999999999 kB\n"} {
-		if n, err := parseRollup([]byte(bad)); err == nil {
-			t.Errorf("parseRollup(%q) is %d, want an error", bad, n)
+		if n, err := sizeOf([]byte(bad), "Pss:"); err == nil {
+			t.Errorf("sizeOf(%q) is %d, want an error", bad, n)
 		}
+	}
+}
+
+func TestAvailable(t *testing.T) {
+	n, err := Available()
+	if err != nil || n < 16<<20 || n > 1<<50 {
+		t.Errorf("%d bytes are available, %v", n, err)
 	}
 }

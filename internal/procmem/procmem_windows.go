@@ -22,6 +22,25 @@ type counters struct {
 	privateUsage               uintptr
 }
 
+var globalMemoryStatusEx = windows.NewLazySystemDLL("kernel32.dll").NewProc("GlobalMemoryStatusEx")
+
+// memoryStatus is MEMORYSTATUSEX of sysinfoapi.h.
+type memoryStatus struct {
+	size, load                                                                 uint32
+	total, available, totalPage, availablePage, totalVirtual, availableVirtual uint64
+	availableExtended                                                          uint64
+}
+
+// Available is the physical memory in bytes that is not in use (GlobalMemoryStatusEx).
+func Available() (uint64, error) {
+	s := memoryStatus{}
+	s.size = uint32(unsafe.Sizeof(s))
+	if r, _, err := globalMemoryStatusEx.Call(uintptr(unsafe.Pointer(&s))); r == 0 {
+		return 0, fmt.Errorf("read memory of the host: %w", err)
+	}
+	return s.available, nil
+}
+
 var getProcessMemoryInfo = windows.NewLazySystemDLL("psapi.dll").NewProc("GetProcessMemoryInfo")
 
 // Held is the working set of a process in bytes (GetProcessMemoryInfo): pages that several

@@ -20,6 +20,7 @@ const (
 	minLogFile = 64 << 10
 	maxVCPUs   = 64
 	maxUIDs    = 65536
+	maxSpares  = 64
 	maxMemory  = 16 << 40 // more than any host has
 	maxDisk    = 16 << 40 // what ext4 holds with blocks of 4 KiB
 	minShm     = 4096     // a page: tmpfs takes 0 for no bound
@@ -99,6 +100,10 @@ func (c *Config) check(d *document) {
 	}
 	d.positive("vm.start_timeout", c.VM.StartTimeout)
 	d.oneOf("vm.template", c.VM.Template, "auto", "on", "off")
+	if _, n := c.VM.SpareCount(); n < 0 || n > maxSpares {
+		d.add("vm.spares", "%q is not \"off\", \"auto\" or a number to %d", c.VM.Spares, maxSpares)
+	}
+	d.between("vm.spare_memory", int64(c.VM.SpareMemory), 1<<20, 1<<50)
 	c.Kubelet.check(d)
 	c.Upstream.check(d)
 	all := func(string) bool { return true }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -124,6 +125,8 @@ type VM struct {
 	ExtraCmdline string   `toml:"extra_cmdline" json:"extra_cmdline"`
 	StartTimeout Duration `toml:"start_timeout" json:"start_timeout"`
 	Template     string   `toml:"template" json:"template"`
+	Spares       string   `toml:"spares" json:"spares"`
+	SpareMemory  Size     `toml:"spare_memory" json:"spare_memory"`
 	VCPUs        int64    `toml:"vcpus" json:"vcpus"`
 	Memory       Size     `toml:"memory" json:"memory"`
 	Overhead     Size     `toml:"overhead" json:"overhead"`
@@ -131,6 +134,21 @@ type VM struct {
 	MaxMemory    Size     `toml:"max_memory" json:"max_memory"`
 	Scratch      Size     `toml:"scratch" json:"scratch"`
 	Shm          Size     `toml:"shm" json:"shm"`
+}
+
+// SpareCount reads spares: whether demand says how many there are, else how many.
+func (v VM) SpareCount() (auto bool, fixed int) {
+	switch v.Spares {
+	case "auto":
+		return true, 0
+	case "off":
+		return false, 0
+	}
+	n, err := strconv.Atoi(v.Spares)
+	if err != nil {
+		return false, -1 // which check refuses
+	}
+	return false, n
 }
 
 // WindowsKubelet is [windows_kubelet].

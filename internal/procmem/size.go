@@ -3,16 +3,15 @@ package procmem
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
-// parseRollup reads the Pss line of a smaps_rollup file.
-func parseRollup(text []byte) (uint64, error) {
+// sizeOf reads the line of a file of /proc that begins with a name, in bytes.
+func sizeOf(text []byte, name string) (uint64, error) {
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		rest, ok := strings.CutPrefix(lines.Text(), "Pss:")
+		rest, ok := strings.CutPrefix(lines.Text(), name)
 		if !ok {
 			continue
 		}
@@ -22,5 +21,5 @@ func parseRollup(text []byte) (uint64, error) {
 		}
 		return 0, fmt.Errorf("%q tells no size in kB", lines.Text())
 	}
-	return 0, errors.New("no line Pss")
+	return 0, fmt.Errorf("no line %s", name)
 }
