@@ -48,7 +48,7 @@ func measure(ctx context.Context, o options, u *undo) (*report, error) {
 	if err := b.start(ctx, dir, u); err != nil {
 		return nil, err
 	}
-	for _, stage := range []func(context.Context) error{b.cycles, b.layers, b.pulls, b.memory} {
+	for _, stage := range []func(context.Context) error{b.cycles, b.spares, b.layers, b.pulls, b.memory} {
 		if err := stage(ctx); ctx.Err() != nil {
 			return nil, errors.New("interrupted: what the run made is taken down")
 		} else if err != nil {
@@ -124,7 +124,7 @@ func (b *bench) cycles(ctx context.Context) error {
 		if i == 0 {
 			phases = &table{}
 		}
-		if err := b.tracePod(ctx, phases, fmt.Sprintf("pod-%d", i)); err != nil {
+		if err := tracePod(ctx, b.server, phases, fmt.Sprintf("pod-%d", i)); err != nil {
 			return err
 		}
 	}
@@ -150,7 +150,7 @@ func (b *bench) layers(ctx context.Context) error {
 					if image.ref != b.images.deep || r.name != portholeName {
 						return nil
 					}
-					return b.tracePod(ctx, phases, name)
+					return tracePod(ctx, b.server, phases, name)
 				})
 				if err != nil {
 					return err

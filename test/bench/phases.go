@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/porthole-run/porthole/internal/phase"
+	"github.com/porthole-run/porthole/test/harness"
 )
 
 // tracePod records what Porthole's calls for a pod spent their time on, as its daemon
 // tells.
-func (b *bench) tracePod(ctx context.Context, t *table, pod string) error {
-	out, err := b.server.Porthole(ctx, "why-slow", "--config", b.server.ConfigPath, "--json", "bench/"+pod).Output()
+func tracePod(ctx context.Context, s *harness.Server, t *table, pod string) error {
+	out, err := s.Porthole(ctx, "why-slow", "--config", s.ConfigPath, "--json", "bench/"+pod).Output()
 	if err != nil {
 		return fmt.Errorf("porthole why-slow: %w", err)
 	}

@@ -20,8 +20,9 @@ const (
 // report is what a run found.
 type report struct {
 	steps, layers, memory table
-	phases, deepPhases    table // of the sample, and of the image with many layers
-	notes                 []string
+	// Of the sample, the same from the pool, and of the image with many layers.
+	phases, poolPhases, deepPhases table
+	notes                          []string
 }
 
 func (r *report) markdown() string {
@@ -37,6 +38,7 @@ func (r *report) markdown() string {
 	}{
 		{"What Porthole spends the time on with 20 layers (`porthole why-slow`):", &r.deepPhases},
 		{"What Porthole's calls for a pod spend their time on:", &r.phases},
+		{"The same with a VM from the warm pool:", &r.poolPhases},
 	} {
 		if len(p.t.rows) > 0 {
 			fmt.Fprintf(&b, "\n%s\n\n", p.title)

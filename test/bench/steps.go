@@ -14,6 +14,14 @@ import (
 // execs is how often a cycle runs `true` in its container.
 const execs = 3
 
+// Rows of steps that are taken more than once.
+const (
+	stepRun   = "RunPodSandbox"
+	stepStart = "Create + StartContainer to first output"
+	stepBoth  = "from nothing to first output"
+	stepExec  = "ExecSync of true"
+)
+
 // callTime bounds one call.
 const callTime = 2 * time.Minute
 
@@ -110,7 +118,7 @@ func (r *runtime) cycle(ctx context.Context, t *table, m *cpuMeter, image, name 
 	if err != nil {
 		return err
 	}
-	first, err := l.lap("RunPodSandbox")
+	first, err := l.lap(stepRun)
 	if err != nil {
 		return err
 	}
@@ -118,11 +126,11 @@ func (r *runtime) cycle(ctx context.Context, t *table, m *cpuMeter, image, name 
 	if err != nil {
 		return err
 	}
-	second, err := l.lap("Create + StartContainer to first output")
+	second, err := l.lap(stepStart)
 	if err != nil {
 		return err
 	}
-	t.add("from nothing to first output", milliseconds, r.name, float64(first+second)/1e6)
+	t.add(stepBoth, milliseconds, r.name, float64(first+second)/1e6)
 	for range execs {
 		x, err := r.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: ctr, Cmd: []string{"true"}, Timeout: 30})
 		if err != nil {
@@ -131,7 +139,7 @@ func (r *runtime) cycle(ctx context.Context, t *table, m *cpuMeter, image, name 
 		if x.ExitCode != 0 {
 			return fmt.Errorf("%s: ExecSync: true ended with %d: %s", r.name, x.ExitCode, x.Stderr)
 		}
-		if _, err := l.lap("ExecSync of true"); err != nil {
+		if _, err := l.lap(stepExec); err != nil {
 			return err
 		}
 	}
