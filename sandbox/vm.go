@@ -155,7 +155,8 @@ type DiskAddress struct {
 	LUN        uint32 `json:"lun"`
 }
 
-// NIC is one network attachment to join a VM to.
+// NIC is one network attachment to join a VM to. One without Namespace and Interface leads
+// nowhere; a driver that cannot do that answers InvalidArgument.
 type NIC struct {
 	Name      string // the name the pod sees, such as "eth0"; of a VM's NICs each has its own for AttachNIC
 	Namespace string // where it is: path of a network namespace (Linux) or id of an HCN namespace

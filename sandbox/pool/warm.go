@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/porthole-run/porthole/internal/undo"
 	"github.com/porthole-run/porthole/sandbox"
 )
@@ -27,6 +29,14 @@ type Warmer struct {
 // warmTimeout bounds each step of taking back.
 const warmTimeout = 30 * time.Second
 
+// warmNIC is set in the guest as pods' NICs are, and leads nowhere. Its addresses are those
+// for documentation (RFC 5737, RFC 3849).
+var warmNIC = sandbox.PodNIC{
+	NIC: sandbox.NIC{Name: "eth0"}, MAC: "02:00:00:00:00:01", MTU: 1450,
+	Addresses: []string{"192.0.2.2/24", "2001:db8::2/64"},
+	Routes:    []sandbox.Route{{Destination: "0.0.0.0/0", Gateway: "192.0.2.1"}, {Destination: "::/0", Gateway: "2001:db8::1"}},
+}
+
 // WarmUp is for Config.WarmUp.
 func (w Warmer) WarmUp(ctx context.Context, id string, s sandbox.Shim) (err error) {
 	var u undo.Stack
@@ -37,7 +47,13 @@ func (w Warmer) WarmUp(ctx context.Context, id string, s sandbox.Shim) (err erro
 	}
 	u.Push("remove scratch disk", func(ctx context.Context) error { return w.Scratch.Remove(ctx, w.ScratchPath(id)) })
 	const pod, ctr = "warm-up", "warm-up-container"
-	if err := s.SetupPod(ctx, sandbox.PodSetup{PodID: pod, Hostname: "warm", Scratch: disk, Hosts: "127.0.0.1 localhost\n"}); err != nil {
+	setup := sandbox.PodSetup{PodID: pod, Hostname: "warm", Scratch: disk, Hosts: "127.0.0.1 localhost\n", NICs: []sandbox.PodNIC{warmNIC}}
+	err = s.SetupPod(ctx, setup)
+	if errdefs.IsInvalidArgument(err) { // the driver has no NICs that lead nowhere
+		setup.NICs = nil
+		err = s.SetupPod(ctx, setup)
+	}
+	if err != nil {
 		return err
 	}
 	u.Push("remove pod", func(ctx context.Context) error { return s.RemovePod(ctx, pod) })

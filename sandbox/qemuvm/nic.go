@@ -91,8 +91,8 @@ func (v *VM) AttachNIC(ctx context.Context, n sandbox.NIC) (sandbox.NICInfo, err
 }
 
 func (v *VM) attachNIC(ctx context.Context, n sandbox.NIC) (number int, err error) {
-	if n.Name == "" || n.Namespace == "" || n.Interface == "" {
-		return 0, fmt.Errorf("name, namespace and interface are needed: %w", errdefs.ErrInvalidArgument)
+	if n.Name == "" || (n.Namespace == "") != (n.Interface == "") {
+		return 0, fmt.Errorf("a name, and both or none of namespace and interface are needed: %w", errdefs.ErrInvalidArgument)
 	}
 	client, err := v.client()
 	if err != nil {
@@ -103,8 +103,10 @@ func (v *VM) attachNIC(ctx context.Context, n sandbox.NIC) (number int, err erro
 	}
 	tap := v.res.taps[number]
 	defer func() { v.nics.settle(number, err == nil, tap.Gone()) }()
-	if err := tap.Join(ctx, n.Namespace, n.Interface); err != nil {
-		return 0, err
+	if n.Namespace != "" {
+		if err := tap.Join(ctx, n.Namespace, n.Interface); err != nil {
+			return 0, err
+		}
 	}
 	if r := client.Do(ctx, setLink(number, true)); r[0].Err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
