@@ -27,7 +27,7 @@ func commands() []command {
 		{"serve", "[--config FILE]", "serve the CRI until SIGTERM; pods go on running", runServe},
 		{"config default", "", "print the default configuration with comments", runConfigDefault},
 		{"config check", "[--config FILE]", "name all that is wrong with a configuration", runConfigCheck},
-		{"doctor", "[--config FILE] [--json] [--probe]", "say what this machine lacks and the command that mends it", runDoctor},
+		{"doctor", "[--config FILE] [--json] [--probe] [CODE...]", "say what this machine lacks and the command that mends it, or what codes of Windows mean", runDoctor},
 		{"guest info", "[--config FILE | --bundle DIR] [--json] [--verify]", "print the guest bundle's parts, versions and digests", runGuestInfo},
 		{"image import", "[--config FILE] ARCHIVE", "add the images of an OCI layout or docker-save archive (-: standard input)", runImageImport},
 		{"image export", "[--config FILE] ARCHIVE IMAGE...", "write images to an OCI archive (-: standard output)", runImageExport},

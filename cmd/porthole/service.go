@@ -110,6 +110,7 @@ type serviceState struct {
 	PID       uint32 `json:"pid,omitempty"`
 	ExitCode  uint32 `json:"exit_code"`
 	Automatic bool   `json:"automatic"`
+	Disabled  bool   `json:"disabled,omitempty"`
 	Command   string `json:"command,omitempty"`
 }
 

@@ -30,6 +30,7 @@ type State struct {
 	PID       uint32 // 0: it does not run
 	ExitCode  uint32 // of the last run
 	Automatic bool   // it starts with the system
+	Disabled  bool   // it cannot be started
 	Command   string // what the SCM starts
 }
 

@@ -193,7 +193,7 @@ func query(name string) (State, error) {
 			return fmt.Errorf("query service %s: %w", name, err)
 		}
 		out = State{Installed: true, Status: phaseNames[st.State], PID: st.ProcessId, ExitCode: exitOf(st)}
-		if out.Automatic, out.Command, err = startConfig(s); err != nil {
+		if out.Automatic, out.Disabled, out.Command, err = startConfig(s); err != nil {
 			return fmt.Errorf("read configuration of service %s: %w", name, err)
 		}
 		return nil
@@ -206,14 +206,14 @@ func query(name string) (State, error) {
 
 // startConfig tells when the service starts, and what. mgr's Config reads levels besides
 // that not every system has (Wine 8).
-func startConfig(s *mgr.Service) (automatic bool, command string, err error) {
+func startConfig(s *mgr.Service) (automatic, disabled bool, command string, err error) {
 	buf := make([]byte, 8<<10) // the most that the call takes
 	c := (*windows.QUERY_SERVICE_CONFIG)(unsafe.Pointer(&buf[0]))
 	var needed uint32
 	if err := windows.QueryServiceConfig(s.Handle, c, uint32(len(buf)), &needed); err != nil {
-		return false, "", err
+		return false, false, "", err
 	}
-	return c.StartType == mgr.StartAutomatic, windows.UTF16PtrToString(c.BinaryPathName), nil
+	return c.StartType == mgr.StartAutomatic, c.StartType == mgr.StartDisabled, windows.UTF16PtrToString(c.BinaryPathName), nil
 }
 
 func runService(ctx context.Context, name string, exitCode func(error) int, work func(context.Context, func()) error) error {
