@@ -40,6 +40,7 @@ func commands() []command {
 		{"service stop", "", "Windows: stop the service and wait for its end; pods go on running", runServiceStop},
 		{"service status", "[--json]", "Windows: say whether the service runs", runServiceStatus},
 		{"share selftest", "[--seeds N] [--seed N] DIR", "check that a folder of this machine can be a volume with full POSIX meaning", runShareSelftest},
+		{"selftest", "[--config FILE] [--report FILE] [--disruptive] [--only IDS] [--list]", "Windows: check what only a real host can prove, and write a report to send back", runSelftest},
 		{"version", "[--json]", "print this build's version", runVersion},
 		{"help", "", "print this", runHelp},
 		{"service run", "[--config FILE]", "", runServiceRun},
