@@ -123,7 +123,7 @@ func TestRun_Fails(t *testing.T) {
 		{"controllers", Fails, "disk does not appear", func(_ *testing.T, w *world, _ *Lab) { w.blind = true }},
 		{"controllers", Fails, "disk 63", func(_ *testing.T, w *world, _ *Lab) { w.svc.Fail("HcsModifyComputeSystem", 64, hcs.NoResources) }},
 		{"kernel", Fails, "agent does not answer", func(_ *testing.T, w *world, _ *Lab) { w.mute = true }},
-		{"kernel", Fails, "does not show the kernel", func(_ *testing.T, w *world, _ *Lab) { w.silent = true }},
+		{"kernel", Fails, "console is empty", func(_ *testing.T, w *world, _ *Lab) { w.silent = true }},
 		{"memory", Fails, "less came back", func(_ *testing.T, w *world, _ *Lab) { w.keep = initrdBytes }},
 		{"memory", Fails, "committed", func(_ *testing.T, w *world, _ *Lab) { w.keep = vmMemory << 20 }},
 		{"memory", Unclear, "hide it", func(_ *testing.T, _ *world, l *Lab) { l.Memory = func() (uint64, error) { return 5 << 30, nil } }},

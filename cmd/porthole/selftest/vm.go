@@ -259,8 +259,8 @@ func checkKernel(ctx context.Context, b *bench) verdict {
 		return notRun("%v", g.err())
 	case g.connectErr != nil:
 		return fails("the agent does not answer; the console has %d bytes", len(g.vm.Console()))
-	case !bytes.Contains(g.vm.Console(), []byte("Linux version")):
-		return fails("the agent answers, and the console does not show the kernel")
+	case len(g.vm.Console()) == 0: // a quiet kernel has little to say there, and not nothing
+		return fails("the agent answers, and the console is empty")
 	}
 	info := g.client.Info()
 	return holds("kernel %s, %d MiB, agent %s; it answered %v after the start", info.KernelRelease, info.MemoryBytes>>20, info.AgentVersion, round(g.connect))
