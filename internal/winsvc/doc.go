@@ -43,6 +43,10 @@ var Recovery = []time.Duration{5 * time.Second, 15 * time.Second, time.Minute}
 // fs.ErrPermission.
 func Install(s Service) error { return install(s) }
 
+// Repoint lets the service run another program from its next start on. One that is not
+// installed is fs.ErrNotExist.
+func Repoint(name, executable string, args []string) error { return repoint(name, executable, args) }
+
 // Uninstall stops the service, waits for its end until ctx does, and removes it with its
 // source of events. One that is not installed is fs.ErrNotExist.
 func Uninstall(ctx context.Context, name string) error { return uninstall(ctx, name) }

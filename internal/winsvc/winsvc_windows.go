@@ -100,6 +100,23 @@ func setRecovery(s *mgr.Service) error {
 	return err
 }
 
+// repoint changes nothing but the command: mgr's own call would write what it reads by levels of
+// configuration that not every system has (Wine 8).
+func repoint(name, executable string, args []string) error {
+	command, err := windows.UTF16PtrFromString(windows.ComposeCommandLine(append([]string{executable}, args...)))
+	if err != nil {
+		return fmt.Errorf("change service %s: %w", name, err)
+	}
+	return open(name, func(s *mgr.Service) error {
+		err := windows.ChangeServiceConfig(s.Handle, windows.SERVICE_NO_CHANGE, windows.SERVICE_NO_CHANGE, windows.SERVICE_NO_CHANGE,
+			command, nil, nil, nil, nil, nil, nil)
+		if err != nil {
+			return fmt.Errorf("change service %s: %w", name, kind(err))
+		}
+		return nil
+	})
+}
+
 func uninstall(ctx context.Context, name string) error {
 	err := open(name, func(s *mgr.Service) error {
 		if err := stopAndWait(ctx, s); err != nil {
