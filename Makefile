@@ -66,6 +66,7 @@ lint: ## formatting, vet for Linux and Windows, staticcheck, generated code, the
 	@$(STATICCHECK) ./...
 	@go mod tidy -diff
 	@scripts/generate.sh --check
+	@scripts/powershell.sh
 	@go test -count=1 ./test/policy
 
 .PHONY: unit
