@@ -57,22 +57,29 @@ tools: ## build crictl, at the version that test/e2e pins
 install: build guest ## install porthole, guest, systemd unit and missing configuration (DESTDIR= is honoured)
 	@scripts/install.sh $(BIN) $(OUT)/guest-$(KERNEL)
 
+.PHONY: dist
+dist: guest ## a zip for Windows and a tar.gz for Linux in out/dist, the same bytes each time (SIGN=PROGRAM is run with the folder of each before it is packed)
+	@OUT=$(OUT) VERSION=$(VERSION) GUEST=$(OUT)/guest-$(KERNEL) LDFLAGS="$(LDFLAGS)" SIGN="$(SIGN)" scripts/dist.sh
+
 .PHONY: lint
 lint: ## formatting, vet for Linux and Windows, staticcheck, generated code, the rules of test/policy
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
 	@go vet ./...
 	@cd test/e2e && go vet ./...
+	@cd test/manifests && go vet ./...
 	@GOOS=windows go build ./... && GOOS=windows go vet ./...
 	@$(STATICCHECK) ./...
 	@go mod tidy -diff
 	@scripts/generate.sh --check
+	@scripts/powershell.sh
 	@go test -count=1 ./test/policy
 
 .PHONY: unit
 unit: ## unit tests with the race detector
 	@export CGO_ENABLED=1 PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL); \
 	go test -race -timeout 8m $$(go list ./... | grep -vE '$(HOSTBOUND)'); \
-	go test -race -timeout 8m -exec $(CURDIR)/scripts/netns.sh $$(go list ./... | grep -E '$(HOSTBOUND)')
+	go test -race -timeout 8m -exec $(CURDIR)/scripts/netns.sh $$(go list ./... | grep -E '$(HOSTBOUND)'); \
+	cd test/manifests && CGO_ENABLED=0 go test -timeout 4m ./...
 
 .PHONY: fetch-e2e
 fetch-e2e:

@@ -23,6 +23,9 @@ func (s *Server) RunPodSandbox(ctx context.Context, r *runtimeapi.RunPodSandboxR
 		return nil, err
 	}
 	showNetwork(&c, asked.GetConfig())
+	if err := takeGroup(&c, r.GetConfig(), asked.GetConfig()); err != nil {
+		return nil, err
+	}
 	id, err := s.pods.RunPod(ctx, c)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package cri
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/containerd/errdefs"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -71,6 +72,25 @@ func (s *Server) newest(ctx context.Context, podID, name string) (string, error)
 		return "", fmt.Errorf("the pod has no container %q: %w", clean(name, maxName), errdefs.ErrFailedPrecondition)
 	}
 	return last.ID, nil
+}
+
+// takeGroup moves what the dialect says of the group of the pod's volumes out of the annotations, which
+// are shown as they were asked for.
+func takeGroup(c *sandbox.PodConfig, turned, asked *runtimeapi.PodSandboxConfig) error {
+	if turned == asked {
+		return nil // no Windows kubelet's
+	}
+	c.Annotations = asked.GetAnnotations()
+	text := turned.GetAnnotations()[dialect.FSGroup]
+	if text == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || n == 1<<32-1 { // which Linux takes for "as it is"
+		return invalid("the pod's securityContext.fsGroup", "%q is not a group's id", text)
+	}
+	c.FSGroup = uint32(n)
+	return nil
 }
 
 // showNetwork keeps what a Windows kubelet asked for where the dialect gave the pod a

@@ -5,16 +5,19 @@ import "time"
 // PodConfig is what the caller asked of a pod sandbox. It is kept in the pod's
 // record, so that it is what status calls echo.
 type PodConfig struct {
-	Name           string            `json:"name"`
-	Namespace      string            `json:"namespace"`
-	UID            string            `json:"uid"`
-	Attempt        uint32            `json:"attempt"`
-	Hostname       string            `json:"hostname"`
-	LogDirectory   string            `json:"logDirectory"`
-	DNS            DNS               `json:"dns"`
-	PortMappings   []PortMapping     `json:"portMappings"`
-	Labels         map[string]string `json:"labels"`
-	Annotations    map[string]string `json:"annotations"`
+	Name         string            `json:"name"`
+	Namespace    string            `json:"namespace"`
+	UID          string            `json:"uid"`
+	Attempt      uint32            `json:"attempt"`
+	Hostname     string            `json:"hostname"`
+	LogDirectory string            `json:"logDirectory"`
+	DNS          DNS               `json:"dns"`
+	PortMappings []PortMapping     `json:"portMappings"`
+	Labels       map[string]string `json:"labels"`
+	Annotations  map[string]string `json:"annotations"`
+	// FSGroup is the group that the pod's volumes are shown as, where the kubelet could not give
+	// them to it: on Windows. 0: none, or it could.
+	FSGroup        uint32            `json:"fsGroup,omitempty"`
 	CgroupParent   string            `json:"cgroupParent"`
 	Sysctls        map[string]string `json:"sysctls"`
 	Namespaces     Namespaces        `json:"namespaces"`

@@ -51,6 +51,7 @@ type FolderSource struct {
 	Private         bool   `json:"private"` // no other VM gets it
 	HostToContainer bool   `json:"hostToContainer"`
 	Recursive       bool   `json:"recursive,omitempty"` // read-only goes for mounts below it too
+	FSGroup         uint32 `json:"fsGroup,omitempty"`   // group of files that say nothing of an owner; 0: none
 }
 
 // DiskSource is a disk of the host with an ext4 file system.

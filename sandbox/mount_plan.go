@@ -41,6 +41,9 @@ func planMounts(p PodConfig, c ContainerConfig) (plan []MountSetup, index []int,
 			if err := s.planHostPath(p, m, disks[at]); err != nil {
 				return nil, nil, fmt.Errorf("mounts[%d] %s: %w", i, at, err)
 			}
+			if s.Folder != nil && ofVolume(s.Folder.Path, p.UID) {
+				s.Folder.FSGroup = p.FSGroup
+			}
 		}
 		plan = append(plan, s)
 	}

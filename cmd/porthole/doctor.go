@@ -51,8 +51,13 @@ func runDoctor(ctx context.Context, io stdio, args []string) error {
 	path := configFlag(f)
 	asJSON := f.Bool("json", false, "print JSON")
 	probe := f.Bool("probe", false, "try KVM again whatever is remembered")
-	if _, err := parse(f, args, 0, 0); err != nil {
+	args, codes := splitCodes(args)
+	rest, err := parse(f, args, 0, maxCodes)
+	if err != nil {
 		return err
+	}
+	if codes = append(codes, rest...); len(codes) > 0 {
+		return explainCodes(io.out, codes, *asJSON)
 	}
 	c, err := config.Load(*path)
 	if err != nil {
@@ -82,8 +87,9 @@ func runDoctor(ctx context.Context, io stdio, args []string) error {
 	return nil
 }
 
-// examine makes all checks; those that need what an earlier one found missing are left out.
-func examine(ctx context.Context, c config.Config, probe bool) ([]finding, error) {
+// examineQEMU makes all checks of a host that runs VMs with QEMU; those that need what an
+// earlier one found missing are left out.
+func examineQEMU(ctx context.Context, c config.Config, probe bool) ([]finding, error) {
 	if err := supported(); err != nil {
 		return nil, err
 	}

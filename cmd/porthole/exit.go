@@ -70,7 +70,7 @@ func exitCode(err error) int {
 // errorText is what is printed about an error; nothing when all was said.
 func errorText(err error) string {
 	var logged loggedError
-	if err == nil || errors.Is(err, flag.ErrHelp) || errors.Is(err, errMissing) || errors.As(err, &logged) {
+	if err == nil || errors.Is(err, flag.ErrHelp) || errors.Is(err, errMissing) || errors.Is(err, errHost) || errors.As(err, &logged) {
 		return ""
 	}
 	return err.Error()

@@ -47,11 +47,7 @@ func runServiceInstall(_ context.Context, io stdio, args []string) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	s := winsvc.Service{
-		Name: serviceName, DisplayName: "Porthole",
-		Description: "Runs Kubernetes pods in utility VMs: the container runtime that the kubelet calls.",
-		Executable:  self, Args: []string{"service", "run"},
-	}
+	s := serviceOf(self, "service", "run")
 	if *path != "" {
 		full, err := filepath.Abs(*path)
 		if err != nil {
@@ -64,6 +60,15 @@ func runServiceInstall(_ context.Context, io stdio, args []string) error {
 		return fmt.Errorf("%w: `porthole service uninstall` removes it", err)
 	}
 	return elevated(err)
+}
+
+// serviceOf is the service as it is installed.
+func serviceOf(executable string, args ...string) winsvc.Service {
+	return winsvc.Service{
+		Name: serviceName, DisplayName: "Porthole",
+		Description: "Runs Kubernetes pods in utility VMs: the container runtime that the kubelet calls.",
+		Executable:  executable, Args: args,
+	}
 }
 
 // runServiceUninstall removes the service; pods go on.
@@ -110,6 +115,7 @@ type serviceState struct {
 	PID       uint32 `json:"pid,omitempty"`
 	ExitCode  uint32 `json:"exit_code"`
 	Automatic bool   `json:"automatic"`
+	Disabled  bool   `json:"disabled,omitempty"`
 	Command   string `json:"command,omitempty"`
 }
 

@@ -9,11 +9,11 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/porthole-run/porthole/cmd/porthole/selftest"
 	"github.com/porthole-run/porthole/share"
 	"github.com/porthole-run/porthole/share/card"
 	"github.com/porthole-run/porthole/share/client"
 	"github.com/porthole-run/porthole/share/lock"
-	"github.com/porthole-run/porthole/share/posix"
 	"github.com/porthole-run/porthole/share/sharetest/memfs"
 )
 
@@ -47,9 +47,9 @@ func runShareSelftest(ctx context.Context, std stdio, args []string) (err error)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, emptyShare(sys), sys.Close()) }()
+	defer func() { err = errors.Join(err, selftest.EmptyShare(sys), sys.Close()) }()
 	fmt.Fprintf(std.out, "testing %s in %s\n", name, dir)
-	return selftest(ctx, std.out, sys, name+" over share/client", *seed, *seeds)
+	return shareSelftest(ctx, std.out, sys, name+" over share/client", *seed, *seeds)
 }
 
 // selftestFolder makes a folder of the test's own in one of the user's.
@@ -83,8 +83,8 @@ func mountMiniature(ctx context.Context, b share.Backend) (*client.Kernel, error
 	return client.Mount(context.WithoutCancel(ctx), s)
 }
 
-// selftest prints the card of a system, and how it compares with a model in memory.
-func selftest(ctx context.Context, out io.Writer, sys card.System, name string, first uint64, seeds int) error {
+// shareSelftest prints the card of a system, and how it compares with a model in memory.
+func shareSelftest(ctx context.Context, out io.Writer, sys card.System, name string, first uint64, seeds int) error {
 	c := card.Run(ctx, sys, card.Options{System: name, Exceptions: card.Exceptions})
 	if err := c.Print(out); err != nil {
 		return err
@@ -118,34 +118,4 @@ func selftest(ctx context.Context, out io.Writer, sys card.System, name string, 
 		return errSelftest
 	}
 	return nil
-}
-
-// emptyShare removes what tests have left, by the names that they used: the host's own
-// tools may not take all of these.
-func emptyShare(sys card.System) error {
-	p, err := sys.Start(card.Cred{}, "")
-	if err != nil {
-		return err
-	}
-	defer p.Exit()
-	f, err := p.Open(".", posix.O_RDONLY|posix.O_DIRECTORY, 0)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for {
-		some, err := f.Readdir()
-		if err != nil || len(some) == 0 {
-			err = errors.Join(err, f.Close())
-			for _, name := range names {
-				err = errors.Join(err, card.RemoveAll(p, name))
-			}
-			return err
-		}
-		for _, e := range some {
-			if e.Name != "." && e.Name != ".." {
-				names = append(names, e.Name)
-			}
-		}
-	}
 }

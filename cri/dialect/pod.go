@@ -1,6 +1,8 @@
 package dialect
 
 import (
+	"strconv"
+
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -31,6 +33,22 @@ func (w *Windows) podLinux(pod *corev1.Pod, l *runtimeapi.LinuxPodSandboxConfig)
 	if spec.FSGroup != nil {
 		sc.SupplementalGroups = append([]int64{*spec.FSGroup}, sc.SupplementalGroups...)
 	}
+}
+
+// FSGroup is the annotation by which Pod hands over the group of the pod's volumes, which a kubelet on
+// Linux would have changed by now and which the CRI has no field for. It is the spec's alone: what a
+// user writes there is taken out.
+const FSGroup = "internal.porthole.run/fs-group"
+
+func withFSGroup(annotations map[string]string, pod *corev1.Pod) map[string]string {
+	delete(annotations, FSGroup)
+	if sc := pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[FSGroup] = strconv.FormatInt(*sc.FSGroup, 10)
+	}
+	return annotations
 }
 
 // ownUsers asks for a user namespace; its mappings are the kubelet's to choose on Linux,

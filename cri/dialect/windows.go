@@ -143,6 +143,7 @@ func (w *Windows) Pod(ctx context.Context, r *runtimeapi.RunPodSandboxRequest) (
 	}
 	if pod != nil {
 		w.podLinux(pod, c.Linux)
+		c.Annotations = withFSGroup(c.Annotations, pod)
 	}
 	if o := c.Linux.SecurityContext.GetNamespaceOptions(); w.c.HostNetworkAsPod && o.GetNetwork() == runtimeapi.NamespaceMode_NODE {
 		o.Network = runtimeapi.NamespaceMode_POD

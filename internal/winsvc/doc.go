@@ -30,6 +30,7 @@ type State struct {
 	PID       uint32 // 0: it does not run
 	ExitCode  uint32 // of the last run
 	Automatic bool   // it starts with the system
+	Disabled  bool   // it cannot be started
 	Command   string // what the SCM starts
 }
 
@@ -41,6 +42,10 @@ var Recovery = []time.Duration{5 * time.Second, 15 * time.Second, time.Minute}
 // registers its source of events. AlreadyExists is fs.ErrExist, want of rights
 // fs.ErrPermission.
 func Install(s Service) error { return install(s) }
+
+// Repoint lets the service run another program from its next start on. One that is not
+// installed is fs.ErrNotExist.
+func Repoint(name, executable string, args []string) error { return repoint(name, executable, args) }
 
 // Uninstall stops the service, waits for its end until ctx does, and removes it with its
 // source of events. One that is not installed is fs.ErrNotExist.

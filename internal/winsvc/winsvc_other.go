@@ -12,6 +12,8 @@ var errNone = fmt.Errorf("windows services: %w", errors.ErrUnsupported)
 
 func install(Service) error { return errNone }
 
+func repoint(string, string, []string) error { return errNone }
+
 func uninstall(context.Context, string) error { return errNone }
 
 func start(context.Context, string) error { return errNone }

@@ -100,6 +100,23 @@ func setRecovery(s *mgr.Service) error {
 	return err
 }
 
+// repoint changes nothing but the command: mgr's own call would write what it reads by levels of
+// configuration that not every system has (Wine 8).
+func repoint(name, executable string, args []string) error {
+	command, err := windows.UTF16PtrFromString(windows.ComposeCommandLine(append([]string{executable}, args...)))
+	if err != nil {
+		return fmt.Errorf("change service %s: %w", name, err)
+	}
+	return open(name, func(s *mgr.Service) error {
+		err := windows.ChangeServiceConfig(s.Handle, windows.SERVICE_NO_CHANGE, windows.SERVICE_NO_CHANGE, windows.SERVICE_NO_CHANGE,
+			command, nil, nil, nil, nil, nil, nil)
+		if err != nil {
+			return fmt.Errorf("change service %s: %w", name, kind(err))
+		}
+		return nil
+	})
+}
+
 func uninstall(ctx context.Context, name string) error {
 	err := open(name, func(s *mgr.Service) error {
 		if err := stopAndWait(ctx, s); err != nil {
@@ -193,7 +210,7 @@ func query(name string) (State, error) {
 			return fmt.Errorf("query service %s: %w", name, err)
 		}
 		out = State{Installed: true, Status: phaseNames[st.State], PID: st.ProcessId, ExitCode: exitOf(st)}
-		if out.Automatic, out.Command, err = startConfig(s); err != nil {
+		if out.Automatic, out.Disabled, out.Command, err = startConfig(s); err != nil {
 			return fmt.Errorf("read configuration of service %s: %w", name, err)
 		}
 		return nil
@@ -206,14 +223,14 @@ func query(name string) (State, error) {
 
 // startConfig tells when the service starts, and what. mgr's Config reads levels besides
 // that not every system has (Wine 8).
-func startConfig(s *mgr.Service) (automatic bool, command string, err error) {
+func startConfig(s *mgr.Service) (automatic, disabled bool, command string, err error) {
 	buf := make([]byte, 8<<10) // the most that the call takes
 	c := (*windows.QUERY_SERVICE_CONFIG)(unsafe.Pointer(&buf[0]))
 	var needed uint32
 	if err := windows.QueryServiceConfig(s.Handle, c, uint32(len(buf)), &needed); err != nil {
-		return false, "", err
+		return false, false, "", err
 	}
-	return c.StartType == mgr.StartAutomatic, windows.UTF16PtrToString(c.BinaryPathName), nil
+	return c.StartType == mgr.StartAutomatic, c.StartType == mgr.StartDisabled, windows.UTF16PtrToString(c.BinaryPathName), nil
 }
 
 func runService(ctx context.Context, name string, exitCode func(error) int, work func(context.Context, func()) error) error {

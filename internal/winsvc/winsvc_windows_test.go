@@ -81,6 +81,12 @@ func TestService(t *testing.T) {
 	if st, err := Query(name); err != nil || st.Status != "stopped" || st.ExitCode != exitAtStop {
 		t.Errorf("Query = %+v, %v, want it stopped with exit code %d", st, err, exitAtStop)
 	}
+	if err := Repoint(name, self, append(s.Args, "-test.v")); err != nil {
+		t.Error(err)
+	}
+	if st, err := Query(name); err != nil || !strings.HasSuffix(st.Command, "-test.v") || !st.Automatic {
+		t.Errorf("Query after Repoint = %+v, %v", st, err)
+	}
 	if err := Start(ctx, name); err != nil { // Uninstall stops it
 		t.Fatal(err)
 	}
@@ -92,6 +98,9 @@ func TestService(t *testing.T) {
 	}
 	if err := Uninstall(ctx, name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Uninstall again = %v, want ErrNotExist", err)
+	}
+	if err := Repoint(name, self, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Repoint of what is not installed = %v, want ErrNotExist", err)
 	}
 	if err := Start(ctx, name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Start of what is not installed = %v, want ErrNotExist", err)

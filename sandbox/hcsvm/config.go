@@ -57,6 +57,9 @@ type Driver struct {
 
 var _ sandbox.Driver = (*Driver)(nil)
 
+// ErrOtherID is of a VM that HCS gave another id than it was asked for.
+var ErrOtherID = errors.New("HCS gave the VM another id")
+
 // New checks the config. InvalidArgument when it makes no sense; whether the machine has
 // Hyper-V is for hcs.Open and Create to say.
 func New(c Config) (*Driver, error) {
@@ -88,6 +91,21 @@ func (d *Driver) Create(ctx context.Context, c sandbox.VMConfig) (sandbox.VM, er
 		return nil, fmt.Errorf("create vm %s: %w", c.ID, err)
 	}
 	return v, nil
+}
+
+// Document is what Create would send for c, without a console, and the id that the VM would have
+// in HCS: for who looks at how the service takes it. Nothing is made, or granted.
+func (d *Driver) Document(c sandbox.VMConfig) (id string, _ hcs.ComputeSystem, _ error) {
+	if err := c.Validate(); err != nil {
+		return "", hcs.ComputeSystem{}, fmt.Errorf("describe vm %s: %w", c.ID, err)
+	}
+	id = systemID(c.ID)
+	doc := machine{
+		vcpus: c.VCPUs, memoryMiB: c.MemoryMiB + c.MemoryMiB%2, kernel: c.Kernel, initrd: c.Initrd,
+		commandLine: d.config.CommandLine, ports: d.config.Ports,
+	}.document()
+	doc.VirtualMachine.Devices.ComPorts = nil
+	return id, doc, nil
 }
 
 func (d *Driver) create(ctx context.Context, c sandbox.VMConfig, restore string) (*VM, error) {

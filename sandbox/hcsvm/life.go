@@ -52,7 +52,7 @@ func (v *VM) make(ctx context.Context, restore string) (err error) {
 		return fmt.Errorf("the VM ended while it was made: %s: %w", firstOf(p.ExitType, "no reason was given"), errdefs.ErrUnavailable)
 	case p.RuntimeID != "" && !strings.EqualFold(p.RuntimeID, v.id):
 		// Its sockets would be found by another GUID than by which we know it.
-		return fmt.Errorf("HCS gave the VM the id %s: %w", p.RuntimeID, errdefs.ErrInternal)
+		return fmt.Errorf("%w: %s: %w", ErrOtherID, p.RuntimeID, errdefs.ErrInternal)
 	}
 	go v.own(context.WithoutCancel(ctx))
 	return nil

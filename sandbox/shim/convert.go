@@ -117,7 +117,7 @@ func mountToWire(m sandbox.MountSetup) *api.Mount {
 	switch {
 	case m.Folder != nil:
 		out.Source = &api.Mount_Folder{Folder: &api.FolderSource{
-			Path: m.Folder.Path, Private: m.Folder.Private, HostToContainer: m.Folder.HostToContainer, Recursive: m.Folder.Recursive,
+			Path: m.Folder.Path, Private: m.Folder.Private, HostToContainer: m.Folder.HostToContainer, Recursive: m.Folder.Recursive, FsGroup: m.Folder.FSGroup,
 		}}
 	case m.Disk != nil:
 		out.Source = &api.Mount_Disk{Disk: &api.DiskSource{Path: m.Disk.Path, ScratchBytes: m.Disk.ScratchBytes}}
@@ -136,7 +136,7 @@ func mountFromWire(m *api.Mount) sandbox.MountSetup {
 	switch s := m.GetSource().(type) {
 	case *api.Mount_Folder:
 		out.Folder = &sandbox.FolderSource{
-			Path: s.Folder.GetPath(), Private: s.Folder.GetPrivate(), HostToContainer: s.Folder.GetHostToContainer(), Recursive: s.Folder.GetRecursive(),
+			Path: s.Folder.GetPath(), Private: s.Folder.GetPrivate(), HostToContainer: s.Folder.GetHostToContainer(), Recursive: s.Folder.GetRecursive(), FSGroup: s.Folder.GetFsGroup(),
 		}
 	case *api.Mount_Disk:
 		out.Disk = &sandbox.DiskSource{Path: s.Disk.GetPath(), ScratchBytes: s.Disk.GetScratchBytes()}

@@ -46,9 +46,9 @@
 // # Unproven
 //
 // No NTFS was at hand: the following is from documents, and the fake takes the harder
-// answer where there are two. On Windows "porthole share selftest DIR" runs the score
-// card's checks over a folder of the user's; each line says what it would show, by the
-// groups of checks.
+// answer where there are two. On Windows "porthole selftest" has a row for each (ntfs-…), and
+// "porthole share selftest DIR" runs the score card's checks over a folder of the user's; each line
+// says what it would show, by the groups of checks.
 //
 //   - FileStatLxInformation for a user's process, with the rights to read attributes and
 //     extended attributes: else all checks fail, with STATUS_INVALID_INFO_CLASS or
@@ -69,8 +69,8 @@
 //     after: "rename" and "handles" get EBUSY for folders with open files.
 //   - Which of an explicit LastWriteTime and the lazy one of another handle stays, and -2
 //     after an explicit time: "utimens" sees times that move by themselves or stand still.
-//   - NtFlushBuffersFileEx on a directory opened to add files: "folders" fails to fsync
-//     with STATUS_ACCESS_DENIED or STATUS_INVALID_DEVICE_REQUEST.
+//   - NtFlushBuffersFileEx on a directory opened to add files: fsync of a folder fails with
+//     STATUS_ACCESS_DENIED or STATUS_INVALID_DEVICE_REQUEST; no group of checks has it.
 //   - FSCTL_SET_ZERO_DATA gives ranges of 64 KiB back, and an allocation past the end stays
 //     until the close: "fallocate" sees other blocks than it reserved.
 //   - A name that is an 8.3 alias in a folder with the case flag: "paths" finds what

@@ -88,7 +88,7 @@ func (c *Config) check(d *document) {
 	d.oneOf("vm.driver", c.VM.Driver, "qemu")
 	d.oneOf("vm.accel", c.VM.Accel, "auto", "kvm", "tcg")
 	d.absolute("vm.qemu", c.VM.QEMU)
-	d.absolute("vm.bundle", c.VM.Bundle)
+	d.optionalAbsolute("vm.bundle", c.VM.Bundle)
 	d.between("vm.uid_base", c.VM.UIDBase, 1, noID-1)
 	d.between("vm.uid_count", c.VM.UIDCount, 1, maxUIDs)
 	if last := c.VM.UIDBase + c.VM.UIDCount - 1; last >= noID && c.VM.UIDBase < noID {

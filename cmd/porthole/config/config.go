@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -301,7 +302,21 @@ func Load(path string) (Config, error) {
 	if errors.As(err, &problems) {
 		problems.Path = path
 	}
+	if err == nil && c.VM.Bundle == "" {
+		c.VM.Bundle, err = besideProgram(bundleFolder)
+	}
 	return c, err
+}
+
+// bundleFolder is the guest bundle's in a release, where the program is too.
+const bundleFolder = "guest"
+
+func besideProgram(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return filepath.Join(filepath.Dir(self), name), nil
 }
 
 // Parse reads text over the defaults; errors are *Error.

@@ -304,3 +304,38 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestLoad_BundleBesideProgram: a release that is unpacked anywhere finds its own guest.
+func TestLoad_BundleBesideProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.toml")
+	if err := os.WriteFile(path, []byte("[vm]\nbundle = \"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if want := filepath.Join(filepath.Dir(self), "guest"); err != nil || c.VM.Bundle != want {
+		t.Errorf("Load = %q, %v, want %q", c.VM.Bundle, err, want)
+	}
+}
+
+// TestWindowsSample: the configuration that a Windows installation starts with is valid. Its paths
+// are Windows' own, for which a drive stands in where this runs elsewhere.
+func TestWindowsSample(t *testing.T) {
+	text, err := os.ReadFile("../../../deploy/windows/config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !filepath.IsAbs("C:/x") {
+		text = []byte(strings.ReplaceAll(string(text), `"C:/`, `"/C/`))
+	}
+	c, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.Handlers["linux"]; !ok || c.GRPC.Endpoint().Kind != Pipe || c.Upstream.Default != "upstream" {
+		t.Errorf("the sample has handlers %v, socket %s, default %s", c.Handlers, c.GRPC.Socket, c.Upstream.Default)
+	}
+}

@@ -20,6 +20,12 @@ func (v *VM) Pipe(port string) string {
 	return p
 }
 
+// KernelArgs is the guest's kernel command line.
+func (v *VM) KernelArgs() string {
+	s, _ := at(v.system.doc, "VirtualMachine", "Chipset", "LinuxKernelDirect", "KernelCmdLine").(string)
+	return s
+}
+
 // Disk returns the file behind a LUN of a controller.
 func (v *VM) Disk(controller, lun string) (path string, readOnly, ok bool) {
 	v.service.mu.Lock()

@@ -1038,7 +1038,8 @@ type FolderSource struct {
 	Path            string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // of a folder or a regular file
 	Private         bool                   `protobuf:"varint,2,opt,name=private,proto3" json:"private,omitempty"`
 	HostToContainer bool                   `protobuf:"varint,3,opt,name=host_to_container,json=hostToContainer,proto3" json:"host_to_container,omitempty"`
-	Recursive       bool                   `protobuf:"varint,4,opt,name=recursive,proto3" json:"recursive,omitempty"` // read-only goes for mounts below it too
+	Recursive       bool                   `protobuf:"varint,4,opt,name=recursive,proto3" json:"recursive,omitempty"`            // read-only goes for mounts below it too
+	FsGroup         uint32                 `protobuf:"varint,5,opt,name=fs_group,json=fsGroup,proto3" json:"fs_group,omitempty"` // group of files that say nothing of an owner; 0: none
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1099,6 +1100,13 @@ func (x *FolderSource) GetRecursive() bool {
 		return x.Recursive
 	}
 	return false
+}
+
+func (x *FolderSource) GetFsGroup() uint32 {
+	if x != nil {
+		return x.FsGroup
+	}
+	return 0
 }
 
 type DiskSource struct {
@@ -2254,12 +2262,13 @@ const file_shim_proto_rawDesc = "" +
 	"\x06folder\x18\x04 \x01(\v2\x1e.porthole.shim.v1.FolderSourceH\x00R\x06folder\x122\n" +
 	"\x04disk\x18\x05 \x01(\v2\x1c.porthole.shim.v1.DiskSourceH\x00R\x04disk\x125\n" +
 	"\x05image\x18\x06 \x01(\v2\x1d.porthole.shim.v1.ImageSourceH\x00R\x05imageB\b\n" +
-	"\x06source\"\x86\x01\n" +
+	"\x06source\"\xa1\x01\n" +
 	"\fFolderSource\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
 	"\aprivate\x18\x02 \x01(\bR\aprivate\x12*\n" +
 	"\x11host_to_container\x18\x03 \x01(\bR\x0fhostToContainer\x12\x1c\n" +
-	"\trecursive\x18\x04 \x01(\bR\trecursive\"E\n" +
+	"\trecursive\x18\x04 \x01(\bR\trecursive\x12\x19\n" +
+	"\bfs_group\x18\x05 \x01(\rR\afsGroup\"E\n" +
 	"\n" +
 	"DiskSource\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12#\n" +
