@@ -107,6 +107,25 @@ critest: build guest ## the suite for CRI runtimes, over SPDY, and what it strea
 	@run="scripts/netns.sh $(BIN)/critrun -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE)"; \
 	$$run -transport spdy $(CRITEST) && $$run -transport websocket $(if $(LONG),,-focus Streaming) $(CRITEST)
 
+.PHONY: node
+node: build guest ## a Kubernetes node on this machine with porthole as its runtime, until Ctrl-C (out/bin/node-kubectl talks to it)
+	@scripts/setup.sh test
+	@$(GOBUILD) -o $(BIN)/ ./test/node ./test/node/probe
+	@BIN=$(BIN) GUEST=$(OUT)/guest-$(KERNEL) scripts/node.sh start
+
+.PHONY: node-stop
+node-stop: ## end what `make node` started
+	@BIN=$(BIN) scripts/node.sh stop
+
+.PHONY: test-node
+test-node: build guest ## workloads on a Kubernetes node, through kubectl (NODE="-test.run Streams"; docs/conformance.md)
+	@scripts/setup.sh test
+	@$(GOBUILD) -o $(BIN)/ ./test/node ./test/node/probe
+	@go test -c -o $(BIN)/node.test ./test/node
+	@$(BIN)/node -fetch -cache $(PORTHOLE_CACHE)
+	@kube=$$(scripts/kube.sh linux); \
+	scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=15m -test.parallel=4 $(NODE)
+
 .PHONY: test-apps
 test-apps: build guest ## databases, RabbitMQ, WordPress and others on shares, killed under load (RUN=pattern; LANE=mount: no VMs)
 	@scripts/setup.sh test
