@@ -48,6 +48,9 @@ func newSpace(t *testing.T) *space {
 	return s
 }
 
+// in is the namespace for a sub-test.
+func (s *space) in(t *testing.T) *space { return &space{t, s.name} }
+
 // try runs kubectl in the namespace and returns all that it prints.
 func (s *space) try(ctx context.Context, stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -47,6 +47,7 @@ clusterDomain: cluster.local
 resolvConf: ""
 serializeImagePulls: false
 syncFrequency: 5s
+featureGates: {PodAndContainerStatsFromCRI: true}
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%}
 `
@@ -70,3 +71,6 @@ func (c *Cluster) ready(ctx context.Context, node string) error {
 	}
 	return nil
 }
+
+// KubeletRoot is the folder of the node's kubelet, with the pods' volumes.
+func (c *Cluster) KubeletRoot() string { return c.path("kubelet") }
