@@ -14,6 +14,19 @@ minor=${version#v1.}
 v=k8s.io/component-base/version
 ldflags="-s -w -X $v.gitVersion=$version -X $v.gitMajor=1 -X $v.gitMinor=${minor%%.*}"
 key=$({ echo "$os $ldflags $(go env GOVERSION GOARCH)"; cat go.mod go.sum ../../scripts/kube.sh; [ "$os" = linux ] || cat windows/*; } | sha256sum | cut -c 1-16)
+# patched makes, in a folder, a copy of Kubernetes with the patches, and a go.mod that uses it.
+# (Go takes no overlay over what is in its module cache.)
+patched() {
+  local patch
+  cp -r "$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)" "$1/src"
+  chmod -R u+w "$1/src"
+  for patch in windows/*.patch; do
+    (cd "$1/src" && git apply) < "$patch"
+  done
+  cp go.mod go.sum "$1/"
+  go mod edit -replace "k8s.io/kubernetes=$1/src" "$1/go.mod"
+}
+
 out=$PORTHOLE_CACHE/kube/$os-$version-$key
 if [ ! -d "$out" ]; then
   mkdir -p "$PORTHOLE_CACHE/kube"
@@ -27,7 +40,8 @@ if [ ! -d "$out" ]; then
     (cd "$tmp" && { apt-get download -qq etcd-server || { apt-get update -qq && apt-get download -qq etcd-server; }; } && dpkg-deb -x etcd-server_*.deb deb) >&2
     cp "$tmp/deb/usr/bin/etcd" "$tmp/bin/"
   else
-    GOOS=windows go build -ldflags "$ldflags" -overlay <(windows/overlay.sh "$tmp") -o "$tmp/bin/" k8s.io/kubernetes/cmd/kubelet
+    patched "$tmp"
+    GOOS=windows go build -ldflags "$ldflags" -modfile "$tmp/go.mod" -o "$tmp/bin/" k8s.io/kubernetes/cmd/kubelet
   fi
   chmod 755 "$tmp/bin"
   mv -T "$tmp/bin" "$out" 2>/dev/null || [ -d "$out" ]

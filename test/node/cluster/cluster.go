@@ -72,6 +72,7 @@ func Start(ctx context.Context, config Config) (_ *Cluster, err error) {
 		{"start the runtime", c.startRuntime},
 		{"start the kubelet", c.StartKubelet},
 		{"wait for the node", c.awaitNode},
+		{"start kube-proxy", c.startProxy},
 	} {
 		if err := step.do(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.what, err)

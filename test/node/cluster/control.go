@@ -70,22 +70,19 @@ func (c *Cluster) startControl(ctx context.Context) error {
 			"--service-account-private-key-file=" + key, "--root-ca-file=" + c.path("pki", "apiserver.crt"), "--leader-elect=false",
 			"--bind-address=127.0.0.1", "--cert-dir=" + c.path("pki")},
 		"kube-scheduler": {"--kubeconfig=" + c.kubeconfig("scheduler"), "--leader-elect=false", "--bind-address=127.0.0.1", "--cert-dir=" + c.path("pki")},
-		"kube-proxy":     {"--config=" + c.path("etc", "proxy.yaml"), "--hostname-override=" + Node},
 	} {
 		if _, err := c.start(name, args...); err != nil {
 			return err
 		}
 	}
-	return c.bindProxy(ctx)
+	return nil
 }
 
-// bindProxy lets kube-proxy see services: clusters give it that right when they install it.
-func (c *Cluster) bindProxy(ctx context.Context) error {
-	out, err := c.Kubectl(ctx, "create", "clusterrolebinding", "kube-proxy", "--clusterrole=system:node-proxier", "--user=system:kube-proxy").CombinedOutput()
-	if err != nil && !strings.Contains(string(out), "AlreadyExists") && !strings.Contains(string(out), "already exists") {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	return nil
+// startProxy starts kube-proxy, which may see what it needs by a role that each cluster has
+// from the start. It ends when there is no node.
+func (c *Cluster) startProxy(context.Context) error {
+	_, err := c.start("kube-proxy", "--config="+c.path("etc", "proxy.yaml"), "--hostname-override="+Node)
+	return err
 }
 
 // answers asks for a page.

@@ -21,6 +21,7 @@ type process struct {
 	name   string
 	log    string // path
 	cmd    *exec.Cmd
+	killed bool          // by kill
 	exited chan struct{} // closed when cmd has been waited for
 }
 
@@ -46,6 +47,9 @@ func run(logs, name string, cmd *exec.Cmd) (*process, error) {
 
 // end asks the program to end, and kills it when it does not.
 func (p *process) end() error {
+	if p.killed {
+		return nil
+	}
 	select {
 	case <-p.exited:
 		return fmt.Errorf("%s had ended before: %v\n%s", p.name, p.cmd.ProcessState, tail(p.log))
@@ -65,6 +69,7 @@ func (p *process) end() error {
 
 // kill ends the program at once.
 func (p *process) kill() error {
+	p.killed = true
 	err := p.cmd.Process.Kill()
 	<-p.exited
 	return err
