@@ -124,7 +124,7 @@ test-node: build guest ## workloads on a Kubernetes node, through kubectl (NODE=
 	@go test -c -o $(BIN)/node.test ./test/node
 	@$(BIN)/node -fetch -cache $(PORTHOLE_CACHE)
 	@kube=$$(scripts/kube.sh linux); \
-	scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=15m -test.parallel=4 $(NODE)
+	scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=15m -test.parallel=6 $(NODE)
 
 .PHONY: test-winkubelet
 test-winkubelet: build guest ## a Windows kubelet, under Wine, as a node of that cluster (docs/windows-kubelet.md)

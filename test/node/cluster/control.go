@@ -80,9 +80,14 @@ func (c *Cluster) startControl(ctx context.Context) error {
 
 // startProxy starts kube-proxy, which may see what it needs by a role that each cluster has
 // from the start. It ends when there is no node.
-func (c *Cluster) startProxy(context.Context) error {
-	_, err := c.start("kube-proxy", "--config="+c.path("etc", "proxy.yaml"), "--hostname-override="+Node)
-	return err
+func (c *Cluster) startProxy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	p, err := c.start("kube-proxy", "--config="+c.path("etc", "proxy.yaml"), "--hostname-override="+Node)
+	if err != nil {
+		return err
+	}
+	return p.await(ctx, answers("http://127.0.0.1:10256/healthz"))
 }
 
 // answers asks for a page.
@@ -144,7 +149,7 @@ const proxyText = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
 bindAddress: 127.0.0.1
-healthzBindAddress: ""
+healthzBindAddress: 127.0.0.1:10256
 metricsBindAddress: 127.0.0.1:10249
 clientConnection: {kubeconfig: %q}
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}

@@ -67,7 +67,7 @@ func (p *process) end() error {
 	}
 }
 
-// kill ends the program at once.
+// kill ends the program at once. That it has ended by itself is an error.
 func (p *process) kill() error {
 	p.killed = true
 	err := p.cmd.Process.Kill()
