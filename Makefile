@@ -124,7 +124,7 @@ test-node: build guest ## workloads on a Kubernetes node, through kubectl (NODE=
 	@go test -c -o $(BIN)/node.test ./test/node
 	@$(BIN)/node -fetch -cache $(PORTHOLE_CACHE)
 	@kube=$$(scripts/kube.sh linux); \
-	scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=15m -test.parallel=6 $(NODE)
+	cd test/node && ../../scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=15m -test.parallel=6 $(NODE)
 
 .PHONY: test-winkubelet
 test-winkubelet: build guest ## a Windows kubelet, under Wine, as a node of that cluster (docs/windows-kubelet.md)
@@ -134,7 +134,7 @@ test-winkubelet: build guest ## a Windows kubelet, under Wine, as a node of that
 	@go test -c -o $(BIN)/node.test ./test/node
 	@$(BIN)/node -fetch -cache $(PORTHOLE_CACHE)
 	@kube=$$(scripts/kube.sh linux); windows=$$(scripts/kube.sh windows); \
-	scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_KUBE_WINDOWS=$$windows PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=10m -test.run '^TestWindows$$' $(NODE)
+	cd test/node && ../../scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_KUBE_WINDOWS=$$windows PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=10m -test.run '^TestWindows$$' $(NODE)
 
 .PHONY: test-apps
 test-apps: build guest ## databases, RabbitMQ, WordPress and others on shares, killed under load (RUN=pattern; LANE=mount: no VMs)

@@ -37,7 +37,7 @@ if [ ! -d "$out" ]; then
   if [ "$os" = linux ]; then
     go build -ldflags "$ldflags" -o "$tmp/bin/" k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-proxy,kube-scheduler,kubectl,kubelet}
     # Not installed: Debian's package would start a service.
-    (cd "$tmp" && { apt-get download -qq etcd-server || { apt-get update -qq && apt-get download -qq etcd-server; }; } && dpkg-deb -x etcd-server_*.deb deb) >&2
+    (cd "$tmp" && { apt-get download -qq -o APT::Sandbox::User=root etcd-server || { apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root etcd-server; }; } && dpkg-deb -x etcd-server_*.deb deb) >&2
     cp "$tmp/deb/usr/bin/etcd" "$tmp/bin/"
   else
     patched "$tmp"

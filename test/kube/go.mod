@@ -1,7 +1,7 @@
 // Kubernetes itself, built from the Go module proxy for test/node.
 module github.com/porthole-run/porthole/test/kube
 
-go 1.26.0
+go 1.26.8
 
 require (
 	cel.dev/expr v0.25.1 // indirect

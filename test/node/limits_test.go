@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	statsv1alpha1 "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
@@ -120,7 +119,7 @@ spec:
     resources: {limits: {ephemeral-storage: 20Mi}}
 `)
 	s.ready("busy")
-	s.within(time.Minute, "the summary has the pod's figures", func() error { return summary(s, "busy") })
+	s.eventually("the summary has the pod's figures", func() error { return summary(s, "busy") })
 	s.eventually("the one that writes too much is evicted", s.is("Failed Evicted", "get", "pod", "filler", "-o", "jsonpath={.status.phase} {.status.reason}"))
 	if p := s.pod("filler"); !strings.Contains(p.Status.Message, "ephemeral") {
 		t.Errorf("it was evicted for %q", p.Status.Message)

@@ -136,8 +136,6 @@ func (c *Cluster) startRuntime(ctx context.Context) error {
 
 // Handlers are further handlers of the runtime, for RuntimeClasses.
 const Handlers = `
-[handlers.linux]
-
 [handlers.big]
 vcpus = 2
 memory = "512MiB"

@@ -35,8 +35,7 @@ func (c *Cluster) prepareHost(ctx context.Context) error {
 			return err
 		}
 	}
-	// The kubelet's root must pass on what it mounts to nobody, and /var/log/containers,
-	// where it puts links, is a path of its own that no setting changes.
+	// The kubelet puts links to logs into /var/log/containers, which no setting changes.
 	if err := command(ctx, "mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/var/log"); err != nil {
 		return err
 	}

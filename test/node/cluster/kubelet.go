@@ -47,6 +47,7 @@ clusterDomain: cluster.local
 resolvConf: ""
 serializeImagePulls: false
 syncFrequency: 5s
+volumeStatsAggPeriod: 10s
 featureGates: {PodAndContainerStatsFromCRI: true}
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%}

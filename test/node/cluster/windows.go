@@ -102,8 +102,6 @@ func (w *Windows) startRuntime(ctx context.Context, c *Cluster) error {
 		Dir: dir, Bin: c.config.Bin, Guest: c.config.Guest, Accel: "tcg", CNIConf: conf, TCP: windowsCRI,
 		VM: "uid_base = 1900002000", // not the users of the other's VMs
 		Extra: fmt.Sprintf(`
-[handlers.linux]
-
 [windows_kubelet]
 dialect = "on"
 pods_api = "unix://%s"
