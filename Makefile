@@ -107,6 +107,35 @@ critest: build guest ## the suite for CRI runtimes, over SPDY, and what it strea
 	@run="scripts/netns.sh $(BIN)/critrun -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE)"; \
 	$$run -transport spdy $(CRITEST) && $$run -transport websocket $(if $(LONG),,-focus Streaming) $(CRITEST)
 
+.PHONY: node
+node: build guest ## a Kubernetes node on this machine with porthole as its runtime, until Ctrl-C (out/bin/node-kubectl talks to it)
+	@scripts/setup.sh test
+	@$(GOBUILD) -o $(BIN)/ ./test/node ./test/node/probe
+	@BIN=$(BIN) GUEST=$(OUT)/guest-$(KERNEL) scripts/node.sh start
+
+.PHONY: node-stop
+node-stop: ## end what `make node` started
+	@BIN=$(BIN) scripts/node.sh stop
+
+.PHONY: test-node
+test-node: build guest ## workloads on a Kubernetes node, through kubectl (NODE="-test.run Streams"; docs/conformance.md)
+	@scripts/setup.sh test
+	@$(GOBUILD) -o $(BIN)/ ./test/node ./test/node/probe
+	@go test -c -o $(BIN)/node.test ./test/node
+	@$(BIN)/node -fetch -cache $(PORTHOLE_CACHE)
+	@kube=$$(scripts/kube.sh linux); \
+	cd test/node && ../../scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=15m -test.parallel=6 $(NODE)
+
+.PHONY: test-winkubelet
+test-winkubelet: build guest ## a Windows kubelet, under Wine, as a node of that cluster (docs/windows-kubelet.md)
+	@scripts/setup.sh test && scripts/setup.sh wine
+	@$(GOBUILD) -o $(BIN)/ ./test/node ./test/node/probe
+	@GOOS=windows $(GOBUILD) -o $(BIN)/ ./test/node/podsrelay
+	@go test -c -o $(BIN)/node.test ./test/node
+	@$(BIN)/node -fetch -cache $(PORTHOLE_CACHE)
+	@kube=$$(scripts/kube.sh linux); windows=$$(scripts/kube.sh windows); \
+	cd test/node && ../../scripts/netns.sh env PORTHOLE_KUBE=$$kube PORTHOLE_KUBE_WINDOWS=$$windows PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) $(BIN)/node.test -test.v -test.count=1 -test.timeout=10m -test.run '^TestWindows$$' $(NODE)
+
 .PHONY: test-apps
 test-apps: build guest ## databases, RabbitMQ, WordPress and others on shares, killed under load (RUN=pattern; LANE=mount: no VMs)
 	@scripts/setup.sh test
@@ -123,6 +152,8 @@ ci: test ## what CI runs: test, then the lanes with budgets
 	@$(SUITE) posix 300 $(MAKE) --no-print-directory posix
 	@$(SUITE) applications 900 $(MAKE) --no-print-directory test-apps
 	@$(SUITE) critest 900 $(MAKE) --no-print-directory critest
+	@$(SUITE) node 1200 $(MAKE) --no-print-directory test-node
+	@$(SUITE) windows-kubelet 900 $(MAKE) --no-print-directory test-winkubelet
 
 .PHONY: test-long
 test-long: ## what takes too long for each run: 50 boots under load, the small kernel, long fuzzing (docs/testing.md)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Porthole's build, tests and demo need on Debian 12, and only what is
 # missing. Packages come through apt, so their signatures are checked. Idempotent.
-#   setup.sh run|test|bench
+#   setup.sh run|test|bench|wine
 set -euo pipefail
 want=${1:-run}
 
@@ -20,7 +20,13 @@ packages=(
 if [ "$want" = test ]; then
   packages+=(busybox-static zstd attr procps protobuf-compiler)
 fi
-if [ "$want" != run ]; then
+if [ "$want" = wine ]; then
+  packages=(
+    ca-certificates git gcc libc6-dev make           # the build
+    wine64 gcc-mingw-w64-x86-64                      # programs and DLLs for Windows
+    e2fsprogs                                        # a look at layers
+  )
+elif [ "$want" != run ]; then
   packages+=(containerd runc)                        # the runtime beside ours
 fi
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ type Config struct {
 	Root    string // where images and records go; "": Dir/root
 	Accel   string // "": auto
 	CNIConf []byte // the CNI conf list; its IPAM state goes below Dir
+	TCP     string // "HOST:PORT" on which CRI is served without certificates; "": on a unix socket below Dir
 	VM      string // further TOML in [vm]
 	Images  string // further TOML in [images]
 	Extra   string // further TOML at the end
@@ -37,7 +39,7 @@ type Server struct {
 	Dir        string
 	Root       string
 	State      string
-	Socket     string
+	Socket     string // path of the unix socket, or tcp://HOST:PORT
 	ConfigPath string
 	LogPath    string
 
@@ -55,6 +57,10 @@ func New(c Config) (*Server, error) {
 		Socket:     filepath.Join(c.Dir, "porthole.sock"),
 		ConfigPath: filepath.Join(c.Dir, "config.toml"),
 		LogPath:    filepath.Join(c.Dir, "server.log"),
+	}
+	grpcMore := ""
+	if c.TCP != "" {
+		s.Socket, grpcMore = "tcp://"+c.TCP, "insecure_tcp = true"
 	}
 	if s.Root == "" {
 		s.Root = filepath.Join(c.Dir, "root")
@@ -84,6 +90,7 @@ level = "debug"
 
 [grpc]
 socket = %q
+%s
 
 [metrics]
 address = "127.0.0.1:0"
@@ -101,7 +108,7 @@ bundle = %q
 accel = %q
 %s
 %s
-`, s.Root, s.State, s.Socket, cni, certs, c.Images, c.Guest, c.Accel, c.VM, c.Extra)
+`, s.Root, s.State, s.Socket, grpcMore, cni, certs, c.Images, c.Guest, c.Accel, c.VM, c.Extra)
 	return s, os.WriteFile(s.ConfigPath, []byte(text), 0o644)
 }
 
@@ -171,7 +178,11 @@ func (s *Server) Connect() error {
 	if s.conn != nil {
 		return nil
 	}
-	conn, err := grpc.NewClient("unix://"+s.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	target := "unix://" + s.Socket
+	if addr, ok := strings.CutPrefix(s.Socket, "tcp://"); ok {
+		target = addr
+	}
+	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		// As the kubelet's client: answers may hold an exec's output.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
 	if err != nil {
