@@ -5,10 +5,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"sync"
 
 	clog "github.com/containerd/log"
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/internal/etw"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/internal/rotatelog"
 	"github.com/porthole-run/porthole/streaming"
@@ -30,16 +32,28 @@ func openLog(c config.Log, w io.Writer) (*slog.Logger, func(), error) {
 // their own write to it.
 func newLogger(c config.Log, w io.Writer) *slog.Logger {
 	opts := logkey.HandlerOptions(slog.Level(c.Level))
-	var l *slog.Logger
+	var h slog.Handler = slog.NewJSONHandler(w, opts)
 	if c.Format == "text" {
-		l = slog.New(slog.NewTextHandler(w, opts))
-	} else {
-		l = slog.New(slog.NewJSONHandler(w, opts))
+		h = slog.NewTextHandler(w, opts)
 	}
+	l := slog.New(traced(h))
 	slog.SetDefault(l)
 	streaming.RedirectLibraryLog(l)
 	clog.L.Logger.SetOutput(libraryLog{l})
 	return l
+}
+
+// traceProvider is made once, and ends with the process.
+var traceProvider = sync.OnceValues(etw.Open)
+
+// traced makes events of Event Tracing for Windows of what is logged, too; elsewhere it
+// does nothing. A session hears what it asked for, whatever the log's own level.
+func traced(h slog.Handler) slog.Handler {
+	p, err := traceProvider()
+	if err != nil {
+		return h // pods matter more than traces
+	}
+	return etw.Tee(h, p.Handler())
 }
 
 // quietLibraries keeps containerd's libraries from writing to a command's output.

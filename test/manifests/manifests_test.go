@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,9 +33,17 @@ var kinds = map[string]func() runtime.Object{
 // objects reads the documents of all manifests, strictly.
 func objects(t *testing.T) map[string][]runtime.Object {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(deploy, "kubernetes", "*.yaml"))
-	if err != nil || len(files) < 4 {
-		t.Fatalf("manifests %v, %v", files, err)
+	files, err := filepath.Glob(filepath.Join(deploy, "kubernetes", "windows", "*.yaml"))
+	others, oerr := filepath.Glob(filepath.Join(deploy, "kubernetes", "*.yaml"))
+	if err = errors.Join(err, oerr); err != nil || len(files) < 4 || len(others) < 2 {
+		t.Fatalf("manifests %v, %v, %v", files, others, err)
+	}
+	for _, path := range others { // for Linux nodes: the API takes them, no more is asked of them here
+		if text, err := os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		} else if _, err := parse(text); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 	all := map[string][]runtime.Object{}
 	for _, path := range files {
@@ -89,19 +98,26 @@ func TestParse_Strict(t *testing.T) {
 	}
 }
 
-// TestManifests: they fit each other, and the configuration that Windows nodes are installed with.
+// TestManifests: they fit each other, and the handlers that are built in.
 func TestManifests(t *testing.T) {
 	all := objects(t)
-	class := one[*nodev1.RuntimeClass](t, all)
-	conf, err := os.ReadFile(filepath.Join(deploy, "windows", "config.toml"))
+	defaults, err := os.ReadFile("../../cmd/porthole/config/default.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(conf), "\n[handlers."+class.Handler+"]\n") {
-		t.Errorf("the Windows configuration has no handler %q", class.Handler)
+	classes := map[string]bool{}
+	for _, o := range all["runtimeclass.yaml"] {
+		class := o.(*nodev1.RuntimeClass)
+		classes[class.Name] = true
+		if !strings.Contains(string(defaults), "\n[handlers."+class.Handler+"]\n") {
+			t.Errorf("class %s: the default configuration has no handler %q", class.Name, class.Handler)
+		}
+		if os := class.Scheduling.NodeSelector["kubernetes.io/os"]; os != "windows" || len(class.Scheduling.Tolerations) != 1 || class.Overhead.PodFixed.Memory().IsZero() {
+			t.Errorf("RuntimeClass %+v", class)
+		}
 	}
-	if os := class.Scheduling.NodeSelector["kubernetes.io/os"]; os != "windows" || len(class.Scheduling.Tolerations) != 1 || class.Overhead.PodFixed.Memory().IsZero() {
-		t.Errorf("RuntimeClass %+v", class)
+	if len(classes) != 2 {
+		t.Errorf("classes %v", classes)
 	}
 	policy, binding := one[*admissionv1.ValidatingAdmissionPolicy](t, all), one[*admissionv1.ValidatingAdmissionPolicyBinding](t, all)
 	if binding.Spec.PolicyName != policy.Name || len(binding.Spec.ValidationActions) != 1 || binding.Spec.ValidationActions[0] != admissionv1.Deny {
@@ -110,7 +126,7 @@ func TestManifests(t *testing.T) {
 	samples := 0
 	for name, spec := range podSpecs(all) {
 		samples++
-		if spec.RuntimeClassName == nil || *spec.RuntimeClassName != class.Name || spec.OS != nil {
+		if spec.RuntimeClassName == nil || !classes[*spec.RuntimeClassName] || spec.OS != nil {
 			t.Errorf("%s: class %v, os %v", name, spec.RuntimeClassName, spec.OS)
 		}
 	}

@@ -84,6 +84,7 @@ spec:
   containers: [{name: a, securityContext: {runAsUser: 3}}, {name: b}]`, ""},
 		{"os_linux", "spec: {runtimeClassName: linux, os: {name: linux}, containers: [{name: a}]}", "spec.os must not be set"},
 		{"os_windows", "spec: {runtimeClassName: linux, os: {name: windows}, containers: [{name: a}]}", "spec.os must not be set"},
+		{"shared", "spec: {runtimeClassName: linux-shared, os: {name: linux}, containers: [{name: a}]}", "spec.os must not be set"},
 		{"selector", "spec: {runtimeClassName: linux, nodeSelector: {kubernetes.io/os: linux}, containers: [{name: a}]}", "nodeSelector kubernetes.io/os must be windows"},
 		{"label", "metadata: {labels: {kubernetes.io/os: linux}}\nspec: {runtimeClassName: linux, containers: [{name: a}]}", "the label kubernetes.io/os"},
 		{"windows_options", "spec: {runtimeClassName: linux, securityContext: {windowsOptions: {hostProcess: true}}, containers: [{name: a}]}", "windowsOptions"},

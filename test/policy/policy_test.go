@@ -174,6 +174,7 @@ func TestCRITypesStayAtTheEdge(t *testing.T) {
 var internalMay = map[string][]string{
 	"internal/hcs":    {"github.com/containerd/errdefs"}, // kinds of what HCS answers
 	"internal/hvsock": {"github.com/Microsoft/go-winio"}, // sockets that the runtime does not know
+	"internal/etw":    {"github.com/Microsoft/go-winio"}, // writing events
 }
 
 func TestInternalImportsLittle(t *testing.T) {
