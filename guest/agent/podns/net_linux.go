@@ -107,6 +107,39 @@ func clean(h *netlink.Handle, link netlink.Link) error {
 // defaultMTU is an Ethernet NIC's.
 const defaultMTU = 1500
 
+// RenewNetwork sets NICs up anew that are in the pod already: with another MAC, and with
+// other addresses and routes in place of all that they have.
+func (n *Namespaces) RenewNetwork(_ context.Context, pid int, interfaces []Interface) error {
+	h, closeHandle, err := handleAt(pid)
+	if err != nil {
+		return err
+	}
+	defer closeHandle()
+	for _, i := range interfaces {
+		link, err := findLink(h, i.BootMAC)
+		if err != nil {
+			return fmt.Errorf("find %s in the pod: %w", i.Name, err)
+		}
+		// Routes go with the link, and so do neighbours.
+		if err := h.LinkSetDown(link); err != nil {
+			return fmt.Errorf("set %s down: %w", i.Name, err)
+		}
+		addrs, err := h.AddrList(link, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list addresses of %s: %w", i.Name, err)
+		}
+		for _, a := range addrs {
+			if err := h.AddrDel(link, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				return fmt.Errorf("remove address %s of %s: %w", a.IPNet, i.Name, err)
+			}
+		}
+		if err := configure(h, link, i); err != nil {
+			return fmt.Errorf("set up %s: %w", i.Name, err)
+		}
+	}
+	return nil
+}
+
 func configure(h *netlink.Handle, link netlink.Link, i Interface) error {
 	if link.Attrs().Name != i.Name {
 		if err := h.LinkSetName(link, i.Name); err != nil {
