@@ -154,15 +154,35 @@ func (s *Server) savePod(ctx context.Context, saver sandbox.Saver, p *pod, runni
 	}
 	defer func() { err = errors.Join(err, s.thaw(ctx, p)) }()
 	s.settleOutput(ctx, running)
-	if saved.Shares, err = s.shares.save(ctx, dir, &u); err != nil {
+	for try := 1; ; try++ {
+		err := s.saveFrozen(ctx, saver, p, dir, saved, &u)
+		if !errors.Is(err, errShareBusy) || try == saveTries {
+			return err
+		}
+		if err := u.Run(ctx, undoTimeout); err != nil {
+			return err
+		}
+		u = undo.Stack{}
+	}
+}
+
+// saveTries is how often a pod is saved whose shares are used at the very moment, which is
+// the guest's kernel's doing, or the host's.
+const saveTries = 5
+
+// saveFrozen saves a pod whose containers are frozen, and pushes onto u what takes it back.
+func (s *Server) saveFrozen(ctx context.Context, saver sandbox.Saver, p *pod, dir string, saved *sandbox.SavedPod, u *undo.Stack) error {
+	shares, err := s.shares.save(ctx, dir, u)
+	if err != nil {
 		return err
 	}
+	saved.Shares = shares.told
 	scratch := filepath.Join(dir, sandbox.ScratchFile)
 	u.Push("remove saved disk", func(context.Context) error { return removeFile(scratch) })
 	begin := time.Now()
 	state := filepath.Join(dir, sandbox.StateFile)
 	saved.VM, err = saver.SaveTo(ctx, state, func(ctx context.Context) error {
-		if err := s.shares.stillSaved(saved.Shares); err != nil {
+		if err := shares.check(); err != nil {
 			return err
 		}
 		d, err := p.scratchDisk()

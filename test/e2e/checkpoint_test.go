@@ -190,3 +190,10 @@ func wantCheckpointError(t *testing.T, what, dir string, err error, code codes.C
 		t.Errorf("%s left %v", what, left)
 	}
 }
+
+func wantCode(t *testing.T, what string, err error, code codes.Code, text string) {
+	t.Helper()
+	if status.Code(err) != code || !strings.Contains(err.Error(), text) {
+		t.Errorf("%s: %v, want %v with %q", what, err, code, text)
+	}
+}
