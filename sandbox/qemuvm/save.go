@@ -235,7 +235,15 @@ func (d *Driver) restore(ctx context.Context, c sandbox.VMConfig, s sandbox.Save
 		}
 		return nil, err
 	}
-	v, err := d.create(ctx, c, from)
+	var v *VM
+	st, err := from.file.Stat()
+	switch {
+	case err != nil:
+	case st.Size() == 0: // QEMU would wait for more
+		err = fmt.Errorf("saved state %s is empty: %w", path, errdefs.ErrDataLoss)
+	default:
+		v, err = d.create(ctx, c, from)
+	}
 	if err != nil {
 		_ = from.file.Close()
 		return nil, err

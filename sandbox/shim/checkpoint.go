@@ -64,14 +64,14 @@ func (s *Server) Checkpoint(ctx context.Context, r sandbox.CheckpointSetup) (sav
 // locks held: those, and no more, are to be saved.
 func (s *Server) lockRunning(ctx context.Context, r sandbox.CheckpointSetup) (running []*container, unlock func(), err error) {
 	var locked []*container
-	unlock = func() {
+	release := func() {
 		for _, c := range locked {
 			c.lock.release()
 		}
 	}
 	defer func() {
 		if err != nil {
-			unlock()
+			release()
 		}
 	}()
 	all := s.containersOf(r.PodID)
@@ -108,7 +108,7 @@ func (s *Server) lockRunning(ctx context.Context, r sandbox.CheckpointSetup) (ru
 			return nil, nil, fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound)
 		}
 	}
-	return running, unlock, nil
+	return running, release, nil
 }
 
 // describe tells of the pod what does not change while it is saved, and refuses what cannot

@@ -387,7 +387,7 @@ func (g *fakeGuest) RenewPod(ctx context.Context, r *api.RenewPodRequest) (*api.
 		if err != nil {
 			return nil, err
 		}
-		p.pod = r.GetPodId()
+		p.pod, p.layers = r.GetPodId(), []string{"sha256:a", "sha256:b"}
 		g.mu.Lock()
 		g.containers[c.GetContainerId()] = p
 		g.mu.Unlock()

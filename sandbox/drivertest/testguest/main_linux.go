@@ -78,6 +78,7 @@ func run() error {
 			}
 			go serve(port, s)
 		}
+		_ = session.Close() // waits until it has closed the port's session, which the next one is not to find
 		fmt.Println("testguest:", api.HostGone)
 	}
 }
