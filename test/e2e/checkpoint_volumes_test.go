@@ -67,7 +67,8 @@ func TestCheckpoint_Volumes(t *testing.T) {
 		t.Errorf("log in the new folder: %q", log())
 	}
 	equal(t, "files that have changed", again.exec("cat /vol/config /one; cd /vol/sub && cat inner"), "secondanother filenew inner")
-	if last := log(); strings.Contains(last, "old inner") || !strings.Contains(last, "new inner lost\n") {
+	// What the first line says may have been read before.
+	if last := log(); strings.Count(last, "old inner") > 1 || !strings.Contains(last, "new inner lost\n") {
 		t.Errorf("log %q, want what is in the working folder now, and that the open file is lost", last)
 	}
 	again.exec("echo made > /vol/made")

@@ -108,8 +108,9 @@ func clean(h *netlink.Handle, link netlink.Link) error {
 const defaultMTU = 1500
 
 // RenewNetwork sets NICs up anew that are in the pod already: with another MAC, and with
-// other addresses and routes in place of all that they have.
-func (n *Namespaces) RenewNetwork(_ context.Context, pid int, interfaces []Interface) error {
+// other addresses and routes in place of all that they have. A NIC that is not there, as the
+// restored VM was given another in its place, is waited for until ctx ends, and moved in.
+func (n *Namespaces) RenewNetwork(ctx context.Context, pid int, interfaces []Interface) error {
 	h, closeHandle, err := handleAt(pid)
 	if err != nil {
 		return err
@@ -117,6 +118,9 @@ func (n *Namespaces) RenewNetwork(_ context.Context, pid int, interfaces []Inter
 	defer closeHandle()
 	for _, i := range interfaces {
 		link, err := findLink(h, i.BootMAC)
+		if errdefs.IsNotFound(err) {
+			link, err = replace(ctx, h, pid, i)
+		}
 		if err != nil {
 			return fmt.Errorf("find %s in the pod: %w", i.Name, err)
 		}
@@ -138,6 +142,27 @@ func (n *Namespaces) RenewNetwork(_ context.Context, pid int, interfaces []Inter
 		}
 	}
 	return nil
+}
+
+// replace moves a NIC into the pod. One that has its name there gives it up.
+func replace(ctx context.Context, h *netlink.Handle, pid int, i Interface) (netlink.Link, error) {
+	link, err := findNIC(ctx, i.BootMAC)
+	if err != nil {
+		return nil, err
+	}
+	if old, err := h.LinkByName(i.Name); err == nil {
+		err = errors.Join(h.LinkSetDown(old), h.LinkSetName(old, fmt.Sprintf("old%d", old.Attrs().Index)))
+		if err != nil {
+			return nil, fmt.Errorf("put the NIC away that was %s: %w", i.Name, err)
+		}
+	}
+	if err := netlink.LinkSetDown(link); err != nil {
+		return nil, err
+	}
+	if err := netlink.LinkSetNsPid(link, pid); err != nil {
+		return nil, err
+	}
+	return findLink(h, i.BootMAC)
 }
 
 func configure(h *netlink.Handle, link netlink.Link, i Interface) error {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/porthole-run/porthole/internal/hcs"
@@ -59,6 +60,7 @@ type system struct {
 	limits map[string]any
 	disks  map[string]disk           // by "controller guid:lun"
 	nics   map[string]map[string]any // by GUID
+	word   int64                     // what the guest's memory holds, and a saved state keeps
 	ended  chan struct{}
 }
 
@@ -206,6 +208,7 @@ func (s *Service) CreateSystem(id, document string, o hcs.Operation) (hcs.System
 		if s.systems[id] != nil {
 			return "", &failure{hcs.SystemAlreadyExists, "a compute system with this identifier exists"}
 		}
+		var state savedVM
 		boot := at(doc, "VirtualMachine", "Chipset", "LinuxKernelDirect")
 		for _, k := range []string{"KernelFilePath", "InitRdPath"} {
 			if p, ok := at(boot, k).(string); ok {
@@ -218,13 +221,24 @@ func (s *Service) CreateSystem(id, document string, o hcs.Operation) (hcs.System
 			if f := s.readable(p, id); f != nil {
 				return "", f
 			}
-			if b, err := os.ReadFile(p); err != nil || string(b) != savedState {
+			b, err := os.ReadFile(p)
+			if err == nil {
+				err = json.Unmarshal(b, &state)
+			}
+			if err != nil || state.Kind != savedState {
 				return "", &failure{hcs.Fail, fmt.Sprintf("'%s' holds no saved state", p)}
+			}
+			if disks := attachedIn(doc); !slices.Equal(disks, state.Disks) {
+				return "", &failure{hcs.Fail, fmt.Sprintf("the VM was saved with disks at %v and is to have them at %v", state.Disks, disks)}
 			}
 		}
 		y := &system{
-			id: id, doc: doc, state: "Created", disks: map[string]disk{}, nics: map[string]map[string]any{},
+			word: state.Memory,
+			id:   id, doc: doc, state: "Created", disks: map[string]disk{}, nics: map[string]map[string]any{},
 			memory: at(doc, "VirtualMachine", "ComputeTopology", "Memory", "SizeInMB").(json.Number), ended: make(chan struct{}),
+		}
+		if f := s.attachAll(y); f != nil {
+			return "", f
 		}
 		s.systems[id], hd.system = y, y
 		return "", nil
