@@ -49,7 +49,7 @@ func (s *Session) takes(t table) error {
 		return bad("one is a pod's own, the other may be others' too")
 	case t.NoSecurity && !s.features.NoSecurity:
 		return bad("files of this file system may have capabilities")
-	case len(t.Nodes) >= s.limits.Nodes || len(t.Handles) >= s.limits.Handles:
+	case len(t.Missing) > maxMisses || len(t.Nodes) >= s.limits.Nodes || len(t.Handles) >= s.limits.Handles:
 		return bad(fmt.Sprintf("%d files and %d open ones", len(t.Nodes), len(t.Handles)))
 	case t.NextNode <= fuse.RootID || t.NextHandle < 1:
 		return bad("its numbers")
@@ -81,6 +81,7 @@ func (s *Session) restoreNodes(saved table) error {
 		n.n, n.fid = s.foundAt(dir, tn)
 		t.byID[n.id] = n
 		if _, gone := n.n.(lost); gone {
+			t.setMissing(dir, string(tn.Name)) // the kernel is to forget what it was
 			continue
 		}
 		if t.byFID[n.fid] == nil {
@@ -88,8 +89,26 @@ func (s *Session) restoreNodes(saved table) error {
 		}
 		t.setLink(dir, string(tn.Name), n)
 	}
+	for _, m := range saved.Missing {
+		t.setMissing(t.byID[m.Dir], string(m.Name))
+	}
 	t.next = saved.NextNode
 	return nil
+}
+
+// setMissing notes a name that the kernel may have cached. The caller holds mu.
+func (t *nodeTable) setMissing(dir *node, base string) {
+	if dir == nil || !validName(base) {
+		return
+	}
+	if _, known := dir.missing[base]; known {
+		return
+	}
+	if dir.missing == nil {
+		dir.missing = make(map[string]struct{})
+	}
+	dir.missing[base] = struct{}{}
+	t.misses++
 }
 
 // foundAt is the file of a name, or the lost one.

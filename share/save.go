@@ -42,7 +42,8 @@ type table struct {
 	TID        uint32        `json:"tid"`
 	NextNode   uint64        `json:"nextNode"`
 	NextHandle uint64        `json:"nextHandle"`
-	Nodes      []tableNode   `json:"nodes"` // without the root; parents first
+	Nodes      []tableNode   `json:"nodes"`   // without the root; parents first
+	Missing    []tableName   `json:"missing"` // names that the kernel may know not to be there
 	Handles    []tableHandle `json:"handles"`
 }
 
@@ -53,6 +54,12 @@ type tableNode struct {
 	Name    []byte `json:"name,omitempty"` // of any bytes
 	Type    uint32 `json:"type"`
 	Lookups uint64 `json:"lookups"`
+}
+
+// tableName is a name in a folder.
+type tableName struct {
+	Dir  uint64 `json:"dir"`
+	Name []byte `json:"name"`
 }
 
 // tableHandle is an open file or folder.
@@ -164,6 +171,9 @@ func (s *Session) table() (table, error) {
 		n.mu.Unlock()
 		if locked {
 			return out, ErrLocked
+		}
+		for name := range n.missing {
+			out.Missing = append(out.Missing, tableName{Dir: n.id, Name: []byte(name)})
 		}
 		if n.id != fuse.RootID {
 			all = append(all, n)
