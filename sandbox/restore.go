@@ -144,11 +144,7 @@ func (r *restore) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	p.network = &network
-	p.mu.Unlock()
-	// A crash from here on must find what CNI gave, for DEL.
-	if err := p.save(); err != nil {
+	if err := p.attached(network); err != nil {
 		return err
 	}
 	name := p.config.GuestHostname()

@@ -3,6 +3,9 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/errdefs"
 )
 
 // A Saver is a VM that can be saved while it runs and goes on afterwards.
@@ -36,6 +39,14 @@ type SavedVM struct {
 	Disks    []SavedDisk     `json:"disks"` // by address
 	Channels []SavedChannel  `json:"channels,omitempty"`
 	Detail   json.RawMessage `json:"detail,omitempty"` // the driver's own
+}
+
+// Fits says whether what was saved can be restored on a machine of these facts.
+func (s SavedVM) Fits(facts string) error {
+	if s.Facts == facts {
+		return nil
+	}
+	return fmt.Errorf("it was saved on another machine (%s) than this one (%s): %w", s.Facts, facts, errdefs.ErrFailedPrecondition)
 }
 
 // SavedDisk is a disk of a saved VM.

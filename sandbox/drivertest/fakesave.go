@@ -93,8 +93,8 @@ func (f *Fake) Restore(ctx context.Context, c sandbox.VMConfig, s sandbox.SavedV
 	if err := f.called("Restore"); err != nil {
 		return nil, err
 	}
-	if s.Facts != FakeFacts {
-		return nil, fmt.Errorf("it was saved on another machine (%s): %w", s.Facts, errdefs.ErrFailedPrecondition)
+	if err := s.Fits(FakeFacts); err != nil {
+		return nil, err
 	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

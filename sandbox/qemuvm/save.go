@@ -216,11 +216,11 @@ func (d *Driver) Restore(ctx context.Context, c sandbox.VMConfig, s sandbox.Save
 
 func (d *Driver) restore(ctx context.Context, c sandbox.VMConfig, s sandbox.SavedVM, path string) (*VM, error) {
 	facts, err := d.SaveFacts(ctx)
+	if err == nil {
+		err = s.Fits(facts)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if s.Facts != facts {
-		return nil, fmt.Errorf("it was saved on another machine (%s) than this one (%s): %w", s.Facts, facts, errdefs.ErrFailedPrecondition)
 	}
 	from := source{origin: restored, devices: s}
 	if err := json.Unmarshal(s.Detail, &from.restored); err != nil {

@@ -220,32 +220,9 @@ func (s *Server) thaw(ctx context.Context, p *pod) error {
 // settleOutput waits until what the frozen containers wrote has come to their logs: of a pod
 // that is restored, what was on its way is lost.
 func (s *Server) settleOutput(ctx context.Context, running []*container) {
-	ctx, cancel := context.WithTimeout(ctx, saveDrain)
-	defer cancel()
 	for _, c := range running {
 		for _, o := range c.outputs() {
-			o.settle(ctx, saveQuiet)
-		}
-	}
-}
-
-// settle waits until nothing has come for a while.
-func (o *output) settle(ctx context.Context, quiet time.Duration) {
-	tick := time.NewTicker(quiet / 5)
-	defer tick.Stop()
-	for begin := time.Now(); ; {
-		select {
-		case <-o.done:
-			return
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		o.mu.Lock()
-		still := !o.busy && time.Since(o.lastAt) >= quiet
-		o.mu.Unlock()
-		if still && time.Since(begin) >= quiet {
-			return
+			o.settle(ctx, saveQuiet, saveDrain)
 		}
 	}
 }

@@ -212,16 +212,6 @@ func (s *Server) awaitExit(ctx context.Context, c *container) {
 	close(c.exited)
 }
 
-func (c *container) outputs() []*output {
-	var out []*output
-	for _, o := range []*output{c.stdout, c.stderr} {
-		if o != nil {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
 // StartContainer implements sandbox.Shim's.
 func (s *Server) StartContainer(ctx context.Context, id string) (time.Time, error) {
 	c, unlock, err := s.lockContainer(ctx, id)

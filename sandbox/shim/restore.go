@@ -40,13 +40,9 @@ func restoreVM(ctx context.Context, cfg ServerConfig) (running, error) {
 	if err != nil {
 		return running{}, fmt.Errorf("restore VM: %w", err)
 	}
-	client, err := boot(ctx, vm, guest.Connect, cfg.Version)
+	client, err := goOn(ctx, vm, cfg.Version)
 	if err != nil {
-		return running{}, abandon(ctx, vm, err)
-	}
-	if !client.Info().Seeded {
-		client.Close()
-		return running{}, abandon(ctx, vm, errNotSeeded)
+		return running{}, err
 	}
 	client.SkipIDs(cfg.Restore.Saved.LastID)
 	return running{vm: vm, guest: client}, nil

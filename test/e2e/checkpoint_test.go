@@ -209,9 +209,11 @@ func TestCheckpoint_Again(t *testing.T) {
 	s := ownServer(t, serverConfig{vm: `template = "off"`})
 	p := runPod(t, s)
 	c := sh("shell", `read name; echo hello $name; read again; echo and $again; exec sleep 100000`)
-	c.Stdin, c.Tty = true, true
+	c.Stdin = true
 	k := p.start(c)
-	second := p.start(sh("sleeper", "exec sleep 100000"))
+	term := sh("sleeper", "test -t 1 && exec sleep 100000")
+	term.Tty = true
+	second := p.start(term)
 	dir := p.checkpoint(k, second)
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
@@ -278,7 +280,12 @@ func attachOnce(t *testing.T, s *server, id, line, want string) {
 	if _, err := io.WriteString(in, line); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the container answers "+want, func() bool { return strings.Contains(out.String(), want) })
+	eventually(t, "the container answers "+want, func() bool {
+		if strings.Contains(out.String(), "rpc error") {
+			t.Fatalf("crictl attach: %s", out.String())
+		}
+		return strings.Contains(out.String(), want)
+	})
 	cancel()
 	_ = cmd.Wait() // it was killed
 }

@@ -1,8 +1,13 @@
 package hcsfake
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
+
+	"github.com/porthole-run/porthole/internal/hcs"
 )
 
 // savedState is the kind of a file that holds a saved VM.
@@ -13,6 +18,28 @@ type savedVM struct {
 	Kind   string   `json:"kind"`
 	Memory int64    `json:"memory"`
 	Disks  []string `json:"disks"` // where they are, as in system.disks, in order
+}
+
+// restored is what a VM is made of that was saved; the zero value when it is to boot.
+func (s *Service) restored(doc map[string]any, id string) (state savedVM, _ *failure) {
+	p, ok := at(doc, "VirtualMachine", "RestoreState", "SaveStateFilePath").(string)
+	if !ok {
+		return state, nil
+	}
+	if f := s.readable(p, id); f != nil {
+		return state, f
+	}
+	b, err := os.ReadFile(p)
+	if err == nil {
+		err = json.Unmarshal(b, &state)
+	}
+	if err != nil || state.Kind != savedState {
+		return state, &failure{hcs.Fail, fmt.Sprintf("'%s' holds no saved state", p)}
+	}
+	if disks := attachedIn(doc); !slices.Equal(disks, state.Disks) {
+		return state, &failure{hcs.Fail, fmt.Sprintf("the VM was saved with disks at %v and is to have them at %v", state.Disks, disks)}
+	}
+	return state, nil
 }
 
 // attachments calls f for each disk of a document.

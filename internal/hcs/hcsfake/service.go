@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/porthole-run/porthole/internal/hcs"
@@ -208,7 +207,6 @@ func (s *Service) CreateSystem(id, document string, o hcs.Operation) (hcs.System
 		if s.systems[id] != nil {
 			return "", &failure{hcs.SystemAlreadyExists, "a compute system with this identifier exists"}
 		}
-		var state savedVM
 		boot := at(doc, "VirtualMachine", "Chipset", "LinuxKernelDirect")
 		for _, k := range []string{"KernelFilePath", "InitRdPath"} {
 			if p, ok := at(boot, k).(string); ok {
@@ -217,20 +215,9 @@ func (s *Service) CreateSystem(id, document string, o hcs.Operation) (hcs.System
 				}
 			}
 		}
-		if p, ok := at(doc, "VirtualMachine", "RestoreState", "SaveStateFilePath").(string); ok {
-			if f := s.readable(p, id); f != nil {
-				return "", f
-			}
-			b, err := os.ReadFile(p)
-			if err == nil {
-				err = json.Unmarshal(b, &state)
-			}
-			if err != nil || state.Kind != savedState {
-				return "", &failure{hcs.Fail, fmt.Sprintf("'%s' holds no saved state", p)}
-			}
-			if disks := attachedIn(doc); !slices.Equal(disks, state.Disks) {
-				return "", &failure{hcs.Fail, fmt.Sprintf("the VM was saved with disks at %v and is to have them at %v", state.Disks, disks)}
-			}
+		state, f := s.restored(doc, id)
+		if f != nil {
+			return "", f
 		}
 		y := &system{
 			word: state.Memory,
