@@ -18,13 +18,3 @@ func (s *Server) UpdatePodSandboxResources(context.Context, *runtimeapi.UpdatePo
 func (s *Server) CheckpointContainer(context.Context, *runtimeapi.CheckpointContainerRequest) (*runtimeapi.CheckpointContainerResponse, error) {
 	return nil, unbuilt("CheckpointContainer", "containers cannot be checkpointed")
 }
-
-// CheckpointPod answers Unimplemented.
-func (s *Server) CheckpointPod(context.Context, *runtimeapi.CheckpointPodRequest) (*runtimeapi.CheckpointPodResponse, error) {
-	return nil, unbuilt("CheckpointPod", "pods cannot be checkpointed")
-}
-
-// RestorePod answers Unimplemented.
-func (s *Server) RestorePod(context.Context, *runtimeapi.RestorePodRequest) (*runtimeapi.RestorePodResponse, error) {
-	return nil, unbuilt("RestorePod", "pods cannot be checkpointed, so none can be restored")
-}

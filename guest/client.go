@@ -41,6 +41,8 @@ type Client struct {
 	info   Info            // immutable after Connect
 	done   <-chan struct{} // immutable after Connect
 	nextID atomic.Uint64   // the last stream id given out
+
+	aliases atomic.Pointer[aliases] // nil: none
 }
 
 // seedBytes is how much of the host's randomness a guest is given.
@@ -184,12 +186,13 @@ func (c *Client) CreatePod(ctx context.Context, p Pod) error {
 
 // RemovePod ends what runs of a pod and undoes CreatePod. Gone is not an error.
 func (c *Client) RemovePod(ctx context.Context, podID string) error {
-	_, err := call(ctx, c.api.RemovePod, &api.RemovePodRequest{PodId: podID})
+	_, err := call(ctx, c.api.RemovePod, &api.RemovePodRequest{PodId: c.inside(podID)})
 	return inGuest(err)
 }
 
 // CreateContainer makes a container that does not run yet. On error the guest keeps nothing of it.
 func (c *Client) CreateContainer(ctx context.Context, r Container) (Created, error) {
+	r.PodID = c.inside(r.PodID)
 	resp, err := call(ctx, c.api.CreateContainer, containerRequest(r))
 	if err != nil {
 		return Created{}, inGuest(err)
@@ -207,7 +210,7 @@ func (c *Client) CreateContainer(ctx context.Context, r Container) (Created, err
 
 // StartContainer lets a container run and returns when that was, by the guest's clock.
 func (c *Client) StartContainer(ctx context.Context, containerID string) (time.Time, error) {
-	resp, err := call(ctx, c.api.StartContainer, &api.StartContainerRequest{ContainerId: containerID})
+	resp, err := call(ctx, c.api.StartContainer, &api.StartContainerRequest{ContainerId: c.inside(containerID)})
 	if err != nil {
 		return time.Time{}, inGuest(err)
 	}
@@ -217,7 +220,7 @@ func (c *Client) StartContainer(ctx context.Context, containerID string) (time.T
 // Exec starts a further process in a running container. execID is the caller's choice.
 func (c *Client) Exec(ctx context.Context, containerID, execID string, args []string, s Stdio) (pid int, err error) {
 	resp, err := call(ctx, c.api.Exec, &api.ExecRequest{
-		ContainerId: containerID, ExecId: execID, Args: args, Stdio: stdioRequest(s),
+		ContainerId: c.inside(containerID), ExecId: execID, Args: args, Stdio: stdioRequest(s),
 	})
 	if err != nil {
 		return 0, inGuest(err)
@@ -227,7 +230,7 @@ func (c *Client) Exec(ctx context.Context, containerID, execID string, args []st
 
 // Wait returns when a process has exited; an empty execID means the container's own.
 func (c *Client) Wait(ctx context.Context, containerID, execID string) (Exit, error) {
-	resp, err := call(ctx, c.api.Wait, &api.WaitRequest{ContainerId: containerID, ExecId: execID})
+	resp, err := call(ctx, c.api.Wait, &api.WaitRequest{ContainerId: c.inside(containerID), ExecId: execID})
 	if err != nil {
 		return Exit{}, inGuest(err)
 	}
@@ -238,7 +241,7 @@ func (c *Client) Wait(ctx context.Context, containerID, execID string) (Exit, er
 // FailedPrecondition when it does not run.
 func (c *Client) Signal(ctx context.Context, containerID, execID string, signal int, all bool) error {
 	_, err := call(ctx, c.api.Signal, &api.SignalRequest{
-		ContainerId: containerID, ExecId: execID, Signal: uint32(signal), All: all,
+		ContainerId: c.inside(containerID), ExecId: execID, Signal: uint32(signal), All: all,
 	})
 	return inGuest(err)
 }
@@ -246,21 +249,21 @@ func (c *Client) Signal(ctx context.Context, containerID, execID string, signal 
 // ResizeTTY sets the window size of a process that has a terminal.
 func (c *Client) ResizeTTY(ctx context.Context, containerID, execID string, width, height uint16) error {
 	_, err := call(ctx, c.api.ResizeTTY, &api.ResizeTTYRequest{
-		ContainerId: containerID, ExecId: execID, Width: uint32(width), Height: uint32(height),
+		ContainerId: c.inside(containerID), ExecId: execID, Width: uint32(width), Height: uint32(height),
 	})
 	return inGuest(err)
 }
 
 // RemoveExec forgets an exec process and kills it first when it still runs.
 func (c *Client) RemoveExec(ctx context.Context, containerID, execID string) error {
-	_, err := call(ctx, c.api.RemoveExec, &api.RemoveExecRequest{ContainerId: containerID, ExecId: execID})
+	_, err := call(ctx, c.api.RemoveExec, &api.RemoveExecRequest{ContainerId: c.inside(containerID), ExecId: execID})
 	return inGuest(err)
 }
 
 // RemoveContainer kills a container if it runs and frees what it held in the guest. It
 // returns what no container uses any more. Gone is not an error.
 func (c *Client) RemoveContainer(ctx context.Context, containerID string) (Unused, error) {
-	resp, err := call(ctx, c.api.RemoveContainer, &api.RemoveContainerRequest{ContainerId: containerID})
+	resp, err := call(ctx, c.api.RemoveContainer, &api.RemoveContainerRequest{ContainerId: c.inside(containerID)})
 	if err != nil {
 		return Unused{}, inGuest(err)
 	}
@@ -270,7 +273,7 @@ func (c *Client) RemoveContainer(ctx context.Context, containerID string) (Unuse
 
 // UpdateContainer changes limits; resources is an OCI LinuxResources as JSON.
 func (c *Client) UpdateContainer(ctx context.Context, containerID string, resources []byte) error {
-	_, err := call(ctx, c.api.UpdateContainer, &api.UpdateContainerRequest{ContainerId: containerID, Resources: resources})
+	_, err := call(ctx, c.api.UpdateContainer, &api.UpdateContainerRequest{ContainerId: c.inside(containerID), Resources: resources})
 	return inGuest(err)
 }
 

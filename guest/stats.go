@@ -27,7 +27,11 @@ func (c *Client) Stats(ctx context.Context, openFiles bool) (usage.VM, error) {
 	if err != nil {
 		return usage.VM{}, inGuest(err)
 	}
-	return checkStats(resp)
+	vm, err := checkStats(resp)
+	if err != nil {
+		return usage.VM{}, err
+	}
+	return c.rename(vm), nil
 }
 
 func checkStats(r *api.StatsResponse) (usage.VM, error) {

@@ -88,7 +88,7 @@ func (c *Client) Forward(ctx context.Context, podID string, port uint16) (net.Co
 	if err != nil {
 		return nil, fmt.Errorf("open stream to guest: %w", err)
 	}
-	message, err := forward(ctx, conn, podID, port)
+	message, err := forward(ctx, conn, c.inside(podID), port)
 	switch {
 	case ctx.Err() != nil:
 		err = ctx.Err()

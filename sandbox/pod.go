@@ -124,6 +124,14 @@ func (p *pod) save() error {
 	return p.store.savePod(r)
 }
 
+// attached records what CNI gave the pod: a crash from then on must find it, for DEL.
+func (p *pod) attached(n NetworkResult) error {
+	p.mu.Lock()
+	p.network = &n
+	p.mu.Unlock()
+	return p.save()
+}
+
 // forget removes the record for good, and those of its containers.
 func (p *pod) forget() error {
 	p.saving.Lock()

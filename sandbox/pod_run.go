@@ -133,11 +133,7 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	p.network = &network
-	p.mu.Unlock()
-	// A crash from here on must find what CNI gave, for DEL.
-	if err := p.save(); err != nil {
+	if err := p.attached(network); err != nil {
 		return err
 	}
 

@@ -1,6 +1,9 @@
 package sandbox
 
-import "context"
+import (
+	"context"
+	"io"
+)
 
 // Scratch makes the writable disks of pods. Package sandbox/scratch implements it.
 type Scratch interface {
@@ -12,6 +15,13 @@ type Scratch interface {
 	// Usage is how many bytes of the host's file system a disk file takes: what was
 	// written, not its size. Gone is 0.
 	Usage(ctx context.Context, path string) (uint64, error)
+}
+
+// ScratchRestorer is what Scratch may implement too, for pods that are restored.
+type ScratchRestorer interface {
+	// Restore is Create for a disk with the content of r, a pack of package sparsefile, which
+	// it reads to its end. Of one that is damaged the error is sparsefile.ErrDamaged.
+	Restore(ctx context.Context, path string, r io.Reader) (Disk, error)
 }
 
 // ScratchUsage is what the scratch disks of all pods take of the host's file system.

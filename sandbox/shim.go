@@ -41,6 +41,9 @@ type ShimConfig struct {
 	// A larger VM will do too, up to MaxVCPUs and MaxMemoryMiB; 0: no bound.
 	MaxVCPUs     int
 	MaxMemoryMiB int
+	// Restore is what the VM is restored from, whose size is VCPUs and MemoryMiB then; nil:
+	// it boots, or is cloned.
+	Restore *ShimRestore
 }
 
 // A Shim is the process that owns one VM, seen from the daemon. All methods are safe

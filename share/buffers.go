@@ -3,6 +3,7 @@ package share
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/porthole-run/porthole/share/fuse"
 )
@@ -45,6 +46,7 @@ type outbox struct {
 	mu  sync.Mutex // held while a message is written
 	w   io.Writer
 	end func(why error) // ends the session
+	n   *atomic.Uint64  // counts what is written
 }
 
 func (o *outbox) init(w io.Writer, end func(why error)) { o.w, o.end = w, end }
@@ -64,6 +66,9 @@ func (o *outbox) writeAfter(first func() []byte, b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	_, err := o.w.Write(b)
+	n, err := o.w.Write(b)
+	if o.n != nil {
+		o.n.Add(uint64(n))
+	}
 	return err
 }

@@ -53,6 +53,12 @@ func serve(t *testing.T, c share.Config) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveSession(t, s)
+}
+
+// serveSession starts a guest of a session.
+func serveSession(t *testing.T, s *share.Session) *guest {
+	t.Helper()
 	host, conn := net.Pipe()
 	ctx, stop := context.WithCancel(t.Context())
 	g := &guest{t: t, s: s, conn: conn, end: make(chan error, 1), stop: stop, waiting: make(map[uint64]chan []byte)}

@@ -81,12 +81,16 @@ type Session struct {
 	journal  journal
 	inject   injector
 
-	served atomic.Bool
-	opened atomic.Bool // INIT is done
-	expire atomic.Bool // the kernel knows expire-only
-	blind  atomic.Bool // the watcher has ended
-	tells  atomic.Bool // the watcher tells who made a change
-	tid    atomic.Uint32
+	served   atomic.Bool
+	opened   atomic.Bool // INIT is done
+	expire   atomic.Bool // the kernel knows expire-only
+	blind    atomic.Bool // the watcher has ended
+	tells    atomic.Bool // the watcher tells who made a change
+	tid      atomic.Uint32
+	traffic  traffic
+	restored bool          // set before Serve
+	renewed  chan struct{} // see Renewed
+
 	counts [fuse.OpCount]atomic.Uint64
 	panics atomic.Uint64
 }
@@ -104,7 +108,7 @@ func NewSession(c Config) (*Session, error) {
 	}
 	c.Limits.setDefaults()
 	s := &Session{backend: c.Backend, features: c.Backend.Features(), readOnly: c.ReadOnly,
-		private: c.Private, locker: c.Locker, peers: c.Peers, log: c.Log, limits: c.Limits}
+		renewed: make(chan struct{}), private: c.Private, locker: c.Locker, peers: c.Peers, log: c.Log, limits: c.Limits}
 	s.watcher, _ = c.Backend.(Watcher)
 	s.single = oneFile(c.Backend)
 	root := c.Backend.Root()
@@ -156,11 +160,13 @@ func (s *Session) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	defer stop()
 
 	s.out.init(conn, end)
+	s.out.n = &s.traffic.out
 	var helpers sync.WaitGroup
 	s.notes.start(ctx)
 	if s.watcher != nil {
 		helpers.Go(func() { s.follow(ctx) })
 	}
+	helpers.Go(func() { s.renew(ctx) })
 	helpers.Go(func() { s.mend(ctx) })
 	helpers.Go(func() { s.trim(ctx) })
 	end(s.read(ctx, conn))
@@ -189,7 +195,7 @@ func isEnd(err error) bool {
 // read takes the guest's messages off the stream. It never waits for a request to be
 // done, but when too many are queued.
 func (s *Session) read(ctx context.Context, conn io.Reader) error {
-	frames := fuse.NewReader(conn, fuse.InHeaderSize, fuse.MaxFrame)
+	frames := fuse.NewReader(countedReader{conn, &s.traffic.in}, fuse.InHeaderSize, fuse.MaxFrame)
 	for {
 		var in *buffer
 		frame, err := frames.Next(func(n int) []byte { in = getBuffer(n); return in.b })
@@ -197,11 +203,14 @@ func (s *Session) read(ctx context.Context, conn io.Reader) error {
 			in.put()
 			return err
 		}
+		s.traffic.frames.Add(1)
+		s.traffic.framed.Add(uint64(len(frame)))
 		r := &request{in: in, d: fuse.NewDecoder(frame)}
 		r.Decode(&r.d)
 		if err := s.route(ctx, r); err != nil {
 			return err
 		}
+		s.traffic.routed.Add(1)
 	}
 }
 

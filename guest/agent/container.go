@@ -42,6 +42,7 @@ type container struct {
 	podPID        bool
 	process       *process // immutable once made
 	started       int64    // unix nanos; 0: not started
+	renewed       bool     // frozen since its VM was saved, and to be thawed to start
 	dropped       bool     // the layers were given back
 	unused        []string // what dropping them answered
 	mounts        mountSet // what its mounts hold
@@ -78,6 +79,13 @@ func (c *control) StartContainer(ctx context.Context, r *api.StartContainerReque
 			return nil, fmt.Errorf("container %q has exited: %w", ct.id, errdefs.ErrFailedPrecondition)
 		}
 		now := time.Now().UnixNano()
+		if ct.renewed {
+			if err := c.cfg.Cgroups.Thaw(ct.cgroup()); err != nil {
+				return nil, fmt.Errorf("let container %q go on: %w", ct.id, err)
+			}
+			ct.renewed, ct.started = false, now
+			return &api.StartContainerResponse{StartedUnixNanos: now}, nil
+		}
 		err := phase.Do(ctx, "crun start", func(ctx context.Context) error {
 			return c.cfg.Runtime.Start(ctx, ct.id, ct.dir, ct.spec.Process.Args[0])
 		})

@@ -91,7 +91,7 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	step := phase.Steps(ctx)
 	defer step("")
 	step("open streams")
-	pio, err := a.openIO(ctx, r.Stdio)
+	pio, err := a.openIO(ctx, r.Stdio, true)
 	if err != nil {
 		return id, err
 	}

@@ -81,7 +81,7 @@ func (a *Agent) exec(ctx context.Context, c *container, r *api.ExecRequest, spec
 			err = errors.Join(err, u.Run(ctx, undoTime))
 		}
 	}()
-	pio, err := a.openIO(ctx, r.Stdio)
+	pio, err := a.openIO(ctx, r.Stdio, false)
 	if err != nil {
 		return nil, err
 	}

@@ -175,6 +175,14 @@ func (m *machine) SetNames(int, string, map[string]string) error { return m.step
 func (m *machine) SetNetwork(context.Context, int, []podns.Interface) error {
 	return m.step("network")
 }
+func (m *machine) RenewNetwork(context.Context, int, []podns.Interface) error {
+	return m.step("network renewed")
+}
+func (m *machine) Freeze(_ context.Context, group string) error { return m.step("frozen " + group) }
+func (m *machine) Thaw(group string) error {
+	m.drop("frozen " + group)
+	return nil
+}
 func (m *machine) ReleaseNetwork(int, []podns.Interface) error { m.drop("network"); return nil }
 func (m *machine) Dial(ctx context.Context, _ int, port uint16) (*net.TCPConn, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))

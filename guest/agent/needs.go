@@ -42,6 +42,9 @@ type Namespaces interface {
 	SetNames(pid int, hostname string, sysctls map[string]string) error
 	SetNetwork(ctx context.Context, pid int, interfaces []podns.Interface) error
 	ReleaseNetwork(pid int, interfaces []podns.Interface) error
+	// RenewNetwork gives the NICs, which are in the pod, what interfaces say instead of all
+	// that they have.
+	RenewNetwork(ctx context.Context, pid int, interfaces []podns.Interface) error
 	Dial(ctx context.Context, pid int, port uint16) (*net.TCPConn, error)
 	// Traffic tells of the interfaces but lo, the named ones first.
 	Traffic(pid int, names []string) ([]usage.Interface, error)
@@ -55,6 +58,9 @@ type Cgroups interface {
 	Kill(group string) error
 	Signal(group string, sig syscall.Signal) error
 	Remove(ctx context.Context, group string) error
+	// Freeze returns when no process of the group runs, Thaw when they may.
+	Freeze(ctx context.Context, group string) error
+	Thaw(group string) error
 	OOMKills(group string) uint64
 	WatchOOM(group string, report func()) error
 	// Stats of a group that is gone is an error that is fs.ErrNotExist.

@@ -28,18 +28,18 @@ const nicTime = 10 * time.Second
 
 // pod is what containers share.
 type pod struct {
-	id         string // immutable, as the next three
-	dir        string
-	interfaces []podns.Interface
-	scratch    disk.Address
+	id      string // immutable, as the next two
+	dir     string
+	scratch disk.Address
 
 	limits podLimits // has its own lock
 
 	// ready is held for writing while the pod is made or removed, for reading while a
 	// container of it is made. It guards the rest.
-	ready sync.RWMutex
-	pause *reap.Process // nil before the pod is made and after it is removed
-	files map[string]string
+	ready      sync.RWMutex
+	pause      *reap.Process // nil before the pod is made and after it is removed
+	files      map[string]string
+	interfaces []podns.Interface
 }
 
 func (p *pod) cgroup() string     { return "/pods/" + p.id }

@@ -39,6 +39,7 @@ func (p *process) exited() bool {
 type processIO struct {
 	terminal bool
 	streams  []stdio.Stream // stdin, stdout, stderr; nil ones are not there
+	joints   []*stdio.Joint // the streams, where others may take their places
 	child    [3]*os.File    // the process's ends, open until it has them
 	wg       sync.WaitGroup // relays
 
@@ -48,7 +49,8 @@ type processIO struct {
 }
 
 // openIO claims the streams of a request and makes the pipes they are joined to.
-func (a *Agent) openIO(ctx context.Context, s *api.Stdio) (*processIO, error) {
+// With lasting, they outlive a connection to the host: others may take their places.
+func (a *Agent) openIO(ctx context.Context, s *api.Stdio, lasting bool) (*processIO, error) {
 	p := &processIO{terminal: s.GetTerminal()}
 	if p.terminal && s.Stderr != 0 {
 		return nil, invalid("stderr is not used with a terminal")
@@ -59,6 +61,9 @@ func (a *Agent) openIO(ctx context.Context, s *api.Stdio) (*processIO, error) {
 	var err error
 	if p.streams, err = a.streams.Claim(ctx, s.GetStdin(), s.GetStdout(), s.GetStderr()); err != nil {
 		return nil, err
+	}
+	if lasting {
+		p.join()
 	}
 	if p.terminal {
 		return p, nil
@@ -85,6 +90,31 @@ func (a *Agent) openIO(ctx context.Context, s *api.Stdio) (*processIO, error) {
 		}
 	}
 	return p, nil
+}
+
+// join makes the streams ones that can be replaced.
+func (p *processIO) join() {
+	p.joints = make([]*stdio.Joint, len(p.streams))
+	for i, s := range p.streams {
+		if s != nil {
+			p.joints[i] = stdio.NewJoint(s)
+			p.streams[i] = p.joints[i]
+		}
+	}
+}
+
+// rejoin puts other streams in the places of those that a host which is gone has left. Those
+// for which there is no place are closed.
+func (p *processIO) rejoin(streams []stdio.Stream) {
+	for i, s := range streams {
+		switch {
+		case s == nil:
+		case i < len(p.joints) && p.joints[i] != nil:
+			p.joints[i].Rejoin(s)
+		default:
+			s.Close()
+		}
+	}
 }
 
 // start begins to move bytes. The process has its ends.

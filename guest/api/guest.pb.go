@@ -4011,6 +4011,266 @@ func (x *InterfaceStats) GetTxDropped() uint64 {
 	return 0
 }
 
+type FreezePodRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PodId         string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
+	Thaw          bool                   `protobuf:"varint,2,opt,name=thaw,proto3" json:"thaw,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezePodRequest) Reset() {
+	*x = FreezePodRequest{}
+	mi := &file_guest_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezePodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezePodRequest) ProtoMessage() {}
+
+func (x *FreezePodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezePodRequest.ProtoReflect.Descriptor instead.
+func (*FreezePodRequest) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *FreezePodRequest) GetPodId() string {
+	if x != nil {
+		return x.PodId
+	}
+	return ""
+}
+
+func (x *FreezePodRequest) GetThaw() bool {
+	if x != nil {
+		return x.Thaw
+	}
+	return false
+}
+
+type FreezePodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezePodResponse) Reset() {
+	*x = FreezePodResponse{}
+	mi := &file_guest_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezePodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezePodResponse) ProtoMessage() {}
+
+func (x *FreezePodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezePodResponse.ProtoReflect.Descriptor instead.
+func (*FreezePodResponse) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{63}
+}
+
+type RenewPodRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PodId         string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
+	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Interfaces    []*Interface           `protobuf:"bytes,3,rep,name=interfaces,proto3" json:"interfaces,omitempty"`                   // as many as the pod had
+	ResolvConf    string                 `protobuf:"bytes,4,opt,name=resolv_conf,json=resolvConf,proto3" json:"resolv_conf,omitempty"` // whole file; a file that the pod did not have is not made
+	Hosts         string                 `protobuf:"bytes,5,opt,name=hosts,proto3" json:"hosts,omitempty"`                             // likewise
+	Containers    []*RenewContainer      `protobuf:"bytes,6,rep,name=containers,proto3" json:"containers,omitempty"`                   // all that run
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewPodRequest) Reset() {
+	*x = RenewPodRequest{}
+	mi := &file_guest_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewPodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewPodRequest) ProtoMessage() {}
+
+func (x *RenewPodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewPodRequest.ProtoReflect.Descriptor instead.
+func (*RenewPodRequest) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *RenewPodRequest) GetPodId() string {
+	if x != nil {
+		return x.PodId
+	}
+	return ""
+}
+
+func (x *RenewPodRequest) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *RenewPodRequest) GetInterfaces() []*Interface {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
+func (x *RenewPodRequest) GetResolvConf() string {
+	if x != nil {
+		return x.ResolvConf
+	}
+	return ""
+}
+
+func (x *RenewPodRequest) GetHosts() string {
+	if x != nil {
+		return x.Hosts
+	}
+	return ""
+}
+
+func (x *RenewPodRequest) GetContainers() []*RenewContainer {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+type RenewContainer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	Stdio         *Stdio                 `protobuf:"bytes,2,opt,name=stdio,proto3" json:"stdio,omitempty"` // of the same kind as the container was made with
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewContainer) Reset() {
+	*x = RenewContainer{}
+	mi := &file_guest_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewContainer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewContainer) ProtoMessage() {}
+
+func (x *RenewContainer) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewContainer.ProtoReflect.Descriptor instead.
+func (*RenewContainer) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *RenewContainer) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+func (x *RenewContainer) GetStdio() *Stdio {
+	if x != nil {
+		return x.Stdio
+	}
+	return nil
+}
+
+type RenewPodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewPodResponse) Reset() {
+	*x = RenewPodResponse{}
+	mi := &file_guest_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewPodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewPodResponse) ProtoMessage() {}
+
+func (x *RenewPodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewPodResponse.ProtoReflect.Descriptor instead.
+func (*RenewPodResponse) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{66}
+}
+
 var File_guest_proto protoreflect.FileDescriptor
 
 const file_guest_proto_rawDesc = "" +
@@ -4328,10 +4588,30 @@ const file_guest_proto_rawDesc = "" +
 	"tx_packets\x18\a \x01(\x04R\ttxPackets\x12\x1b\n" +
 	"\ttx_errors\x18\b \x01(\x04R\btxErrors\x12\x1d\n" +
 	"\n" +
-	"tx_dropped\x18\t \x01(\x04R\ttxDropped*B\n" +
+	"tx_dropped\x18\t \x01(\x04R\ttxDropped\"=\n" +
+	"\x10FreezePodRequest\x12\x15\n" +
+	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x12\n" +
+	"\x04thaw\x18\x02 \x01(\bR\x04thaw\"\x13\n" +
+	"\x11FreezePodResponse\"\xfc\x01\n" +
+	"\x0fRenewPodRequest\x12\x15\n" +
+	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x1a\n" +
+	"\bhostname\x18\x02 \x01(\tR\bhostname\x12<\n" +
+	"\n" +
+	"interfaces\x18\x03 \x03(\v2\x1c.porthole.guest.v1.InterfaceR\n" +
+	"interfaces\x12\x1f\n" +
+	"\vresolv_conf\x18\x04 \x01(\tR\n" +
+	"resolvConf\x12\x14\n" +
+	"\x05hosts\x18\x05 \x01(\tR\x05hosts\x12A\n" +
+	"\n" +
+	"containers\x18\x06 \x03(\v2!.porthole.guest.v1.RenewContainerR\n" +
+	"containers\"c\n" +
+	"\x0eRenewContainer\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12.\n" +
+	"\x05stdio\x18\x02 \x01(\v2\x18.porthole.guest.v1.StdioR\x05stdio\"\x12\n" +
+	"\x10RenewPodResponse*B\n" +
 	"\fPIDNamespace\x12\x1b\n" +
 	"\x17PID_NAMESPACE_CONTAINER\x10\x00\x12\x15\n" +
-	"\x11PID_NAMESPACE_POD\x10\x012\xe1\v\n" +
+	"\x11PID_NAMESPACE_POD\x10\x012\x8e\r\n" +
 	"\x05Guest\x12J\n" +
 	"\x05Hello\x12\x1f.porthole.guest.v1.HelloRequest\x1a .porthole.guest.v1.HelloResponse\x12S\n" +
 	"\bSetClock\x12\".porthole.guest.v1.SetClockRequest\x1a#.porthole.guest.v1.SetClockResponse\x12V\n" +
@@ -4350,7 +4630,9 @@ const file_guest_proto_rawDesc = "" +
 	"\vAttachShare\x12%.porthole.guest.v1.AttachShareRequest\x1a&.porthole.guest.v1.AttachShareResponse\x12\\\n" +
 	"\vDetachShare\x12%.porthole.guest.v1.DetachShareRequest\x1a&.porthole.guest.v1.DetachShareResponse\x12J\n" +
 	"\x05Stats\x12\x1f.porthole.guest.v1.StatsRequest\x1a .porthole.guest.v1.StatsResponse\x12F\n" +
-	"\x06Events\x12 .porthole.guest.v1.EventsRequest\x1a\x18.porthole.guest.v1.Event0\x01B0Z.github.com/porthole-run/porthole/guest/api;apib\x06proto3"
+	"\x06Events\x12 .porthole.guest.v1.EventsRequest\x1a\x18.porthole.guest.v1.Event0\x01\x12V\n" +
+	"\tFreezePod\x12#.porthole.guest.v1.FreezePodRequest\x1a$.porthole.guest.v1.FreezePodResponse\x12S\n" +
+	"\bRenewPod\x12\".porthole.guest.v1.RenewPodRequest\x1a#.porthole.guest.v1.RenewPodResponseB0Z.github.com/porthole-run/porthole/guest/api;apib\x06proto3"
 
 var (
 	file_guest_proto_rawDescOnce sync.Once
@@ -4365,7 +4647,7 @@ func file_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_guest_proto_goTypes = []any{
 	(PIDNamespace)(0),               // 0: porthole.guest.v1.PIDNamespace
 	(*HelloRequest)(nil),            // 1: porthole.guest.v1.HelloRequest
@@ -4430,14 +4712,19 @@ var file_guest_proto_goTypes = []any{
 	(*WritableStats)(nil),           // 60: porthole.guest.v1.WritableStats
 	(*OpenFiles)(nil),               // 61: porthole.guest.v1.OpenFiles
 	(*InterfaceStats)(nil),          // 62: porthole.guest.v1.InterfaceStats
-	nil,                             // 63: porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	(*FreezePodRequest)(nil),        // 63: porthole.guest.v1.FreezePodRequest
+	(*FreezePodResponse)(nil),       // 64: porthole.guest.v1.FreezePodResponse
+	(*RenewPodRequest)(nil),         // 65: porthole.guest.v1.RenewPodRequest
+	(*RenewContainer)(nil),          // 66: porthole.guest.v1.RenewContainer
+	(*RenewPodResponse)(nil),        // 67: porthole.guest.v1.RenewPodResponse
+	nil,                             // 68: porthole.guest.v1.CreatePodRequest.SysctlsEntry
 }
 var file_guest_proto_depIdxs = []int32{
 	6,  // 0: porthole.guest.v1.Interface.addresses:type_name -> porthole.guest.v1.Address
 	7,  // 1: porthole.guest.v1.Interface.routes:type_name -> porthole.guest.v1.Route
 	8,  // 2: porthole.guest.v1.CreatePodRequest.interfaces:type_name -> porthole.guest.v1.Interface
 	5,  // 3: porthole.guest.v1.CreatePodRequest.scratch:type_name -> porthole.guest.v1.DiskAddress
-	63, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	68, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
 	5,  // 5: porthole.guest.v1.CreateContainerRequest.layers:type_name -> porthole.guest.v1.DiskAddress
 	13, // 6: porthole.guest.v1.CreateContainerRequest.user:type_name -> porthole.guest.v1.User
 	15, // 7: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
@@ -4472,45 +4759,52 @@ var file_guest_proto_depIdxs = []int32{
 	58, // 36: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
 	59, // 37: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
 	59, // 38: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
-	1,  // 39: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
-	3,  // 40: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
-	9,  // 41: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
-	11, // 42: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
-	16, // 43: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
-	23, // 44: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
-	25, // 45: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
-	27, // 46: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
-	30, // 47: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
-	32, // 48: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
-	34, // 49: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
-	40, // 50: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
-	42, // 51: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
-	36, // 52: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
-	38, // 53: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
-	47, // 54: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
-	44, // 55: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
-	2,  // 56: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
-	4,  // 57: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
-	10, // 58: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
-	12, // 59: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
-	22, // 60: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
-	24, // 61: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
-	26, // 62: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
-	28, // 63: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
-	31, // 64: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
-	33, // 65: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
-	35, // 66: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
-	41, // 67: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
-	43, // 68: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
-	37, // 69: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
-	39, // 70: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
-	48, // 71: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
-	45, // 72: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
-	56, // [56:73] is the sub-list for method output_type
-	39, // [39:56] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	8,  // 39: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
+	66, // 40: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
+	15, // 41: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
+	1,  // 42: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
+	3,  // 43: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
+	9,  // 44: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
+	11, // 45: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
+	16, // 46: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
+	23, // 47: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
+	25, // 48: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
+	27, // 49: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
+	30, // 50: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
+	32, // 51: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
+	34, // 52: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
+	40, // 53: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
+	42, // 54: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
+	36, // 55: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
+	38, // 56: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
+	47, // 57: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
+	44, // 58: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
+	63, // 59: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
+	65, // 60: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
+	2,  // 61: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
+	4,  // 62: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
+	10, // 63: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
+	12, // 64: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
+	22, // 65: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
+	24, // 66: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
+	26, // 67: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
+	28, // 68: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
+	31, // 69: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
+	33, // 70: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
+	35, // 71: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
+	41, // 72: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
+	43, // 73: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
+	37, // 74: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
+	39, // 75: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
+	48, // 76: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
+	45, // 77: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
+	64, // 78: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
+	67, // 79: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
+	61, // [61:80] is the sub-list for method output_type
+	42, // [42:61] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_guest_proto_init() }
@@ -4536,7 +4830,7 @@ func file_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guest_proto_rawDesc), len(file_guest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   63,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

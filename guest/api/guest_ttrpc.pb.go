@@ -25,6 +25,8 @@ type GuestService interface {
 	DetachShare(context.Context, *DetachShareRequest) (*DetachShareResponse, error)
 	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
 	Events(context.Context, *EventsRequest, Guest_EventsServer) error
+	FreezePod(context.Context, *FreezePodRequest) (*FreezePodResponse, error)
+	RenewPod(context.Context, *RenewPodRequest) (*RenewPodResponse, error)
 }
 
 type Guest_EventsServer interface {
@@ -155,6 +157,20 @@ func RegisterGuestService(srv *ttrpc.Server, svc GuestService) {
 				}
 				return svc.Stats(ctx, &req)
 			},
+			"FreezePod": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req FreezePodRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.FreezePod(ctx, &req)
+			},
+			"RenewPod": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req RenewPodRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.RenewPod(ctx, &req)
+			},
 		},
 		Streams: map[string]ttrpc.Stream{
 			"Events": {
@@ -190,6 +206,8 @@ type GuestClient interface {
 	DetachShare(context.Context, *DetachShareRequest) (*DetachShareResponse, error)
 	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
 	Events(context.Context, *EventsRequest) (Guest_EventsClient, error)
+	FreezePod(context.Context, *FreezePodRequest) (*FreezePodResponse, error)
+	RenewPod(context.Context, *RenewPodRequest) (*RenewPodResponse, error)
 }
 
 type guestClient struct {
@@ -357,4 +375,20 @@ func (x *guestEventsClient) Recv() (*Event, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+func (c *guestClient) FreezePod(ctx context.Context, req *FreezePodRequest) (*FreezePodResponse, error) {
+	var resp FreezePodResponse
+	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "FreezePod", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *guestClient) RenewPod(ctx context.Context, req *RenewPodRequest) (*RenewPodResponse, error) {
+	var resp RenewPodResponse
+	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "RenewPod", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
 }

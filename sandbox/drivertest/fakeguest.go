@@ -19,6 +19,11 @@ type Machine interface {
 	Kill(cause error)                     // what a guest does that ends
 }
 
+// Counter is a Machine that has memory, which is saved with it.
+type Counter interface {
+	Count() int64 // one more
+}
+
 // SuiteGuest is the Handler that answers Suite as testguest does in a real VM.
 func SuiteGuest(_ context.Context, vm *FakeVM, port uint32, conn Conn) { ServeSuite(vm, port, conn) }
 
@@ -42,6 +47,11 @@ func ServeSuite(vm Machine, port uint32, conn Conn) {
 		var q wire.LinkRequest
 		if json.NewDecoder(conn).Decode(&q) == nil {
 			_ = json.NewEncoder(conn).Encode(wire.LinkAnswer{MAC: vm.MAC()})
+		}
+	case wire.Count:
+		var q wire.CountRequest
+		if c, ok := vm.(Counter); ok && json.NewDecoder(conn).Decode(&q) == nil {
+			_ = json.NewEncoder(conn).Encode(wire.CountAnswer{N: c.Count()})
 		}
 	case wire.Crash:
 		vm.Print("Kernel panic - not syncing: sysrq triggered crash\n")

@@ -27,6 +27,7 @@ type FakeVM struct {
 	state   string     // created, running, ended
 	disks   map[uint32]sandbox.Disk
 	nics    map[string]sandbox.NIC
+	counted int64
 	console []byte
 	err     error
 	link    *Link

@@ -30,6 +30,8 @@ type Env struct {
 	NoRaw bool
 	// Clones says that VMs are clones of a template, which need neither kernel nor initrd.
 	Clones bool
+	// StateSuffix is how the name of a file has to end that a VM is saved to.
+	StateSuffix string
 	// Left describes what VMs left on the machine; "" when nothing.
 	Left func(t *testing.T) string
 }

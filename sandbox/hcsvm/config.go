@@ -86,7 +86,7 @@ func New(c Config) (*Driver, error) {
 
 // Create implements sandbox.Driver.
 func (d *Driver) Create(ctx context.Context, c sandbox.VMConfig) (sandbox.VM, error) {
-	v, err := d.create(ctx, c, "")
+	v, err := d.create(ctx, c, saved{})
 	if err != nil {
 		return nil, fmt.Errorf("create vm %s: %w", c.ID, err)
 	}
@@ -108,7 +108,7 @@ func (d *Driver) Document(c sandbox.VMConfig) (id string, _ hcs.ComputeSystem, _
 	return id, doc, nil
 }
 
-func (d *Driver) create(ctx context.Context, c sandbox.VMConfig, restore string) (*VM, error) {
+func (d *Driver) create(ctx context.Context, c sandbox.VMConfig, from saved) (*VM, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig, restore string)
 		}
 	}
 	v := newVM(d.config, c)
-	if err := v.make(ctx, restore); err != nil {
+	if err := v.make(ctx, from); err != nil {
 		return nil, err
 	}
 	return v, nil

@@ -26,19 +26,20 @@ type disks struct {
 
 // disk is one LUN in use.
 type disk struct {
-	busy    bool   // being attached or detached
-	granted string // the file to which the VM's worker alone was given access; empty: none
+	busy    bool         // being attached or detached
+	from    sandbox.Disk // what it is
+	granted string       // the file to which the VM's worker alone was given access; empty: none
 }
 
 // reserve takes the lowest free LUN of the first controller that has one.
-func (d *disks) reserve() (sandbox.DiskAddress, *disk, error) {
+func (d *disks) reserve(from sandbox.Disk) (sandbox.DiskAddress, *disk, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for c := range uint32(len(api.SCSIControllers)) {
 		for lun := range uint32(lunsPerController) {
 			a := sandbox.DiskAddress{Controller: c, LUN: lun}
 			if d.luns[a] == nil {
-				k := &disk{busy: true}
+				k := &disk{busy: true, from: from}
 				d.luns[a] = k
 				return a, k, nil
 			}
@@ -105,7 +106,7 @@ func (v *VM) attachDisk(ctx context.Context, d sandbox.Disk) (sandbox.DiskAddres
 			return err
 		}
 		var k *disk
-		if a, k, err = v.disks.reserve(); err != nil {
+		if a, k, err = v.disks.reserve(d); err != nil {
 			return err
 		}
 		err = v.plug(ctx, d, a, k)
@@ -140,21 +141,31 @@ func checkDisk(d sandbox.Disk) error {
 	return nil
 }
 
-// plug gives the VM access to a file and attaches it. What an error leaves, k tells.
-func (v *VM) plug(ctx context.Context, d sandbox.Disk, a sandbox.DiskAddress, k *disk) (err error) {
-	host := v.driver.Host
+// grant gives the VM access to a disk's file: to one that is only read all VMs have it.
+func (v *VM) grant(d sandbox.Disk, k *disk) error {
 	if d.ReadOnly {
-		err = host.GrantGroup(d.Path)
-	} else if err = host.GrantVM(v.id, d.Path); err == nil {
-		k.granted = d.Path
+		return v.driver.Host.GrantGroup(d.Path)
 	}
-	if err != nil {
+	if err := v.driver.Host.GrantVM(v.id, d.Path); err != nil {
 		return err
 	}
-	err = v.system.Modify(ctx, hcs.ModifyRequest{
+	k.granted = d.Path
+	return nil
+}
+
+func attachment(d sandbox.Disk) hcs.Attachment {
+	return hcs.Attachment{Type: hcs.VirtualDisk, Path: d.Path, ReadOnly: d.ReadOnly, SupportCompressedVolumes: true}
+}
+
+// plug gives the VM access to a file and attaches it. What an error leaves, k tells.
+func (v *VM) plug(ctx context.Context, d sandbox.Disk, a sandbox.DiskAddress, k *disk) error {
+	if err := v.grant(d, k); err != nil {
+		return err
+	}
+	err := v.system.Modify(ctx, hcs.ModifyRequest{
 		ResourcePath: diskPath(a),
 		RequestType:  hcs.RequestAdd,
-		Settings:     hcs.Attachment{Type: hcs.VirtualDisk, Path: d.Path, ReadOnly: d.ReadOnly, SupportCompressedVolumes: true},
+		Settings:     attachment(d),
 	})
 	if err != nil {
 		return errors.Join(err, v.revoke(k))

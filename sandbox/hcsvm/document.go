@@ -28,10 +28,11 @@ type machine struct {
 	memoryMiB   int // even
 	kernel      string
 	initrd      string
-	commandLine string   // of the bundle
-	console     string   // the pipe behind COM1
-	ports       []uint32 // that the host may dial
-	restore     string   // a saved state; empty: boot
+	commandLine string              // of the bundle
+	console     string              // the pipe behind COM1
+	ports       []uint32            // that the host may dial
+	restore     string              // a saved state; empty: boot
+	disks       []sandbox.SavedDisk // of a saved state
 }
 
 // document is the VM's document. It is pure: the same machine gives the same document.
@@ -46,6 +47,15 @@ func (m machine) document() hcs.ComputeSystem {
 	controllers := make(map[string]hcs.Scsi, len(api.SCSIControllers))
 	for _, c := range api.SCSIControllers {
 		controllers[c] = hcs.Scsi{}
+	}
+	for _, d := range m.disks { // the state has them, so that the machine must
+		name := api.SCSIControllers[d.Address.Controller]
+		c := controllers[name]
+		if c.Attachments == nil {
+			c.Attachments = map[string]hcs.Attachment{}
+		}
+		c.Attachments[fmt.Sprint(d.Address.LUN)] = attachment(d.Disk)
+		controllers[name] = c
 	}
 	d := hcs.ComputeSystem{
 		Owner:                             Owner,

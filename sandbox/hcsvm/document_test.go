@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/porthole-run/porthole/sandbox"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -22,6 +24,10 @@ func TestDocument(t *testing.T) {
 		},
 		"restore": {
 			vcpus: 1, memoryMiB: 64, kernel: `C:\k`, initrd: `C:\i`, console: `\\.\pipe\p`, ports: []uint32{1024}, restore: `C:\state.vmrs`,
+			disks: []sandbox.SavedDisk{
+				{Address: sandbox.DiskAddress{LUN: 2}, Disk: sandbox.Disk{Path: `C:\scratch.vhdx`, Format: sandbox.DiskVHDX}},
+				{Address: sandbox.DiskAddress{Controller: 1}, Disk: sandbox.Disk{Path: `C:\layer.vhd`, ReadOnly: true}},
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

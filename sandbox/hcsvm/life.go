@@ -17,7 +17,7 @@ import (
 )
 
 // make makes the compute system and begins to own it. On error nothing is left.
-func (v *VM) make(ctx context.Context, restore string) (err error) {
+func (v *VM) make(ctx context.Context, from saved) (err error) {
 	var u undo.Stack
 	defer func() {
 		if err != nil {
@@ -32,13 +32,16 @@ func (v *VM) make(ctx context.Context, restore string) (err error) {
 		return fmt.Errorf("make console: %w", err)
 	}
 	u.Push("close console", func(context.Context) error { return v.pipe.Close() })
+	if err := v.adopt(from.disks, &u); err != nil {
+		return err
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, v.driver.StartTimeout)
 	defer cancel()
 	m := machine{
 		vcpus: v.config.VCPUs, memoryMiB: v.config.MemoryMiB + v.config.MemoryMiB%2,
 		kernel: v.config.Kernel, initrd: v.config.Initrd, commandLine: v.driver.CommandLine,
-		console: path, ports: v.driver.Ports, restore: restore,
+		console: path, ports: v.driver.Ports, restore: from.path, disks: from.disks,
 	}
 	if v.system, err = v.driver.Host.Create(ctx, v.id, m.document(), v.event); err != nil {
 		return err

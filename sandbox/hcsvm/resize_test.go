@@ -12,7 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/internal/hcs"
-	"github.com/porthole-run/porthole/sandbox/drivertest/wire"
+	"github.com/porthole-run/porthole/sandbox"
 )
 
 func TestResize(t *testing.T) {
@@ -67,48 +67,53 @@ func TestResize(t *testing.T) {
 	})
 }
 
-func TestSave(t *testing.T) {
+// nothing is what some savings copy while the VM stands still.
+func nothing(context.Context) error { return nil }
+
+func TestRestore_Refuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newBubble(t, Config{})
-		first := runVM(t, w, "first").(*VM)
-		path := filepath.Join(w.dir, "state.vmrs")
-		if err := first.Save(t.Context(), path); err != nil {
+		vm := runVM(t, w, "first").(*VM)
+		d := w.disk(t, "scratch")
+		a, err := vm.AttachDisk(t.Context(), d)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := first.Err(); err != nil {
-			t.Errorf("Err() of a saved VM = %v", err)
+		path := filepath.Join(w.dir, "state.vmrs")
+		s, err := vm.SaveTo(t.Context(), path, nothing)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, id := range []string{"second", "third"} {
-			vm, err := w.driver.Restore(t.Context(), w.config(t, id), path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := vm.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			c, err := vm.Dial(t.Context(), wire.Echo)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Close()
-			defer func() {
-				stopVM(t, vm)
-				if id == "second" { // the last to stop
-					if left := w.left(t); left != "" {
-						t.Errorf("left behind:\n%s", left)
-					}
-				}
-			}()
+		stopVM(t, vm)
+		at := func(a sandbox.DiskAddress, d sandbox.Disk) []sandbox.SavedDisk {
+			return []sandbox.SavedDisk{{Address: a, Disk: d}}
 		}
-		for _, tc := range []struct {
-			path string
-			is   func(error) bool
+		gone, raw := d, d
+		gone.Path, raw.Format = d.Path+".gone.vhd", sandbox.DiskRaw
+		for name, tc := range map[string]struct {
+			path  string
+			disks []sandbox.SavedDisk
+			is    func(error) bool
 		}{
-			{path + ".gone", errdefs.IsNotFound}, {"state.vmrs", errdefs.IsInvalidArgument}, {w.dir + "/kernel", errdefs.IsInternal},
+			"gone":          {path + ".gone", s.Disks, errdefs.IsNotFound},
+			"relative":      {"state.vmrs", s.Disks, errdefs.IsInvalidArgument},
+			"foreign":       {w.dir + "/kernel", s.Disks, errdefs.IsInternal},
+			"no_disk":       {path, at(a, gone), errdefs.IsNotFound},
+			"raw_disk":      {path, at(a, raw), errdefs.IsNotImplemented},
+			"fewer_disks":   {path, nil, errdefs.IsInternal},
+			"other_address": {path, at(sandbox.DiskAddress{LUN: 9}, d), errdefs.IsInternal},
+			"no_address":    {path, at(sandbox.DiskAddress{LUN: 64}, d), errdefs.IsInvalidArgument},
+			"no_controller": {path, at(sandbox.DiskAddress{Controller: 4}, d), errdefs.IsInvalidArgument},
+			"twice":         {path, append(at(a, d), at(a, d)...), errdefs.IsInvalidArgument},
 		} {
-			if _, err := w.driver.Restore(t.Context(), w.config(t, "fourth"), tc.path); !tc.is(err) {
-				t.Errorf("Restore(%s) = %v", tc.path, err)
+			s := s
+			s.Disks = tc.disks
+			if _, err := w.driver.Restore(t.Context(), w.config(t, "second"), s, tc.path); !tc.is(err) {
+				t.Errorf("%s: Restore() = %v", name, err)
 			}
+		}
+		if left := w.left(t); left != "" {
+			t.Errorf("left behind:\n%s", left)
 		}
 	})
 }
@@ -124,8 +129,8 @@ func TestSave_Fails(t *testing.T) {
 			before := w.svc.String()
 			w.svc.Fail(op, 1, hcs.AccessDenied)
 			path := filepath.Join(w.dir, "state.vmrs")
-			if err := vm.Save(t.Context(), path); !errdefs.IsPermissionDenied(err) || !strings.Contains(err.Error(), op) {
-				t.Errorf("%s: Save() = %v, want PermissionDenied", op, err)
+			if _, err := vm.SaveTo(t.Context(), path, nothing); !errdefs.IsPermissionDenied(err) || !strings.Contains(err.Error(), op) {
+				t.Errorf("%s: SaveTo() = %v, want PermissionDenied", op, err)
 			}
 			if _, err := os.Stat(path); !os.IsNotExist(err) {
 				t.Errorf("%s: the file is there: %v", op, err)
@@ -141,35 +146,49 @@ func TestSave_Fails(t *testing.T) {
 	}
 }
 
-func TestSave_Refuses(t *testing.T) {
+// TestSave_NoResume: a VM that cannot go on is ended, and says why.
+func TestSave_NoResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newBubble(t, Config{})
 		vm := runVM(t, w, "a").(*VM)
-		if _, err := vm.AttachDisk(t.Context(), w.disk(t, "layer")); err != nil {
-			t.Fatal(err)
-		}
+		w.svc.Fail("HcsResumeComputeSystem", 1, hcs.AccessDenied)
 		path := filepath.Join(w.dir, "state.vmrs")
-		if err := vm.Save(t.Context(), path); !errdefs.IsFailedPrecondition(err) {
-			t.Errorf("Save() of a VM with a disk = %v, want FailedPrecondition", err)
+		if _, err := vm.SaveTo(t.Context(), path, nothing); err == nil {
+			t.Error("SaveTo() = nil")
+		}
+		<-vm.Done()
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("the file is there: %v", err)
 		}
 		stopVM(t, vm)
+		if left := w.left(t); left != "" {
+			t.Errorf("left behind:\n%s", left)
+		}
+	})
+}
 
-		// One that nobody waits for runs on.
-		vm = runVM(t, w, "b").(*VM)
+// TestSave_Late: a caller's time ends while HCS saves. SaveTo returns once the VM runs on.
+func TestSave_Late(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newBubble(t, Config{})
+		vm := runVM(t, w, "b").(*VM)
 		before := w.svc.String()
 		release := w.svc.Hold("HcsSaveComputeSystem", 1)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := vm.Save(ctx, path); !errdefs.IsDeadlineExceeded(err) {
-			t.Errorf("Save() = %v, want DeadlineExceeded", err)
+		go func() {
+			time.Sleep(time.Minute)
+			release()
+		}()
+		path := filepath.Join(w.dir, "state.vmrs")
+		if _, err := vm.SaveTo(ctx, path, func(ctx context.Context) error { return ctx.Err() }); !errdefs.IsDeadlineExceeded(err) {
+			t.Errorf("SaveTo() = %v, want DeadlineExceeded", err)
 		}
-		release()
-		synctest.Wait()
 		if after := w.svc.String(); after != before {
-			t.Errorf("after a Save that was given up:\n%swant\n%s", after, before)
+			t.Errorf("after a SaveTo whose time had ended:\n%swant\n%s", after, before)
 		}
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
-			t.Errorf("the file of a Save that was given up: %v", err)
+			t.Errorf("the file: %v", err)
 		}
 		stopVM(t, vm)
 		if left := w.left(t); left != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/sparsefile"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -21,7 +23,10 @@ type Scratch struct {
 	create func(path string, bytes uint64) error // makes a VHDX; the path ends in .vhdx
 }
 
-var _ sandbox.Scratch = (*Scratch)(nil)
+var (
+	_ sandbox.Scratch         = (*Scratch)(nil)
+	_ sandbox.ScratchRestorer = (*Scratch)(nil)
+)
 
 // NewScratch makes a Scratch.
 func NewScratch() *Scratch { return &Scratch{create: createVHDX} }
@@ -62,6 +67,31 @@ func (s *Scratch) Create(ctx context.Context, path string, bytes int64) (_ sandb
 			err = fmt.Errorf("%w: %w", err, errdefs.ErrResourceExhausted)
 		}
 		return sandbox.Disk{}, fmt.Errorf("make scratch disk %s: %w", file, errors.Join(err, s.Remove(ctx, path)))
+	}
+	return sandbox.Disk{Path: file, Format: sandbox.DiskVHDX}, nil
+}
+
+// Restore implements sandbox.ScratchRestorer.
+func (s *Scratch) Restore(ctx context.Context, path string, r io.Reader) (_ sandbox.Disk, err error) {
+	file := vhdxPath(path)
+	defer func() {
+		if err != nil {
+			if isDiskFull(err) {
+				err = fmt.Errorf("%w: %w", err, errdefs.ErrResourceExhausted)
+			}
+			err = fmt.Errorf("restore scratch disk %s: %w", file, errors.Join(err, s.Remove(ctx, path)))
+		}
+	}()
+	if err := s.Remove(ctx, path); err != nil {
+		return sandbox.Disk{}, err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return sandbox.Disk{}, err
+	}
+	// A dynamic VHDX has some more than what it holds.
+	if err := errors.Join(sparsefile.Unpack(ctx, f, r, 2*maxVHDX), f.Close()); err != nil {
+		return sandbox.Disk{}, err
 	}
 	return sandbox.Disk{Path: file, Format: sandbox.DiskVHDX}, nil
 }

@@ -53,7 +53,7 @@ func newWorld(t *testing.T, c Config) *world {
 	w.svc.OnStart(w.runGuest)
 	c.Host, c.Dial, c.ListenPipe = w.host, w.dial, w.listen
 	c.CommandLine = "quiet panic=-1"
-	c.Ports = []uint32{wire.Echo, wire.Disk, wire.Link, wire.Crash, wire.Leave}
+	c.Ports = []uint32{wire.Echo, wire.Disk, wire.Link, wire.Crash, wire.Leave, wire.Count}
 	var err error
 	if w.driver, err = New(c); err != nil {
 		t.Fatal(err)
@@ -152,6 +152,8 @@ func (g *fakeGuest) MAC() string {
 	}
 	return ""
 }
+
+func (g *fakeGuest) Count() int64 { return g.vm.Count() }
 
 func (g *fakeGuest) Print(text string) { _, _ = g.console.Write([]byte(text)) }
 

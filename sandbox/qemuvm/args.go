@@ -16,9 +16,10 @@ func guestMAC(n int) string { return fmt.Sprintf("02:70:68:00:00:%02x", n+1) }
 type origin int
 
 const (
-	booted origin = iota // a kernel, in memory of its own
-	saved                // a kernel, in memory that clones are to share: a template
-	cloned               // what a template was when it was saved
+	booted   origin = iota // a kernel, in memory of its own
+	saved                  // a kernel, in memory that clones are to share: a template
+	cloned                 // what a template was when it was saved
+	restored               // what a VM was when it was saved
 )
 
 // machine is all that QEMU's argument list depends on.
@@ -34,6 +35,8 @@ type machine struct {
 	kernelFD, initrdFD, qmpFD, consoleFD, muxFD, tapFD int
 	memoryFD                                           int // of templates and clones
 	furtherTapFDs                                      []int
+
+	saved savedDetail // of restored ones
 }
 
 // args is QEMU's argument list. It is pure: the same machine gives the same list. The
@@ -58,8 +61,13 @@ func (m machine) args() []string {
 		// A private mapping: what the guest writes, it writes to a copy of the page.
 		a = append(a, m.memory("off")...)
 		a = append(a, "-incoming", "defer")
+	case restored:
+		if id := m.saved.Memory; id != "" {
+			a = append(a, "-object", fmt.Sprintf("memory-backend-ram,id=%s,size=%dM", id, m.memoryMiB))
+		}
+		a = append(a, "-incoming", "defer")
 	}
-	if m.origin != cloned { // the memory has the kernel, and no clone boots again
+	if m.origin == booted || m.origin == saved { // the memory has the kernel, and no clone boots again
 		a = append(a, "-kernel", fdPath(m.kernelFD), "-initrd", fdPath(m.initrdFD), "-append", m.kernelArgs())
 	}
 	a = append(a,
@@ -69,7 +77,7 @@ func (m machine) args() []string {
 		"-serial", "chardev:console",
 
 		"-device", fmt.Sprintf("virtio-serial-device,max_ports=%d", maxPorts),
-		"-chardev", fmt.Sprintf("socket,id=mux,fd=%d", m.muxFD),
+		"-chardev", m.mux(),
 		"-device", "virtserialport,id="+muxDevice+",chardev=mux,name="+api.SerialPort,
 		"-device", "virtio-scsi-device,id=scsi0",
 	)
@@ -78,7 +86,7 @@ func (m machine) args() []string {
 		"-object", "rng-builtin,id=rng0",
 		"-device", "virtio-rng-device,rng=rng0",
 	)
-	if m.origin == booted {
+	if m.origin == booted || m.origin == restored && m.saved.Balloon {
 		// QEMU gives pages that the guest has freed back by punching holes into the file
 		// that memory is in. That is refused for a template's, which is sealed.
 		a = append(a, "-device", "virtio-balloon-device,free-page-reporting=on")
@@ -98,6 +106,15 @@ func nicArgs(n, fd int) []string {
 	}
 }
 
+// mux is where the guest's control port goes. That of a restored VM is closed at first: so
+// the guest is told that the host it knew is gone (reopenMux).
+func (m machine) mux() string {
+	if m.origin == restored {
+		return "null,id=mux"
+	}
+	return fmt.Sprintf("socket,id=mux,fd=%d", m.muxFD)
+}
+
 // memoryID names the memory of a template. It is in the saved state too.
 const memoryID = "memory0"
 
@@ -108,7 +125,7 @@ func (m machine) memory(share string) []string {
 }
 
 func (m machine) memoryBackend() string {
-	if m.origin == booted {
+	if m.origin == booted || m.origin == restored && m.saved.Memory == "" {
 		return ""
 	}
 	return ",memory-backend=" + memoryID

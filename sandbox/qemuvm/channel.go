@@ -20,6 +20,10 @@ import (
 // Port 0 is not for us, and one is the mux.
 const maxPorts = 31
 
+// firstChannel is the number of the first port for a channel: 0 is for a console and 1 is
+// the mux.
+const firstChannel = 2
+
 // maxChannels is how many channels a VM can have at a time.
 const maxChannels = maxPorts - 2
 
@@ -47,6 +51,10 @@ type channel struct {
 
 	deleted chan struct{} // closed when QEMU has let go of the device
 	opened  bool          // the guest has opened its end; guarded by channels.mu
+
+	name    string // immutable, as number
+	number  int    // of the port in the device
+	claimed bool   // OpenChannel gave it out: of a restored one later; guarded by channels.mu
 }
 
 // OpenChannel implements sandbox.Channeler: it hot-adds a virtio-serial port. A further
@@ -65,12 +73,22 @@ func (v *VM) openChannel(ctx context.Context, name string) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c := v.channels.claim(name); c != nil {
+		return c, nil
+	}
+	v.still.RLock()
+	defer v.still.RUnlock()
+	return v.addChannel(ctx, client, name, 0)
+}
+
+// addChannel hot-adds a port, of a number if it is not 0.
+func (v *VM) addChannel(ctx context.Context, client *qmp.Client, name string, number int) (*channel, error) {
 	p, err := newPair()
 	if err != nil {
 		return nil, err
 	}
 	defer p.guest.Close() // QEMU has its own copy
-	c := &channel{UnixConn: p.host, deleted: make(chan struct{})}
+	c := &channel{UnixConn: p.host, deleted: make(chan struct{}), name: name, number: number, claimed: number == 0}
 	if err := v.channels.reserve(c, name); err != nil {
 		_ = p.host.Close()
 		return nil, err
@@ -86,14 +104,15 @@ func (v *VM) openChannel(ctx context.Context, name string) (*channel, error) {
 		}
 		return err
 	}
-	if err := plugChannel(ctx, client, c.device, name, p.guest); err != nil {
+	if err := plugChannel(ctx, client, c, p.guest); err != nil {
 		return nil, v.orGone(errors.Join(err, c.Close()))
 	}
 	return c, nil
 }
 
 // plugChannel makes a port in QEMU whose other end is f, all steps in one go.
-func plugChannel(ctx context.Context, client *qmp.Client, device, name string, f *os.File) error {
+func plugChannel(ctx context.Context, client *qmp.Client, c *channel, f *os.File) error {
+	device := c.device
 	results := client.Do(ctx,
 		qmp.Command{Name: "getfd", Args: map[string]any{"fdname": device}, File: f},
 		qmp.Command{Name: "chardev-add", Args: map[string]any{
@@ -104,7 +123,7 @@ func plugChannel(ctx context.Context, client *qmp.Client, device, name string, f
 			}},
 		}},
 		qmp.Command{Name: "device_add", Args: map[string]any{
-			"driver": "virtserialport", "id": device, "chardev": device, "name": name,
+			"driver": "virtserialport", "id": device, "chardev": device, "name": c.name, "nr": c.number,
 		}},
 	)
 	for _, r := range results {
@@ -182,9 +201,39 @@ func (s *channels) reserve(c *channel, name string) error {
 	case len(s.open) >= maxChannels:
 		return fmt.Errorf("vm has %d channels: %w", maxChannels, errdefs.ErrResourceExhausted)
 	}
-	s.last++
+	if c.number == 0 {
+		c.number = s.freeNumber()
+	}
+	s.last = max(s.last+1, c.number)
 	c.device = fmt.Sprintf("channel%d", s.last)
 	s.open[c.device], s.names[name] = c, true
+	return nil
+}
+
+// freeNumber is the lowest number of a port that none has; below maxPorts, as there are
+// fewer than maxChannels.
+func (s *channels) freeNumber() int {
+	taken := map[int]bool{}
+	for _, c := range s.open {
+		taken[c.number] = true
+	}
+	n := firstChannel
+	for taken[n] {
+		n++
+	}
+	return n
+}
+
+// claim gives out a channel that the VM was restored with; nil: there is none of the name.
+func (s *channels) claim(name string) *channel {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.open {
+		if c.name == name && !c.claimed {
+			c.claimed = true
+			return c
+		}
+	}
 	return nil
 }
 

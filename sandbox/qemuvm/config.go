@@ -111,7 +111,7 @@ func (d *Driver) create(ctx context.Context, c sandbox.VMConfig, from source) (_
 	if v.res.user, err = d.config.UIDs.take(); err != nil {
 		return nil, err
 	}
-	if from.origin != cloned {
+	if from.origin == booted || from.origin == saved {
 		if v.res.kernel, err = d.openBundle("kernel", c.Kernel, v.res.user.uid); err != nil {
 			return nil, err
 		}

@@ -28,11 +28,12 @@ type disks struct {
 // disk is one LUN in use.
 type disk struct {
 	busy    bool          // being attached or detached
+	from    sandbox.Disk  // what it is
 	deleted chan struct{} // closed when QEMU has let go of the device
 }
 
 // reserve takes the lowest free LUN: guests scan from 0.
-func (d *disks) reserve() (uint32, *disk, error) {
+func (d *disks) reserve(from sandbox.Disk) (uint32, *disk, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.luns == nil {
@@ -40,7 +41,7 @@ func (d *disks) reserve() (uint32, *disk, error) {
 	}
 	for lun := uint32(0); lun < maxDisks; lun++ {
 		if d.luns[lun] == nil {
-			d.luns[lun] = &disk{busy: true, deleted: make(chan struct{})}
+			d.luns[lun] = &disk{busy: true, from: from, deleted: make(chan struct{})}
 			return lun, d.luns[lun], nil
 		}
 	}
@@ -124,7 +125,9 @@ func (v *VM) attachDisk(ctx context.Context, d sandbox.Disk) (sandbox.DiskAddres
 	}
 	defer f.Close() // QEMU has its own copy
 
-	lun, _, err := v.disks.reserve()
+	v.still.RLock()
+	defer v.still.RUnlock()
+	lun, _, err := v.disks.reserve(d)
 	if err != nil {
 		return sandbox.DiskAddress{}, err
 	}
@@ -202,6 +205,8 @@ func (v *VM) detachDisk(ctx context.Context, a sandbox.DiskAddress) error {
 	if err != nil {
 		return err
 	}
+	v.still.RLock()
+	defer v.still.RUnlock()
 	k, err := v.disks.take(a.LUN)
 	if k == nil || err != nil {
 		return err

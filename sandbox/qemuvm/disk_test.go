@@ -78,7 +78,7 @@ func TestPrepareDisk(t *testing.T) {
 func TestDisks_LUNs(t *testing.T) {
 	var d disks
 	for want := range uint32(3) {
-		lun, _, err := d.reserve()
+		lun, _, err := d.reserve(sandbox.Disk{})
 		if err != nil || lun != want {
 			t.Fatalf("reserve() = %d, %v, want %d", lun, err, want)
 		}
@@ -97,15 +97,15 @@ func TestDisks_LUNs(t *testing.T) {
 	if k, err := d.take(1); k != nil || err != nil {
 		t.Errorf("take() of a free LUN = %v, %v, want nothing", k, err)
 	}
-	if lun, _, _ := d.reserve(); lun != 1 {
+	if lun, _, _ := d.reserve(sandbox.Disk{}); lun != 1 {
 		t.Errorf("reserve() = %d, want the freed 1", lun)
 	}
 	for range maxDisks - 3 {
-		if _, _, err := d.reserve(); err != nil {
+		if _, _, err := d.reserve(sandbox.Disk{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := d.reserve(); !errdefs.IsResourceExhausted(err) {
+	if _, _, err := d.reserve(sandbox.Disk{}); !errdefs.IsResourceExhausted(err) {
 		t.Errorf("reserve() of a full VM = %v, want ResourceExhausted", err)
 	}
 }

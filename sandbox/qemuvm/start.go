@@ -50,14 +50,14 @@ func (v *VM) launch(ctx context.Context) error {
 		close(v.done)
 		return err
 	}
-	v.res.closeGuestEnds()
+	v.res.closeGuestEnds(v.source.origin == restored)
 	v.mu.Lock()
 	v.proc = p
 	if v.asked {
 		p.kill()
 	}
 	v.mu.Unlock()
-	go v.own(p)
+	go v.own(context.WithoutCancel(ctx), p)
 
 	ctx, cancel := context.WithTimeout(ctx, v.driver.StartTimeout)
 	defer cancel()
@@ -88,16 +88,19 @@ func (v *VM) spawn() (*process, error) {
 		commandLine: v.driver.CommandLine,
 		qmpFD:       pass(r.qmp.guest),
 		consoleFD:   pass(r.console.guest),
-		muxFD:       pass(r.mux.guest),
 		tapFD:       pass(r.taps[0].File()),
+		saved:       v.source.restored,
 	}
 	for _, tap := range r.taps[1:] {
 		m.furtherTapFDs = append(m.furtherTapFDs, pass(tap.File()))
 	}
-	if m.origin != cloned {
+	if m.origin != restored { // a restored one gets it later
+		m.muxFD = pass(r.mux.guest)
+	}
+	if m.origin == booted || m.origin == saved {
 		m.kernelFD, m.initrdFD = pass(r.kernel), pass(r.initrd)
 	}
-	if m.origin != booted {
+	if m.origin == saved || m.origin == cloned {
 		m.memoryFD = pass(v.source.memory)
 	}
 	if m.accel == TCG {
@@ -135,7 +138,7 @@ func (v *VM) run(ctx context.Context) error {
 	v.mu.Lock()
 	v.monitor = monitor
 	v.mu.Unlock()
-	if v.source.origin == cloned {
+	if v.source.origin == cloned || v.source.origin == restored {
 		if err := v.load(ctx, monitor); err != nil {
 			return err
 		}
@@ -159,10 +162,10 @@ func (v *VM) run(ctx context.Context) error {
 }
 
 // own waits for all that belongs to the VM's run and closes done.
-func (v *VM) own(p *process) {
+func (v *VM) own(ctx context.Context, p *process) {
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = io.Copy(v.console, v.res.console.host) })
-	wg.Go(func() { v.connect(p.done) })
+	wg.Go(func() { v.connect(ctx, p.done) })
 
 	select {
 	case <-p.done:
@@ -198,11 +201,17 @@ func (v *VM) own(p *process) {
 }
 
 // connect starts the mux when the guest has opened its port, and ends it with QEMU.
-func (v *VM) connect(qemuDone <-chan struct{}) {
+func (v *VM) connect(ctx context.Context, qemuDone <-chan struct{}) {
 	select {
 	case <-v.portOpen:
 	case <-qemuDone:
 		return
+	}
+	if v.source.origin == restored {
+		if err := v.rejoin(ctx, qemuDone); err != nil {
+			v.kill(err)
+			return
+		}
 	}
 	link, err := mux.New(v.res.mux.host)
 	if err != nil {

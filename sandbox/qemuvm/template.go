@@ -1,6 +1,7 @@
 package qemuvm
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -30,11 +31,16 @@ type source struct {
 	origin origin
 	memory *os.File // of templates and clones; stays the caller's
 	state  []byte   // of clones
+
+	// Of restored ones, as is devices.
+	file     *os.File // the state, with the memory
+	restored savedDetail
+	devices  sandbox.SavedVM
 }
 
 // check looks that a template's memory is that of a VM of this size.
 func (s source) check(c sandbox.VMConfig) error {
-	if s.origin == booted {
+	if s.origin == booted || s.origin == restored {
 		return nil
 	}
 	if s.memory == nil {
@@ -148,8 +154,16 @@ func (v *VM) save(ctx context.Context, state io.Writer) error {
 	return v.orGone(err)
 }
 
-// load gives a new QEMU the state of the template. A QEMU that cannot load it ends.
+// load gives a new QEMU the state of the template, or of the VM that was saved. A QEMU that
+// cannot load it ends.
 func (v *VM) load(ctx context.Context, client *qmp.Client) error {
+	what, setUp, state := "template", setUpMigration, io.Reader(bytes.NewReader(v.source.state))
+	if v.source.origin == restored {
+		if err := v.plugSaved(ctx, client); err != nil {
+			return err
+		}
+		what, setUp, state = "saved state", setUpFullMigration, v.source.file
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -158,10 +172,10 @@ func (v *VM) load(ctx context.Context, client *qmp.Client) error {
 	go func() {
 		defer close(fed)
 		// When it fails, QEMU has not read all: that it could not load is told by migrate.
-		_, _ = w.Write(v.source.state)
+		_, _ = io.Copy(w, state)
 		_ = w.Close()
 	}()
-	err = v.migrate(ctx, client, r, setUpMigration, takeState(r), qmp.Command{
+	err = v.migrate(ctx, client, r, setUp, takeState(r), qmp.Command{
 		Name: "migrate-incoming", Args: map[string]any{"uri": "fd:" + stateFD},
 	})
 	if err != nil {
@@ -170,7 +184,7 @@ func (v *VM) load(ctx context.Context, client *qmp.Client) error {
 	<-fed
 	v.source.state = nil
 	if err != nil {
-		return fmt.Errorf("load template: %w", err)
+		return fmt.Errorf("load %s: %w", what, err)
 	}
 	return nil
 }

@@ -59,6 +59,8 @@ type VM struct {
 
 	channels channels // hot-added serial ports; has its own lock
 
+	still sync.RWMutex // held for writing while the VM is saved, for reading while devices come and go
+
 	mu       sync.Mutex // guards the fields below
 	state    state
 	res      resources
@@ -95,9 +97,14 @@ func newVM(driver Config, c sandbox.VMConfig) *VM {
 	}
 }
 
-// closeGuestEnds closes what QEMU has copies of, so that its end is seen here.
-func (r *resources) closeGuestEnds() {
-	for _, f := range []*os.File{r.kernel, r.initrd, r.qmp.guest, r.console.guest, r.mux.guest} {
+// closeGuestEnds closes what QEMU has copies of, so that its end is seen here; but the mux's
+// when QEMU is to get that later.
+func (r *resources) closeGuestEnds(keepMux bool) {
+	files := []*os.File{r.kernel, r.initrd, r.qmp.guest, r.console.guest}
+	if !keepMux {
+		files = append(files, r.mux.guest)
+	}
+	for _, f := range files {
 		if f != nil {
 			_ = f.Close()
 		}
@@ -110,7 +117,10 @@ func (r *resources) closeGuestEnds() {
 // release frees what Create made. Closing twice is harmless for each part.
 func (v *VM) release() error {
 	defer v.res.user.giveBack()
-	v.res.closeGuestEnds()
+	v.res.closeGuestEnds(false)
+	if v.source.file != nil {
+		_ = v.source.file.Close()
+	}
 	for _, c := range []*net.UnixConn{v.res.qmp.host, v.res.console.host, v.res.mux.host} {
 		if c != nil {
 			_ = c.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/sparsefile"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -40,7 +42,10 @@ type Disks struct {
 	mu sync.Mutex // held while a template is made
 }
 
-var _ sandbox.Scratch = (*Disks)(nil)
+var (
+	_ sandbox.Scratch         = (*Disks)(nil)
+	_ sandbox.ScratchRestorer = (*Disks)(nil)
+)
 
 // templateVersion is part of templates' names: raising it makes new ones.
 const templateVersion = 1
@@ -102,6 +107,29 @@ func (d *Disks) Create(ctx context.Context, path string, bytes int64) (_ sandbox
 	}
 	return sandbox.Disk{Path: path, Format: sandbox.DiskRaw}, nil
 }
+
+// Restore implements sandbox.ScratchRestorer.
+func (d *Disks) Restore(ctx context.Context, path string, r io.Reader) (_ sandbox.Disk, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("restore scratch disk %s: %w", path, errors.Join(kindOf(err), d.Remove(context.WithoutCancel(ctx), path)))
+		}
+	}()
+	if err := d.Remove(ctx, path); err != nil {
+		return sandbox.Disk{}, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return sandbox.Disk{}, err
+	}
+	if err := errors.Join(sparsefile.Unpack(ctx, f, r, maxBytes), f.Close()); err != nil {
+		return sandbox.Disk{}, err
+	}
+	return sandbox.Disk{Path: path, Format: sandbox.DiskRaw}, nil
+}
+
+// maxBytes bounds a disk that is restored: what a VHDX may have.
+const maxBytes = 64 << 40
 
 // Remove implements sandbox.Scratch.
 func (d *Disks) Remove(_ context.Context, path string) error {

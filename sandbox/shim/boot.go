@@ -21,6 +21,9 @@ type running struct {
 // startVM makes a VM, a clone if there is a template that works, and returns when its
 // agent answers. On error nothing is left.
 func startVM(ctx context.Context, cfg ServerConfig) (running, error) {
+	if cfg.Restore != nil {
+		return restoreVM(ctx, cfg)
+	}
 	var failed error
 	if t := cfg.Template; t != nil {
 		defer t.close()

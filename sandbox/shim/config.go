@@ -36,6 +36,8 @@ type config struct {
 	LogLevel     slog.Level      `json:"logLevel"`
 	Build        string          `json:"build"` // of the daemon that launched it
 	Template     *templateConfig `json:"template,omitempty"`
+	// Restore is what the VM is restored from, instead of being booted or cloned.
+	Restore *sandbox.ShimRestore `json:"restore,omitempty"`
 }
 
 // templateConfig says that the VM is to be a clone. The template's files are passed as
@@ -67,6 +69,9 @@ func (c *config) validate() error {
 	}
 	if c.Template != nil && c.Template.ID == "" {
 		errs = append(errs, errors.New("template has no id"))
+	}
+	if c.Restore != nil && c.Template != nil {
+		errs = append(errs, errors.New("there is both a template and something to restore"))
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, errors.Join(errs...))

@@ -27,6 +27,7 @@ type container struct {
 	made    bool // and has made it
 	layers  []sandbox.Layer
 	held    held // by its mounts
+	mounts  []sandbox.SavedMount
 	log     Log
 	streams *guest.Streams
 	stop    context.CancelFunc // ends the goroutine that waits for the exit
@@ -211,16 +212,6 @@ func (s *Server) awaitExit(ctx context.Context, c *container) {
 	close(c.exited)
 }
 
-func (c *container) outputs() []*output {
-	var out []*output
-	for _, o := range []*output{c.stdout, c.stderr} {
-		if o != nil {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
 // StartContainer implements sandbox.Shim's.
 func (s *Server) StartContainer(ctx context.Context, id string) (time.Time, error) {
 	c, unlock, err := s.lockContainer(ctx, id)
@@ -318,6 +309,20 @@ func (s *Server) RemoveContainer(ctx context.Context, id string) error {
 // teardownContainer takes back what the container holds, and forgets what it has taken
 // back, so that it can be called again after an error. The container's lock is held.
 func (s *Server) teardownContainer(ctx context.Context, c *container) error {
+	if err := s.emptyContainer(ctx, c); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.containers[c.id] == c {
+		delete(s.containers, c.id)
+		close(c.gone)
+	}
+	return nil
+}
+
+// emptyContainer is teardownContainer for one that stays known, with its exit.
+func (s *Server) emptyContainer(ctx context.Context, c *container) error {
 	if c.inGuest {
 		unused, err := s.guest.RemoveContainer(ctx, c.id)
 		if err != nil {
@@ -345,12 +350,6 @@ func (s *Server) teardownContainer(ctx context.Context, c *container) error {
 		s.log.WarnContext(ctx, "mounts were not all taken back", logkey.ContainerID, c.id, logkey.Error, err)
 	}
 	c.layers = nil
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.containers[c.id] == c {
-		delete(s.containers, c.id)
-		close(c.gone)
-	}
 	return nil
 }
 

@@ -36,6 +36,7 @@ type layer struct {
 	lock     lock // held while the disk comes or goes; guards the rest
 	attached bool
 	addr     sandbox.DiskAddress
+	path     string // of the disk
 }
 
 func newLayerSet(vm disker) *layerSet {
@@ -111,7 +112,7 @@ func (s *layerSet) attach(ctx context.Context, l *layer, w sandbox.Layer) (sandb
 	if err != nil {
 		return addr, fmt.Errorf("attach layer %s: %w", w.DiffID, err)
 	}
-	l.attached, l.addr = true, addr
+	l.attached, l.addr, l.path = true, addr, w.Path
 	return addr, nil
 }
 

@@ -35,7 +35,8 @@ type fakeGuest struct {
 	arrived    chan struct{}
 	answer     answers
 	stats      func(context.Context) (*api.StatsResponse, error) // nil: of an older build
-	old        bool                                              // knows neither seeds nor templates
+	frozen     bool
+	old        bool // knows neither seeds nor templates
 }
 
 // answers are what a hostile agent says in place of the truth.
@@ -357,6 +358,42 @@ func (g *fakeGuest) Stats(ctx context.Context, _ *api.StatsRequest) (*api.StatsR
 }
 func (g *fakeGuest) Events(context.Context, *api.EventsRequest, api.Guest_EventsServer) error {
 	return errdefs.ErrNotImplemented
+}
+
+func (g *fakeGuest) FreezePod(_ context.Context, r *api.FreezePodRequest) (*api.FreezePodResponse, error) {
+	name := "freeze"
+	if r.GetThaw() {
+		name = "thaw"
+	}
+	if err := g.step(name); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.frozen = !r.GetThaw()
+	return &api.FreezePodResponse{}, nil
+}
+
+// RenewPod gives the containers, which are made anew here, their new streams.
+func (g *fakeGuest) RenewPod(ctx context.Context, r *api.RenewPodRequest) (*api.RenewPodResponse, error) {
+	if err := g.step("renew"); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	g.pods[r.GetPodId()] = true
+	g.mu.Unlock()
+	for _, c := range r.GetContainers() {
+		p, err := g.process(ctx, []string{"echo", "goes on"}, c.GetStdio())
+		if err != nil {
+			return nil, err
+		}
+		p.pod, p.layers = r.GetPodId(), []string{"sha256:a", "sha256:b"}
+		g.mu.Lock()
+		g.containers[c.GetContainerId()] = p
+		g.mu.Unlock()
+		go g.run(p)
+	}
+	return &api.RenewPodResponse{}, nil
 }
 
 func (g *fakeGuest) AttachShare(ctx context.Context, r *api.AttachShareRequest) (*api.AttachShareResponse, error) {

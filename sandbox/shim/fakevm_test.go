@@ -23,7 +23,8 @@ import (
 // fakeVM is a driver and its one VM: disks and NICs as data, and a fake agent.
 type fakeVM struct {
 	guest *fakeGuest
-	mute  bool // the agent never answers
+	mute  bool   // the agent never answers
+	files string // where its disks are, for what is saved
 
 	mu     sync.Mutex
 	fail   string // the step to fail

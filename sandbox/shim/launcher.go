@@ -119,7 +119,12 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 	}()
 	cfg := l.vmConfig(c.ID, c.VCPUs, c.MemoryMiB)
 	cfg.Pods = c.Pods
-	lease := l.takeTemplate(c)
+	var lease *template.Lease
+	if cfg.Restore = c.Restore; cfg.Restore == nil {
+		lease = l.takeTemplate(c)
+	} else if err := l.checkBundle(c.Restore.Saved); err != nil {
+		return nil, err
+	}
 	var files []*os.File
 	if lease != nil {
 		defer lease.Close()

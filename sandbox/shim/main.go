@@ -99,6 +99,7 @@ func begin(ctx context.Context, f folder, parts Parts) (_ *Server, serving func(
 	shares := parts.Shares(log)
 	s, err := Start(ctx, ServerConfig{
 		Template: passedTemplate(cfg.Template),
+		Restore:  cfg.Restore,
 		VM: sandbox.VMConfig{
 			ID: cfg.ID, Dir: f.vm(), VCPUs: cfg.VCPUs, MemoryMiB: cfg.MemoryMiB,
 			Kernel: cfg.Kernel, Initrd: cfg.Initrd, NICs: cfg.Pods,

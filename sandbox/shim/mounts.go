@@ -35,6 +35,7 @@ func (s *Server) acquireMounts(ctx context.Context, c *container, mounts []sandb
 			return nil, fmt.Errorf("mount %s: %w", m.ContainerPath, err)
 		}
 		out = append(out, g)
+		c.mounts = append(c.mounts, savedMount(g))
 	}
 	return out, nil
 }

@@ -30,6 +30,17 @@ type output struct {
 	done   chan struct{}
 }
 
+// outputs are those that the container has: with a terminal there is one.
+func (c *container) outputs() []*output {
+	var out []*output
+	for _, o := range []*output{c.stdout, c.stderr} {
+		if o != nil {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 func newOutput(log io.Writer) *output {
 	return &output{log: log, taps: map[*tap]struct{}{}, done: make(chan struct{}), lastAt: time.Now()}
 }
@@ -107,9 +118,12 @@ func (o *output) remove(t *tap) {
 // drain waits until the output has ended, after its process has: at most until nothing
 // came for a while, since a process left behind may hold the stream open for ever, and
 // at most for limit, unless that is 0.
-func (o *output) drain(ctx context.Context, limit time.Duration) {
+func (o *output) drain(ctx context.Context, limit time.Duration) { o.settle(ctx, drainQuiet, limit) }
+
+// settle waits until the output has ended, or nothing came for a while, which begins now.
+func (o *output) settle(ctx context.Context, quiet, limit time.Duration) {
 	begin := time.Now()
-	tick := time.NewTicker(drainQuiet / 8)
+	tick := time.NewTicker(quiet / 8)
 	defer tick.Stop()
 	for {
 		select {
@@ -120,9 +134,9 @@ func (o *output) drain(ctx context.Context, limit time.Duration) {
 		case <-tick.C:
 		}
 		o.mu.Lock()
-		quiet := !o.busy && time.Since(o.lastAt) >= drainQuiet
+		still := !o.busy && time.Since(o.lastAt) >= quiet
 		o.mu.Unlock()
-		if waited := time.Since(begin); quiet && waited >= drainQuiet || limit > 0 && waited >= limit {
+		if waited := time.Since(begin); still && waited >= quiet || limit > 0 && waited >= limit {
 			return
 		}
 	}

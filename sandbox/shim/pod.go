@@ -25,6 +25,7 @@ type pod struct {
 
 	mu      sync.Mutex // guards the rest
 	scratch *sandbox.DiskAddress
+	disk    sandbox.Disk // at scratch
 	nics    []string
 }
 
@@ -72,7 +73,7 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.scratch = &addr
+		p.scratch, p.disk = &addr, r.Scratch
 		return nil
 	})
 	for i, n := range r.NICs {

@@ -31,6 +31,9 @@ type ServerConfig struct {
 	// Template is what the VM is cloned from; nil: it boots. When it cannot be cloned it
 	// boots all the same, within the same time. Start closes the files.
 	Template *Template
+	// Restore is what the VM is restored from, and from nothing else; nil: it is cloned or
+	// boots.
+	Restore *sandbox.ShimRestore
 	// CloneTimeout bounds the attempt to clone; 0: 10 s.
 	CloneTimeout time.Duration
 }
@@ -69,6 +72,8 @@ type Server struct {
 	template    string        // immutable after Start; id of what the VM is a clone of
 	templateErr error         // immutable after Start; why it is none though it was to be
 
+	bundle   *bundle    // immutable after Start
+	restored *restoring // immutable after Start; nil: the VM was not restored
 	sessions *sessions
 	conns    *connSet
 
@@ -95,8 +100,13 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 	defer cancel()
 	begun := time.Now()
 	ctx, phases := phase.Record(ctx)
+	bundle, err := openBundle(cfg)
+	if err != nil {
+		return nil, err
+	}
 	up, err := startVM(ctx, cfg)
 	if err != nil {
+		bundle.close()
 		return nil, err
 	}
 	vm, client := up.vm, up.guest
@@ -120,6 +130,8 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		shared:      cfg.VM.NICs > 1,
 		template:    up.template,
 		templateErr: up.templateErr,
+		bundle:      bundle,
+		restored:    newRestoring(cfg.Restore),
 		sessions:    newSessions(),
 		conns:       newConnSet(),
 		ending:      make(chan struct{}),
@@ -221,6 +233,7 @@ func (s *Server) Close() {
 		c.stopIO()
 	}
 	s.shares.closeAll()
+	s.bundle.close()
 	if s.closeShares != nil {
 		if err := s.closeShares(); err != nil {
 			s.log.Warn("shares were not closed well", logkey.Error, err)

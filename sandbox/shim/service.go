@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"
@@ -201,6 +202,33 @@ func (v service) Cancel(ctx context.Context, r *api.CancelRequest) (*api.Empty, 
 func (v service) Shutdown(context.Context, *api.Empty) (*api.Empty, error) {
 	v.s.end()
 	return &api.Empty{}, nil
+}
+
+func (v service) Checkpoint(ctx context.Context, r *api.CheckpointRequest) (*api.CheckpointResponse, error) {
+	if n := r.GetTimeoutNanos(); n > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(n))
+		defer cancel()
+	}
+	saved, err := v.s.Checkpoint(ctx, sandbox.CheckpointSetup{
+		PodID: r.GetPodId(), ContainerIDs: r.GetContainerIds(), Dir: r.GetDir(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(saved)
+	if err != nil {
+		return nil, fmt.Errorf("encode saved pod: %w", err)
+	}
+	return &api.CheckpointResponse{Saved: b}, nil
+}
+
+func (v service) RestorePod(ctx context.Context, r *api.RestorePodRequest) (*api.RestorePodResponse, error) {
+	var p sandbox.PodRestore
+	if err := json.Unmarshal(r.GetRestore(), &p); err != nil {
+		return nil, fmt.Errorf("decode pod to restore: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	return &api.RestorePodResponse{}, v.s.RestorePod(ctx, p)
 }
 
 func stdioKinds(s *api.Session) []api.StreamKind {

@@ -47,6 +47,8 @@ type shareGuest interface {
 	open(ctx context.Context) (id uint64, conn net.Conn, channel string, err error)
 	attach(ctx context.Context, id uint64, s shareMode, channel string) error
 	detach(ctx context.Context, id uint64) error
+	// reopen opens the stream of a share by the device that a restored VM came with.
+	reopen(ctx context.Context, channel string) (net.Conn, error)
 }
 
 // shareMode is how the guest mounts a share.
@@ -83,6 +85,7 @@ type hostShare struct {
 	lock    lock // held while the share comes or goes; guards the rest
 	source  Share
 	id      uint64 // in the guest; 0: not attached
+	channel string // its device; empty: it has none of its own
 	read    bool   // the guest mounts it read-only
 	session *shareSession
 }
@@ -109,7 +112,7 @@ func (s *shareSet) acquire(ctx context.Context, src ShareSource) (*hostShare, er
 	if err != nil {
 		return nil, fmt.Errorf("share %s: %w", src.Path, err)
 	}
-	h := s.pin(shareKey{id: opened.ID(), readOnly: src.ReadOnly, private: src.Private, hostToContainer: src.HostToContainer, recursive: src.Recursive}, src.Path)
+	h := s.pin(keyOf(opened, src), src.Path)
 	used, err := s.attach(ctx, h, opened)
 	if !used {
 		err = errors.Join(err, opened.Close())
@@ -120,6 +123,10 @@ func (s *shareSet) acquire(ctx context.Context, src ShareSource) (*hostShare, er
 	uctx, cancel := undoContext(ctx)
 	defer cancel()
 	return nil, errors.Join(fmt.Errorf("share %s: %w", src.Path, err), s.release(uctx, h))
+}
+
+func keyOf(opened Share, src ShareSource) shareKey {
+	return shareKey{id: opened.ID(), readOnly: src.ReadOnly, private: src.Private, hostToContainer: src.HostToContainer, recursive: src.Recursive}
 }
 
 func (s *shareSet) pin(key shareKey, path string) *hostShare {
@@ -158,14 +165,18 @@ func (s *shareSet) attach(ctx context.Context, h *hostShare, opened Share) (used
 		}
 		return false, err
 	}
-	h.source, h.id, h.read, h.session = opened, id, opened.ReadOnly(), session
+	h.source, h.id, h.channel, h.read, h.session = opened, id, channel, opened.ReadOnly(), session
 	session.expect()
 	return true, session.err()
 }
 
 // serve is a share's goroutine.
 func (s *shareSet) serve(ctx context.Context, h *hostShare, opened Share, session *shareSession) {
-	err := opened.Serve(ctx, session.conn)
+	s.serveWith(h, session, func() error { return opened.Serve(ctx, session.conn) })
+}
+
+func (s *shareSet) serveWith(h *hostShare, session *shareSession, serve func() error) {
+	err := serve()
 	session.mu.Lock()
 	session.reason = err
 	asked := session.asked

@@ -73,15 +73,25 @@ func cloneVM(ctx context.Context, cfg ServerConfig) (running, error) {
 	if err != nil {
 		return running{}, fmt.Errorf("clone VM: %w", err)
 	}
-	client, err := boot(ctx, vm, guest.Connect, cfg.Version)
+	client, err := goOn(ctx, vm, cfg.Version)
 	if err != nil {
-		return running{}, abandon(ctx, vm, err)
+		return running{}, err
+	}
+	return running{vm: vm, guest: client, template: t.ID}, nil
+}
+
+// goOn starts a VM that is a copy of another, and returns when its agent answers and has
+// randomness of its own. On error the VM has ended.
+func goOn(ctx context.Context, vm sandbox.VM, version string) (*guest.Client, error) {
+	client, err := boot(ctx, vm, guest.Connect, version)
+	if err != nil {
+		return nil, abandon(ctx, vm, err)
 	}
 	if !client.Info().Seeded {
 		client.Close()
-		return running{}, abandon(ctx, vm, errNotSeeded)
+		return nil, abandon(ctx, vm, errNotSeeded)
 	}
-	return running{vm: vm, guest: client, template: t.ID}, nil
+	return client, nil
 }
 
 // errNotSeeded says that clones of the VM would share their random numbers.

@@ -107,6 +107,64 @@ func clean(h *netlink.Handle, link netlink.Link) error {
 // defaultMTU is an Ethernet NIC's.
 const defaultMTU = 1500
 
+// RenewNetwork sets NICs up anew that are in the pod already: with another MAC, and with
+// other addresses and routes in place of all that they have. A NIC that is not there, as the
+// restored VM was given another in its place, is waited for until ctx ends, and moved in.
+func (n *Namespaces) RenewNetwork(ctx context.Context, pid int, interfaces []Interface) error {
+	h, closeHandle, err := handleAt(pid)
+	if err != nil {
+		return err
+	}
+	defer closeHandle()
+	for _, i := range interfaces {
+		link, err := findLink(h, i.BootMAC)
+		if errdefs.IsNotFound(err) {
+			link, err = replace(ctx, h, pid, i)
+		}
+		if err != nil {
+			return fmt.Errorf("find %s in the pod: %w", i.Name, err)
+		}
+		// Routes go with the link, and so do neighbours.
+		if err := h.LinkSetDown(link); err != nil {
+			return fmt.Errorf("set %s down: %w", i.Name, err)
+		}
+		addrs, err := h.AddrList(link, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list addresses of %s: %w", i.Name, err)
+		}
+		for _, a := range addrs {
+			if err := h.AddrDel(link, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				return fmt.Errorf("remove address %s of %s: %w", a.IPNet, i.Name, err)
+			}
+		}
+		if err := configure(h, link, i); err != nil {
+			return fmt.Errorf("set up %s: %w", i.Name, err)
+		}
+	}
+	return nil
+}
+
+// replace moves a NIC into the pod. One that has its name there gives it up.
+func replace(ctx context.Context, h *netlink.Handle, pid int, i Interface) (netlink.Link, error) {
+	link, err := findNIC(ctx, i.BootMAC)
+	if err != nil {
+		return nil, err
+	}
+	if old, err := h.LinkByName(i.Name); err == nil {
+		err = errors.Join(h.LinkSetDown(old), h.LinkSetName(old, fmt.Sprintf("old%d", old.Attrs().Index)))
+		if err != nil {
+			return nil, fmt.Errorf("put the NIC away that was %s: %w", i.Name, err)
+		}
+	}
+	if err := netlink.LinkSetDown(link); err != nil {
+		return nil, err
+	}
+	if err := netlink.LinkSetNsPid(link, pid); err != nil {
+		return nil, err
+	}
+	return findLink(h, i.BootMAC)
+}
+
 func configure(h *netlink.Handle, link netlink.Link, i Interface) error {
 	if link.Attrs().Name != i.Name {
 		if err := h.LinkSetName(link, i.Name); err != nil {

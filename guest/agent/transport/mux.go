@@ -85,6 +85,9 @@ func (c *muxConn) Read(b []byte) (int, error) {
 	return c.Stream.Read(b)
 }
 
+// Broken implements stdio.Breaker: the session has ended, and the stream with it.
+func (c *muxConn) Broken() bool { return c.Stream.Session().IsClosed() }
+
 func (c *muxConn) CloseWrite() error { return c.Stream.Close() }
 
 func (c *muxConn) Close() error {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -87,8 +88,25 @@ func (l *VsockListener) Serve(ctx context.Context, h Handler) error {
 // socketConn is a connected stream socket of a family that package net does not know.
 type socketConn struct {
 	*os.File
-	port uint32
+	port   uint32
+	broken atomic.Bool
 }
+
+// Read notes when the connection was cut. Its own end is no error.
+func (c *socketConn) Read(b []byte) (int, error) { return c.note(c.File.Read(b)) }
+
+// Write is Read's twin.
+func (c *socketConn) Write(b []byte) (int, error) { return c.note(c.File.Write(b)) }
+
+func (c *socketConn) note(n int, err error) (int, error) {
+	if errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ETIMEDOUT) {
+		c.broken.Store(true)
+	}
+	return n, err
+}
+
+// Broken implements stdio.Breaker: the host did not end the connection, but is gone.
+func (c *socketConn) Broken() bool { return c.broken.Load() }
 
 // Take returns the descriptor, for one who is to have all of the connection.
 func (c *socketConn) Take() *os.File { return c.File }

@@ -59,6 +59,7 @@ type system struct {
 	limits map[string]any
 	disks  map[string]disk           // by "controller guid:lun"
 	nics   map[string]map[string]any // by GUID
+	word   int64                     // what the guest's memory holds, and a saved state keeps
 	ended  chan struct{}
 }
 
@@ -214,17 +215,17 @@ func (s *Service) CreateSystem(id, document string, o hcs.Operation) (hcs.System
 				}
 			}
 		}
-		if p, ok := at(doc, "VirtualMachine", "RestoreState", "SaveStateFilePath").(string); ok {
-			if f := s.readable(p, id); f != nil {
-				return "", f
-			}
-			if b, err := os.ReadFile(p); err != nil || string(b) != savedState {
-				return "", &failure{hcs.Fail, fmt.Sprintf("'%s' holds no saved state", p)}
-			}
+		state, f := s.restored(doc, id)
+		if f != nil {
+			return "", f
 		}
 		y := &system{
-			id: id, doc: doc, state: "Created", disks: map[string]disk{}, nics: map[string]map[string]any{},
+			word: state.Memory,
+			id:   id, doc: doc, state: "Created", disks: map[string]disk{}, nics: map[string]map[string]any{},
 			memory: at(doc, "VirtualMachine", "ComputeTopology", "Memory", "SizeInMB").(json.Number), ended: make(chan struct{}),
+		}
+		if f := s.attachAll(y); f != nil {
+			return "", f
 		}
 		s.systems[id], hd.system = y, y
 		return "", nil

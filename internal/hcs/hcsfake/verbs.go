@@ -74,9 +74,6 @@ func (s *Service) resume(y *system, _ string) (string, *failure) {
 	return "", nil
 }
 
-// savedState is what the file of a saved VM holds.
-const savedState = "state of a VM"
-
 func (s *Service) save(y *system, document string) (string, *failure) {
 	v, err := parse(document)
 	if err == nil {
@@ -92,7 +89,8 @@ func (s *Service) save(y *system, document string) (string, *failure) {
 	if f := s.readable(path, y.id); f != nil {
 		return "", f
 	}
-	if err := os.WriteFile(path, []byte(savedState), 0o600); err != nil {
+	b, _ := json.Marshal(savedVM{Kind: savedState, Memory: y.word, Disks: slices.Sorted(maps.Keys(y.disks))})
+	if err := os.WriteFile(path, b, 0o600); err != nil {
 		return "", &failure{hcs.DiskFull, err.Error()}
 	}
 	return "", nil
@@ -180,25 +178,34 @@ func (s *Service) modifyDisk(y *system, q request) *failure {
 		return &failure{hcs.AlreadyExists, "a disk is at " + key}
 	}
 	m := q.settings.(map[string]any)
-	d := disk{path: m["Path"].(string), readOnly: m["ReadOnly"] == true}
-	if ext := filepath.Ext(d.path); ext != ".vhd" && ext != ".vhdx" {
-		return &failure{hcs.VHDFormatUnknown, fmt.Sprintf("'%s' is not the name of a virtual disk", d.path)}
-	}
-	if f := s.readable(d.path, y.id); f != nil {
+	d, f := s.openDisk(y, m)
+	if f != nil {
 		return f
 	}
+	y.disks[key] = d
+	return nil
+}
+
+// openDisk is a disk that a VM is given.
+func (s *Service) openDisk(y *system, m map[string]any) (disk, *failure) {
+	d := disk{path: m["Path"].(string), readOnly: m["ReadOnly"] == true}
+	if ext := filepath.Ext(d.path); ext != ".vhd" && ext != ".vhdx" {
+		return d, &failure{hcs.VHDFormatUnknown, fmt.Sprintf("'%s' is not the name of a virtual disk", d.path)}
+	}
+	if f := s.readable(d.path, y.id); f != nil {
+		return d, f
+	}
 	if !d.readOnly && !s.access[d.path][y.id] {
-		return &failure{hcs.GeneralAccessDenied, fmt.Sprintf("the VM's account lacks the access to write '%s'", d.path)}
+		return d, &failure{hcs.GeneralAccessDenied, fmt.Sprintf("the VM's account lacks the access to write '%s'", d.path)}
 	}
 	for _, other := range s.systems {
 		for _, o := range other.disks {
 			if o.path == d.path && (!o.readOnly || !d.readOnly) {
-				return &failure{hcs.SharingViolation, fmt.Sprintf("'%s' is in use", d.path)}
+				return d, &failure{hcs.SharingViolation, fmt.Sprintf("'%s' is in use", d.path)}
 			}
 		}
 	}
-	y.disks[key] = d
-	return nil
+	return d, nil
 }
 
 func (s *Service) modifyNIC(y *system, q request) *failure {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -77,6 +78,7 @@ func run() error {
 			}
 			go serve(port, s)
 		}
+		_ = session.Close() // waits until it has closed the port's session, which the next one is not to find
 		fmt.Println("testguest:", api.HostGone)
 	}
 }
@@ -131,12 +133,17 @@ func serve(control *transport.SerialPort, s *yamux.Stream) {
 		answer(s, disk)
 	case wire.Link:
 		answer(s, link)
+	case wire.Count:
+		answer(s, func(wire.CountRequest) wire.CountAnswer { return wire.CountAnswer{N: counted.Add(1)} })
 	case wire.Crash:
 		_ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
 	case wire.Leave:
 		_ = control.Close()
 	}
 }
+
+// counted is what a guest that is restored still knows.
+var counted atomic.Int64
 
 func answer[Q, A any](s io.ReadWriter, f func(Q) A) {
 	var q Q

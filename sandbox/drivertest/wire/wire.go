@@ -11,6 +11,7 @@ const (
 	Link  = 9 // LinkRequest, LinkAnswer
 	Crash = 10
 	Leave = 11 // the guest closes its control port
+	Count = 12 // CountRequest, CountAnswer
 )
 
 // TCPEcho is the TCP port at which a guest with an address sends back what it gets.
@@ -45,4 +46,12 @@ type LinkRequest struct {
 type LinkAnswer struct {
 	MAC   string `json:"mac"`
 	Error string `json:"error"`
+}
+
+// CountRequest asks the guest to count one more.
+type CountRequest struct{}
+
+// CountAnswer is how far the guest has counted, in its memory.
+type CountAnswer struct {
+	N int64 `json:"n"`
 }

@@ -2172,6 +2172,198 @@ func (x *CancelRequest) GetSessionId() []byte {
 	return nil
 }
 
+type CheckpointRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PodId         string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
+	ContainerIds  []string               `protobuf:"bytes,2,rep,name=container_ids,json=containerIds,proto3" json:"container_ids,omitempty"` // all that run
+	Dir           string                 `protobuf:"bytes,3,opt,name=dir,proto3" json:"dir,omitempty"`
+	TimeoutNanos  int64                  `protobuf:"varint,4,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"` // after which the shim gives up; 0: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointRequest) Reset() {
+	*x = CheckpointRequest{}
+	mi := &file_shim_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointRequest) ProtoMessage() {}
+
+func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
+func (*CheckpointRequest) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *CheckpointRequest) GetPodId() string {
+	if x != nil {
+		return x.PodId
+	}
+	return ""
+}
+
+func (x *CheckpointRequest) GetContainerIds() []string {
+	if x != nil {
+		return x.ContainerIds
+	}
+	return nil
+}
+
+func (x *CheckpointRequest) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+func (x *CheckpointRequest) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
+type CheckpointResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Saved         []byte                 `protobuf:"bytes,1,opt,name=saved,proto3" json:"saved,omitempty"` // sandbox.SavedPod, JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointResponse) Reset() {
+	*x = CheckpointResponse{}
+	mi := &file_shim_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointResponse) ProtoMessage() {}
+
+func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
+func (*CheckpointResponse) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *CheckpointResponse) GetSaved() []byte {
+	if x != nil {
+		return x.Saved
+	}
+	return nil
+}
+
+type RestorePodRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Restore       []byte                 `protobuf:"bytes,1,opt,name=restore,proto3" json:"restore,omitempty"` // sandbox.PodRestore, JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestorePodRequest) Reset() {
+	*x = RestorePodRequest{}
+	mi := &file_shim_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestorePodRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestorePodRequest) ProtoMessage() {}
+
+func (x *RestorePodRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestorePodRequest.ProtoReflect.Descriptor instead.
+func (*RestorePodRequest) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RestorePodRequest) GetRestore() []byte {
+	if x != nil {
+		return x.Restore
+	}
+	return nil
+}
+
+type RestorePodResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestorePodResponse) Reset() {
+	*x = RestorePodResponse{}
+	mi := &file_shim_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestorePodResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestorePodResponse) ProtoMessage() {}
+
+func (x *RestorePodResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestorePodResponse.ProtoReflect.Descriptor instead.
+func (*RestorePodResponse) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{36}
+}
+
 var File_shim_proto protoreflect.FileDescriptor
 
 const file_shim_proto_rawDesc = "" +
@@ -2341,8 +2533,17 @@ const file_shim_proto_rawDesc = "" +
 	"\x06height\x18\x03 \x01(\rR\x06height\".\n" +
 	"\rCancelRequest\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x01 \x01(\fR\tsessionId2\xd9\n" +
-	"\n" +
+	"session_id\x18\x01 \x01(\fR\tsessionId\"\x86\x01\n" +
+	"\x11CheckpointRequest\x12\x15\n" +
+	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12#\n" +
+	"\rcontainer_ids\x18\x02 \x03(\tR\fcontainerIds\x12\x10\n" +
+	"\x03dir\x18\x03 \x01(\tR\x03dir\x12#\n" +
+	"\rtimeout_nanos\x18\x04 \x01(\x03R\ftimeoutNanos\"*\n" +
+	"\x12CheckpointResponse\x12\x14\n" +
+	"\x05saved\x18\x01 \x01(\fR\x05saved\"-\n" +
+	"\x11RestorePodRequest\x12\x18\n" +
+	"\arestore\x18\x01 \x01(\fR\arestore\"\x14\n" +
+	"\x12RestorePodResponse2\x8b\f\n" +
 	"\x04Shim\x12H\n" +
 	"\x05Hello\x12\x1e.porthole.shim.v1.HelloRequest\x1a\x1f.porthole.shim.v1.HelloResponse\x12Q\n" +
 	"\bSetupPod\x12!.porthole.shim.v1.SetupPodRequest\x1a\".porthole.shim.v1.SetupPodResponse\x12H\n" +
@@ -2361,7 +2562,11 @@ const file_shim_proto_rawDesc = "" +
 	"\vPortForward\x12$.porthole.shim.v1.PortForwardRequest\x1a\x17.porthole.shim.v1.Empty\x12B\n" +
 	"\x06Resize\x12\x1f.porthole.shim.v1.ResizeRequest\x1a\x17.porthole.shim.v1.Empty\x12B\n" +
 	"\x06Cancel\x12\x1f.porthole.shim.v1.CancelRequest\x1a\x17.porthole.shim.v1.Empty\x12<\n" +
-	"\bShutdown\x12\x17.porthole.shim.v1.Empty\x1a\x17.porthole.shim.v1.EmptyB7Z5github.com/porthole-run/porthole/sandbox/shim/api;apib\x06proto3"
+	"\bShutdown\x12\x17.porthole.shim.v1.Empty\x1a\x17.porthole.shim.v1.Empty\x12W\n" +
+	"\n" +
+	"Checkpoint\x12#.porthole.shim.v1.CheckpointRequest\x1a$.porthole.shim.v1.CheckpointResponse\x12W\n" +
+	"\n" +
+	"RestorePod\x12#.porthole.shim.v1.RestorePodRequest\x1a$.porthole.shim.v1.RestorePodResponseB7Z5github.com/porthole-run/porthole/sandbox/shim/api;apib\x06proto3"
 
 var (
 	file_shim_proto_rawDescOnce sync.Once
@@ -2375,7 +2580,7 @@ func file_shim_proto_rawDescGZIP() []byte {
 	return file_shim_proto_rawDescData
 }
 
-var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_shim_proto_goTypes = []any{
 	(*Empty)(nil),                   // 0: porthole.shim.v1.Empty
 	(*HelloRequest)(nil),            // 1: porthole.shim.v1.HelloRequest
@@ -2410,13 +2615,17 @@ var file_shim_proto_goTypes = []any{
 	(*PortForwardRequest)(nil),      // 30: porthole.shim.v1.PortForwardRequest
 	(*ResizeRequest)(nil),           // 31: porthole.shim.v1.ResizeRequest
 	(*CancelRequest)(nil),           // 32: porthole.shim.v1.CancelRequest
-	nil,                             // 33: porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	(*CheckpointRequest)(nil),       // 33: porthole.shim.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),      // 34: porthole.shim.v1.CheckpointResponse
+	(*RestorePodRequest)(nil),       // 35: porthole.shim.v1.RestorePodRequest
+	(*RestorePodResponse)(nil),      // 36: porthole.shim.v1.RestorePodResponse
+	nil,                             // 37: porthole.shim.v1.SetupPodRequest.SysctlsEntry
 }
 var file_shim_proto_depIdxs = []int32{
 	5,  // 0: porthole.shim.v1.NIC.routes:type_name -> porthole.shim.v1.Route
 	3,  // 1: porthole.shim.v1.SetupPodRequest.scratch:type_name -> porthole.shim.v1.Disk
 	4,  // 2: porthole.shim.v1.SetupPodRequest.nics:type_name -> porthole.shim.v1.NIC
-	33, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	37, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
 	9,  // 4: porthole.shim.v1.CreateContainerRequest.layers:type_name -> porthole.shim.v1.Layer
 	10, // 5: porthole.shim.v1.CreateContainerRequest.user:type_name -> porthole.shim.v1.User
 	12, // 6: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
@@ -2447,26 +2656,30 @@ var file_shim_proto_depIdxs = []int32{
 	31, // 31: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
 	32, // 32: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
 	0,  // 33: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
-	2,  // 34: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
-	7,  // 35: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.SetupPodResponse
-	0,  // 36: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
-	16, // 37: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
-	18, // 38: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
-	19, // 39: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
-	0,  // 40: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
-	0,  // 41: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
-	0,  // 42: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
-	0,  // 43: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
-	22, // 44: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
-	25, // 45: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
-	28, // 46: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
-	0,  // 47: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
-	0,  // 48: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
-	0,  // 49: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
-	0,  // 50: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
-	0,  // 51: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
-	34, // [34:52] is the sub-list for method output_type
-	16, // [16:34] is the sub-list for method input_type
+	33, // 34: porthole.shim.v1.Shim.Checkpoint:input_type -> porthole.shim.v1.CheckpointRequest
+	35, // 35: porthole.shim.v1.Shim.RestorePod:input_type -> porthole.shim.v1.RestorePodRequest
+	2,  // 36: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
+	7,  // 37: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.SetupPodResponse
+	0,  // 38: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
+	16, // 39: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
+	18, // 40: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
+	19, // 41: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
+	0,  // 42: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
+	0,  // 43: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
+	0,  // 44: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
+	0,  // 45: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
+	22, // 46: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
+	25, // 47: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
+	28, // 48: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
+	0,  // 49: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
+	0,  // 50: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
+	0,  // 51: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
+	0,  // 52: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
+	0,  // 53: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
+	34, // 54: porthole.shim.v1.Shim.Checkpoint:output_type -> porthole.shim.v1.CheckpointResponse
+	36, // 55: porthole.shim.v1.Shim.RestorePod:output_type -> porthole.shim.v1.RestorePodResponse
+	36, // [36:56] is the sub-list for method output_type
+	16, // [16:36] is the sub-list for method input_type
 	16, // [16:16] is the sub-list for extension type_name
 	16, // [16:16] is the sub-list for extension extendee
 	0,  // [0:16] is the sub-list for field type_name
@@ -2488,7 +2701,7 @@ func file_shim_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shim_proto_rawDesc), len(file_shim_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,8 @@ type ShimService interface {
 	Resize(context.Context, *ResizeRequest) (*Empty, error)
 	Cancel(context.Context, *CancelRequest) (*Empty, error)
 	Shutdown(context.Context, *Empty) (*Empty, error)
+	Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error)
+	RestorePod(context.Context, *RestorePodRequest) (*RestorePodResponse, error)
 }
 
 func RegisterShimService(srv *ttrpc.Server, svc ShimService) {
@@ -156,6 +158,20 @@ func RegisterShimService(srv *ttrpc.Server, svc ShimService) {
 					return nil, err
 				}
 				return svc.Shutdown(ctx, &req)
+			},
+			"Checkpoint": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req CheckpointRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Checkpoint(ctx, &req)
+			},
+			"RestorePod": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req RestorePodRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.RestorePod(ctx, &req)
 			},
 		},
 	})
@@ -310,6 +326,22 @@ func (c *shimClient) Cancel(ctx context.Context, req *CancelRequest) (*Empty, er
 func (c *shimClient) Shutdown(ctx context.Context, req *Empty) (*Empty, error) {
 	var resp Empty
 	if err := c.client.Call(ctx, "porthole.shim.v1.Shim", "Shutdown", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *shimClient) Checkpoint(ctx context.Context, req *CheckpointRequest) (*CheckpointResponse, error) {
+	var resp CheckpointResponse
+	if err := c.client.Call(ctx, "porthole.shim.v1.Shim", "Checkpoint", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *shimClient) RestorePod(ctx context.Context, req *RestorePodRequest) (*RestorePodResponse, error) {
+	var resp RestorePodResponse
+	if err := c.client.Call(ctx, "porthole.shim.v1.Shim", "RestorePod", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -8,7 +8,7 @@ import (
 // Versions of the shim protocol that this build speaks.
 const (
 	MinVersion = 1
-	MaxVersion = 3 // 2: containers have mounts; 3: Stats
+	MaxVersion = 4 // 2: containers have mounts; 3: Stats; 4: checkpoints
 )
 
 // SessionIDSize is the size of a session's id in bytes.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 
@@ -50,7 +51,7 @@ func (h *Host) Open(_ context.Context, s shim.ShareSource) (shim.Share, error) {
 	if err != nil {
 		return nil, hostError(err)
 	}
-	out := &opened{host: h, source: s, folder: s.Path}
+	out := &opened{host: h, source: s, folder: s.Path, made: make(chan struct{})}
 	if !info.IsDir() {
 		// By its folder, so that it is followed when another file takes its place.
 		out.folder, out.name = filepath.Split(s.Path)
@@ -93,6 +94,10 @@ type opened struct {
 	root    share.FileID
 	backend share.Backend
 	read    bool // all of it is read-only
+
+	resume  []byte                        // the table to go on with; nil: the guest is new; set before Serve
+	session atomic.Pointer[share.Session] // once it is served
+	made    chan struct{}                 // closed when session is set
 }
 
 var _ shim.Share = (*opened)(nil)
@@ -115,7 +120,7 @@ func (o *opened) Close() error { return o.backend.Close() }
 func (o *opened) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	c := share.Config{Backend: o.backend, ReadOnly: o.read, Private: o.source.Private, Log: o.host.log}
 	if o.source.Private {
-		s, err := share.NewSession(c)
+		s, err := o.newSession(ctx, c)
 		if err != nil {
 			return errors.Join(err, conn.Close())
 		}
@@ -155,7 +160,7 @@ func (o *opened) serveShared(ctx context.Context, c share.Config, conn io.ReadWr
 	}
 	defer member.Close()
 	c.Locker, c.Peers = member, member
-	if session, err = share.NewSession(c); err != nil {
+	if session, err = o.newSession(ctx, c); err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	close(made)

@@ -1,0 +1,5 @@
+//go:build !windows
+
+package hcsvm
+
+func hostBuild() string { return "no Windows" }
