@@ -81,13 +81,17 @@ func SaveSuite(t *testing.T, e Env) {
 
 func testSaveFails(t *testing.T, vm sandbox.VM, saver sandbox.Saver, state string) {
 	cause := errors.New("injected")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	for name, still := range map[string]func(context.Context) error{
-		"copying": func(context.Context) error { return cause },
-		"time":    func(ctx context.Context) error { cancel(); return errors.Join(ctx.Err(), cause) },
+	for name, still := range map[string]func(context.Context, context.CancelFunc) error{
+		"copying": func(context.Context, context.CancelFunc) error { return cause },
+		"time": func(ctx context.Context, cancel context.CancelFunc) error {
+			cancel()
+			return errors.Join(ctx.Err(), cause)
+		},
 	} {
-		if _, err := saver.SaveTo(ctx, state, still); !errors.Is(err, cause) {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := saver.SaveTo(ctx, state, func(ctx context.Context) error { return still(ctx, cancel) })
+		cancel()
+		if !errors.Is(err, cause) {
 			t.Errorf("%s: SaveTo() = %v, want the injected error", name, err)
 		}
 		if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {

@@ -90,16 +90,8 @@ type Network interface {
 	Detach(ctx context.Context, podID string) error
 }
 
-// Abilities of VMs and drivers that are optional in package sandbox.
-type (
-	resizer interface {
-		SetMemory(ctx context.Context, mib int) error
-		SetCPU(ctx context.Context, milliCPUs, weight int) error
-	}
-	saver interface {
-		Save(ctx context.Context, path string) error
-	}
-	restorer interface {
-		Restore(ctx context.Context, c sandbox.VMConfig, path string) (sandbox.VM, error)
-	}
-)
+// resizer is an ability that VMs of some drivers have.
+type resizer interface {
+	SetMemory(ctx context.Context, mib int) error
+	SetCPU(ctx context.Context, milliCPUs, weight int) error
+}

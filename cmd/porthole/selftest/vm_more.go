@@ -117,9 +117,9 @@ func checkSave(ctx context.Context, b *bench) verdict {
 	if err := g.err(); err != nil {
 		return notRun("%v", err)
 	}
-	s, ok := g.vm.(saver)
+	s, ok := g.vm.(sandbox.Saver)
 	d, err := b.lab.Driver(DriverOptions{})
-	r, can := d.(restorer)
+	r, can := d.(sandbox.Restorer)
 	if err != nil || !ok || !can {
 		return notRun("this driver does not save: %v", err)
 	}
@@ -127,7 +127,8 @@ func checkSave(ctx context.Context, b *bench) verdict {
 	path := b.file(".vmrs")
 	defer os.Remove(path)
 	begin := time.Now()
-	if err := s.Save(ctx, path); err != nil {
+	state, err := s.SaveTo(ctx, path, func(context.Context) error { return nil })
+	if err != nil {
 		return fails("%v", err)
 	}
 	saved := time.Since(begin)
@@ -137,7 +138,7 @@ func checkSave(ctx context.Context, b *bench) verdict {
 	}
 	clone := &guestVM{config: c}
 	begin = time.Now()
-	if clone.vm, err = r.Restore(ctx, c, path); err != nil {
+	if clone.vm, err = r.Restore(ctx, c, state, path); err != nil {
 		return fails("saved in %v; %v", round(saved), err)
 	}
 	b.undo.Push("end VM "+c.ID, clone.end)
