@@ -17,6 +17,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/undo"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/template"
 )
@@ -113,9 +114,7 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 		}
 		uctx, cancel := undoContext(ctx)
 		defer cancel()
-		if uerr := p.discard(uctx, f); uerr != nil {
-			err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
-		}
+		err = undo.Failed(err, p.discard(uctx, f))
 	}()
 	cfg := l.vmConfig(c.ID, c.VCPUs, c.MemoryMiB)
 	cfg.Pods = c.Pods
