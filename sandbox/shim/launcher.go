@@ -42,10 +42,11 @@ type LauncherConfig struct {
 
 // Templates has what VMs can be cloned from. Package template implements it.
 type Templates interface {
-	// Take returns a template for a VM of a size, or nil when there is none now: the VM
-	// boots. It never waits. The lease is closed by the caller, who reports what became
-	// of the clone when that was the template's doing. It is safe for concurrent use.
-	Take(s template.Size) *template.Lease
+	// Await returns a template for a VM of a size, or nil when there is none and none will
+	// be there soon, or ctx ends: the VM boots. The lease is closed by the caller, who
+	// reports what became of the clone when that was the template's doing. It is safe for
+	// concurrent use.
+	Await(ctx context.Context, s template.Size) *template.Lease
 }
 
 // Launcher starts shims and finds them again. It implements sandbox.Launcher.
@@ -118,7 +119,7 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 	}()
 	cfg := l.vmConfig(c.ID, c.VCPUs, c.MemoryMiB)
 	cfg.Pods = c.Pods
-	lease := l.takeTemplate(c)
+	lease := l.takeTemplate(ctx, c)
 	var files []*os.File
 	if lease != nil {
 		defer lease.Close()
