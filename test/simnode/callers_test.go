@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/sandbox/sandboxtest"
 )
 
 // slots is how many names there are for pods, and for the containers of each.
@@ -81,7 +83,7 @@ func (c *caller) runPod(ctx context.Context) {
 	c.making[slot]++
 	from := c.next()
 	c.model.mu.Unlock()
-	r, err := c.rt.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: podConfig(slot)})
+	r, err := c.rt.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: podConfig(slot), RuntimeHandler: handlerOf(slot)})
 	c.model.mu.Lock()
 	defer c.model.mu.Unlock()
 	to := c.next()
@@ -93,7 +95,13 @@ func (c *caller) runPod(ctx context.Context) {
 		}
 		c.add(r.PodSandboxId, slot, nil, from)
 	}
-	c.allow(ctx, "RunPodSandbox", nil, err, from, to, codes.AlreadyExists, codes.DeadlineExceeded)
+	may := []codes.Code{codes.AlreadyExists, codes.DeadlineExceeded}
+	for _, at := range c.killedVMs {
+		if at > from {
+			may = append(may, codes.Unavailable)
+		}
+	}
+	c.allow(ctx, "RunPodSandbox", nil, err, from, to, may...)
 	if err == nil || !c.lost(ctx, err, from, to) {
 		c.making[slot]--
 	}
@@ -409,6 +417,14 @@ func (w *world) missing(there map[string]bool, containers bool, from, to moment)
 			w.sees(x, false, from, to)
 		}
 	}
+}
+
+// handlerOf gives half of the pods VMs of their own; the others share one.
+func handlerOf(slot string) string {
+	if slot >= name(slots/2) {
+		return sandboxtest.SharedHandler
+	}
+	return ""
 }
 
 func podConfig(name string) *runtimeapi.PodSandboxConfig {

@@ -57,6 +57,10 @@ func (s shim) SetupPod(ctx context.Context, p sandbox.PodSetup) error {
 	return s.life.do(ctx, "SetupPod", func(ctx context.Context) error { return s.Shim.SetupPod(ctx, p) })
 }
 
+func (s shim) RemovePod(ctx context.Context, id string) error {
+	return s.life.do(ctx, "RemovePod", func(ctx context.Context) error { return s.Shim.RemovePod(ctx, id) })
+}
+
 func (s shim) CreateContainer(ctx context.Context, c sandbox.ContainerSetup) (out sandbox.ContainerCreated, err error) {
 	err = s.life.do(ctx, "CreateContainer", func(ctx context.Context) (err error) {
 		out, err = s.Shim.CreateContainer(ctx, c)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	clog "github.com/containerd/log"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -102,6 +103,7 @@ func (p *prey) cleanUp() error {
 }
 
 func TestMain(m *testing.M) {
+	clog.L.Logger.SetOutput(io.Discard) // of the libraries that pull images
 	code := m.Run()
 	if preyStarted {
 		if p, err := startPrey(); err == nil && p.cleanUp() != nil {

@@ -58,15 +58,19 @@ type model struct {
 	// those at work, and those whose caller did not hear the answer.
 	making map[string]int
 	downs  []span // when no daemon served
-	calls  map[string]int
-	codes  map[string]int // "StopContainer Unavailable"
-	bad    int
+	// VMs that were killed, and when one that no pod is known to have for itself was last:
+	// that may be one that pods share.
+	killedVMs    map[string]moment
+	sharedKilled moment
+	calls        map[string]int
+	codes        map[string]int // "StopContainer Unavailable"
+	bad          int
 }
 
 type span struct{ from, to moment }
 
 func newModel(t *testing.T) *model {
-	return &model{t: t, things: map[string]*thing{}, making: map[string]int{}, calls: map[string]int{}, codes: map[string]int{}}
+	return &model{t: t, things: map[string]*thing{}, making: map[string]int{}, killedVMs: map[string]moment{}, calls: map[string]int{}, codes: map[string]int{}}
 }
 
 // tick is the next moment.
@@ -105,6 +109,12 @@ func (m *model) add(id, name string, owner *thing, asked moment) *thing {
 		m.things[id] = x
 	}
 	x.asked = min(x.asked, asked)
+	if at, ok := m.killedVMs[id]; ok {
+		mark(&x.killed, at)
+	}
+	if owner == nil && handlerOf(name) != "" && x.asked < m.sharedKilled {
+		mark(&x.killed, m.sharedKilled)
+	}
 	return x
 }
 

@@ -144,7 +144,7 @@ func (n *Node) Restart(ctx context.Context) (err error) {
 		Pods: d.manager, Containers: d.manager, Processes: d.manager, Network: d.manager,
 		Images: storeImages{d.images}, Disks: disks{d.manager}, Streams: urls{d.streams},
 		Usage: d.manager, Events: d.manager,
-	}, cri.Options{Version: "0.0.0", Logger: n.log})
+	}, cri.Options{Version: "0.0.0", Handlers: []string{sandboxtest.SharedHandler}, Logger: n.log})
 	if err := os.Remove(n.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/sandboxtest"
 	"github.com/porthole-run/porthole/test/registry"
 )
 
@@ -55,13 +56,20 @@ func TestStress(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	// On a busy machine it takes longer until enough has happened.
+	ctx, cancel := context.WithTimeout(t.Context(), 6*d)
 	defer cancel()
 	storm.Blow(map[string]float64{"": 0.04, "Open": 0})
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() { w.call(ctx, rand.New(rand.NewPCG(seed, uint64(i+2)))) })
 	}
+	wg.Go(func() {
+		for pause(ctx, d); ctx.Err() == nil && !w.enough(); {
+			pause(ctx, 100*time.Millisecond)
+		}
+		cancel()
+	})
 	wg.Go(func() { w.harm(ctx, rand.New(rand.NewPCG(seed, 100))) })
 	watch := newWatcher(w)
 	followed, unfollow := context.WithCancel(t.Context())
@@ -88,9 +96,16 @@ func TestStress(t *testing.T) {
 	wantGoroutines(t, before)
 	t.Log(m.summary())
 	t.Logf("faults: %v, VMs killed: %d", storm.Blown(), w.killed)
-	if len(m.things) < 10 || len(storm.Blown()) < 5 {
+	if !w.enough() {
 		t.Errorf("too little happened for this to be a test: %s; faults %v", m.summary(), storm.Blown())
 	}
+}
+
+// enough tells whether callers and the storm got anywhere.
+func (w *world) enough() bool {
+	w.model.mu.Lock()
+	defer w.model.mu.Unlock()
+	return len(w.things) >= 30 && w.codes["ExecSync OK"] > 0 && len(w.downs) > 2 && len(w.storm.Blown()) >= 6
 }
 
 // memory is a folder in memory where there is one: records are synced, and a disk that
@@ -161,13 +176,8 @@ func (w *world) pullAll(ctx context.Context) error {
 func (w *world) harm(ctx context.Context, r *rand.Rand) {
 	for round := 1; ctx.Err() == nil; round++ {
 		pause(ctx, time.Duration(r.IntN(60))*time.Millisecond)
-		id, x := w.pick(r, func(x *thing) bool { return x.owner == nil })
-		if x != nil && r.IntN(8) == 0 {
-			w.model.mu.Lock()
-			mark(&x.killed, w.next())
-			w.model.mu.Unlock()
-			w.node.Host.KillVM(id, "killed by the test")
-			w.killed++
+		if r.IntN(8) == 0 {
+			w.killVM(ctx, r)
 		}
 		if id, x := w.pick(r, func(x *thing) bool { return x.owner != nil }); x != nil && r.IntN(2) == 0 {
 			w.model.mu.Lock()
@@ -183,6 +193,32 @@ func (w *world) harm(ctx context.Context, r *rand.Rand) {
 			w.restart(ctx)
 		}
 	}
+}
+
+// killVM kills one of the VMs, with the pod or the pods in it.
+func (w *world) killVM(ctx context.Context, r *rand.Rand) {
+	vms, err := sandboxtest.Launcher{Node: w.node.Host}.List(ctx)
+	if err != nil || len(vms) == 0 {
+		return
+	}
+	id := vms[r.IntN(len(vms))]
+	w.model.mu.Lock()
+	at := w.next()
+	own := w.things[id]
+	for _, x := range w.things {
+		// Which pods are in a shared VM is not told. One of its own is its pod's, by the id;
+		// that of a pod that is being made may not be known yet.
+		if x == own || own == nil && x.owner == nil && handlerOf(x.name) != "" {
+			mark(&x.killed, at)
+		}
+	}
+	w.killedVMs[id] = at
+	if own == nil {
+		w.sharedKilled = at
+	}
+	w.model.mu.Unlock()
+	w.node.Host.KillVM(id, "killed by the test")
+	w.killed++
 }
 
 // restart kills the daemon and starts the next.
