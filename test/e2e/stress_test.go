@@ -104,7 +104,7 @@ func TestStress(t *testing.T) {
 func (w *storm) enough() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.calls["RunPodSandbox OK"] >= 3 && w.calls["StartContainer OK"] >= 3 && w.calls["ExecSync OK"] >= 3
+	return w.calls["RunPodSandbox OK"] >= 3 && w.calls["StartContainer OK"] >= 2 && w.calls["ExecSync OK"] >= 2
 }
 
 // harm breaks what a host can break, and mends it again.
@@ -115,7 +115,7 @@ func (w *storm) harm(ctx context.Context, r *rand.Rand) {
 	}
 	defer env.registry.Heal()
 	for ctx.Err() == nil {
-		sleep(ctx, time.Duration(1000+r.IntN(3000))*time.Millisecond)
+		sleep(ctx, time.Duration(2000+r.IntN(4000))*time.Millisecond)
 		var vm int
 		if pids := vmPIDs(w.t, w.s); len(pids) > 0 {
 			vm = pids[r.IntN(len(pids))]
@@ -226,34 +226,35 @@ func (w *storm) one(ctx context.Context, r *rand.Rand, n int) (string, error) {
 		return "StartContainer", err
 	}
 	c := containers.Containers[r.IntN(len(containers.Containers))]
-	switch r.IntN(12) {
-	case 0:
-		_, err = s.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: pod.Id})
-		return "StopPodSandbox", err
-	case 1:
-		_, err = s.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: pod.Id})
-		return "RemovePodSandbox", err
-	case 2:
-		_, err = s.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: c.Id, Timeout: int64(r.IntN(2))})
-		return "StopContainer", err
-	case 3:
-		_, err = s.RemoveContainer(ctx, &cri.RemoveContainerRequest{ContainerId: c.Id})
-		return "RemoveContainer", err
-	case 4:
-		_, err = s.Images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: env.registry.layered}})
-		return "PullImage", err
-	case 5:
-		_, err = s.Images.RemoveImage(ctx, &cri.RemoveImageRequest{Image: &cri.ImageSpec{Image: env.registry.layered}})
-		return "RemoveImage", err
-	case 6:
-		_, err = s.ListContainerStats(ctx, &cri.ListContainerStatsRequest{})
-		return "ListContainerStats", err
-	case 7:
-		_, err = s.UpdateContainerResources(ctx, &cri.UpdateContainerResourcesRequest{ContainerId: c.Id, Linux: &cri.LinuxContainerResources{CpuShares: int64(100 + r.IntN(900))}})
-		return "UpdateContainerResources", err
-	case 8:
+	ends := r.IntN(12) // of pods, which take long to make
+	switch draw := r.IntN(12); {
+	case draw < 2 && ends > 2:
 		_, err = s.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: c.Id, Verbose: true})
 		return "ContainerStatus", err
+	case draw == 0:
+		_, err = s.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: pod.Id})
+		return "StopPodSandbox", err
+	case draw == 1:
+		_, err = s.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: pod.Id})
+		return "RemovePodSandbox", err
+	case draw == 2:
+		_, err = s.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: c.Id, Timeout: int64(r.IntN(2))})
+		return "StopContainer", err
+	case draw == 3:
+		_, err = s.RemoveContainer(ctx, &cri.RemoveContainerRequest{ContainerId: c.Id})
+		return "RemoveContainer", err
+	case draw == 4:
+		_, err = s.Images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: env.registry.layered}})
+		return "PullImage", err
+	case draw == 5:
+		_, err = s.Images.RemoveImage(ctx, &cri.RemoveImageRequest{Image: &cri.ImageSpec{Image: env.registry.layered}})
+		return "RemoveImage", err
+	case draw == 6:
+		_, err = s.ListContainerStats(ctx, &cri.ListContainerStatsRequest{})
+		return "ListContainerStats", err
+	case draw == 7:
+		_, err = s.UpdateContainerResources(ctx, &cri.UpdateContainerResourcesRequest{ContainerId: c.Id, Linux: &cri.LinuxContainerResources{CpuShares: int64(100 + r.IntN(900))}})
+		return "UpdateContainerResources", err
 	default:
 		x, err := s.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: c.Id, Cmd: []string{"echo", "word"}, Timeout: 15})
 		if err == nil && (string(x.Stdout) != "word\n" || x.ExitCode != 0) {
