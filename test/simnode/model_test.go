@@ -105,6 +105,11 @@ func (m *model) add(id, name string, owner *thing, asked moment) *thing {
 				m.wrong("%s is there and nobody made it", x.what)
 			}
 			x.mayRun, x.mayEnd = 0, 0 // it may be what is left of one that could not be undone
+			if owner != nil {
+				// Or one that is being made in a VM that has ended: it is seen to have exited
+				// with the VM, as events tell, until its making is undone.
+				x.mayGo = 0
+			}
 		}
 		m.things[id] = x
 	}
