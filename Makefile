@@ -161,12 +161,18 @@ test-long: ## what takes too long for each run: 50 boots under load, the small k
 	@scripts/test-long.sh
 
 .PHONY: bench
-bench: ## figures next to containerd and runc on this machine, in one run (BENCH="-n 20 -write docs/performance.md")
+bench: ## figures next to containerd and runc on this machine, and with 500 pods, in one run (BENCH="-n 20 -write docs/performance.md")
 	@scripts/setup.sh bench
 	@$(MAKE) --no-print-directory build guest
 	@$(GOBUILD) -o $(BIN)/ ./test/bench
 	@$(BIN)/bench -fetch -cache $(PORTHOLE_CACHE)
 	@scripts/netns.sh $(BIN)/bench -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE) $(BENCH)
+	@$(BIN)/bench -fleet -bin $(BIN) $(BENCH)
+
+.PHONY: bench-fleet
+bench-fleet: build ## the second half of bench alone: list and status calls, and memory, with 500 pods that have no VM
+	@$(GOBUILD) -o $(BIN)/ ./test/bench
+	@$(BIN)/bench -fleet -bin $(BIN) $(BENCH)
 
 .PHONY: bench-share
 bench-share: ## host folders in a VM against the pod's own disk and, with KERNEL=small, 9P (BENCH="-n 5 -write docs/performance.md")

@@ -22,9 +22,9 @@ func podConfig(c *runtimeapi.PodSandboxConfig, handler string) (sandbox.PodConfi
 		return none, invalid("config.metadata", "is missing")
 	}
 	if err := firstError(
-		checkName("config.metadata.name", md.GetName()),
-		checkName("config.metadata.namespace", md.GetNamespace()),
-		checkName("config.metadata.uid", md.GetUid()),
+		checkPodName("config.metadata.name", md.GetName()),
+		checkPodName("config.metadata.namespace", md.GetNamespace()),
+		checkPodName("config.metadata.uid", md.GetUid()),
 		checkHostname("config.hostname", c.GetHostname()),
 		checkLogDirectory(c.GetLogDirectory()),
 		checkMap("config.labels", c.GetLabels()),

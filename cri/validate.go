@@ -70,7 +70,19 @@ func checkName(field, name string) error {
 	if len(name) > maxName {
 		return invalid(field, "is longer than %d bytes", maxName)
 	}
+	if strings.ContainsFunc(name, unicode.IsControl) {
+		return invalid(field, "%q holds a control character", name)
+	}
 	return checkText(field, name)
+}
+
+// checkPodName is checkName for what CNI plugins are told too, in a list of key=value
+// that has no quoting.
+func checkPodName(field, name string) error {
+	if strings.ContainsAny(name, ";=") {
+		return invalid(field, "%q holds a character that the arguments of CNI plugins cannot: ; or =", clean(name, maxName))
+	}
+	return checkName(field, name)
 }
 
 // checkText refuses what no name, path or argument can hold.
@@ -84,6 +96,7 @@ func checkText(field, s string) error {
 	return nil
 }
 
+// checkMap is for labels and the like. Values may be of many lines, as annotations are.
 func checkMap(field string, m map[string]string) error {
 	if len(m) > maxMapEntries {
 		return invalid(field, "has %d entries, at most %d are taken", len(m), maxMapEntries)
@@ -92,6 +105,9 @@ func checkMap(field string, m map[string]string) error {
 	for k, v := range m {
 		if len(k) > maxMapKey {
 			return invalid(field, "has a key of %d bytes, at most %d are taken", len(k), maxMapKey)
+		}
+		if strings.ContainsFunc(k, unicode.IsControl) {
+			return invalid(field, "has a key, %q, with a control character", k)
 		}
 		total += len(k) + len(v)
 	}

@@ -58,10 +58,7 @@ func (m *Manager) attach(ctx context.Context, c *conf, rec *record) (_ Result, e
 	var u undo.Stack
 	defer func() {
 		if err != nil {
-			if uerr := u.Run(ctx, undoTimeout); uerr != nil {
-				// The kind is that of the cause.
-				err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
-			}
+			err = undo.Failed(err, u.Run(ctx, undoTimeout))
 		}
 	}()
 	netns, err := m.host.Create(ctx, rec.ID)

@@ -16,10 +16,37 @@ func (m *Manager) StopContainer(ctx context.Context, id string, timeout time.Dur
 	if err != nil {
 		return err
 	}
-	if err := m.stopContainer(ctx, c, timeout); err != nil {
+	err = m.besidePodsEnd(ctx, c, func() error { return m.stopContainer(ctx, c, timeout) })
+	if err != nil {
 		return fmt.Errorf("stop container %s: %w", c.id, err)
 	}
 	return nil
+}
+
+// besidePodsEnd ends a container whose pod may be ending too. What fails as the pod's VM
+// goes away under it is tried again when the pod's end has ended: mostly there is nothing
+// left to do then. It does not wait for that from the start, since a pod's end waits for
+// containers, and a VM that hangs has a limit of its own for each.
+func (m *Manager) besidePodsEnd(ctx context.Context, c *container, end func() error) error {
+	err := end()
+	if err == nil || !c.pod.ending() {
+		return err
+	}
+	_, leave, waitErr := c.pod.gate.share(ctx)
+	if waitErr != nil {
+		return err
+	}
+	leave()
+	return end()
+}
+
+// goneWait bounds the wait for the news that a shim has ended, which can come after the
+// error of a call that noticed.
+const goneWait = 250 * time.Millisecond
+
+// isGone tells whether a call to a shim failed since the shim and its VM have ended.
+func isGone(ctx context.Context, shim Shim, err error) bool {
+	return isClosed(shim.Done()) || errdefs.IsUnavailable(err) && waitClosed(ctx, shim.Done(), goneWait)
 }
 
 func (m *Manager) stopContainer(ctx context.Context, c *container, timeout time.Duration) error {
@@ -66,10 +93,10 @@ func (m *Manager) stopCreated(ctx context.Context, c *container, timeout time.Du
 		return m.stopContainer(ctx, c, timeout)
 	}
 	defer leave()
-	if shim := c.pod.running(); shim != nil && !isClosed(shim.Done()) {
+	if shim := c.pod.running(); shim != nil {
 		ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 		defer cancel()
-		if err := shim.RemoveContainer(ctx, c.id); err != nil {
+		if err := removeFromVM(ctx, shim, c.id); err != nil {
 			return err
 		}
 	}
@@ -96,7 +123,7 @@ func (m *Manager) signal(ctx context.Context, c *container, shim Shim, signal in
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
 	err := shim.Signal(ctx, c.id, signal, all)
-	if errdefs.IsFailedPrecondition(err) || err != nil && (isClosed(c.exited) || isClosed(shim.Done())) {
+	if errdefs.IsFailedPrecondition(err) || err != nil && (isClosed(c.exited) || isGone(ctx, shim, err)) {
 		return nil // the exit is recorded, or is about to be
 	}
 	if err != nil {
@@ -112,12 +139,15 @@ func (m *Manager) RemoveContainer(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	leave, err := c.gate.alone(ctx)
+	err = m.besidePodsEnd(ctx, c, func() error {
+		leave, err := c.gate.alone(ctx)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		return m.removeContainer(ctx, c)
+	})
 	if err != nil {
-		return fmt.Errorf("remove container %s: %w", c.id, err)
-	}
-	defer leave()
-	if err := m.removeContainer(ctx, c); err != nil {
 		return fmt.Errorf("remove container %s: %w", c.id, err)
 	}
 	return nil
@@ -135,9 +165,8 @@ func (m *Manager) removeContainer(ctx context.Context, c *container) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
-	if shim := c.pod.running(); shim != nil && !isClosed(shim.Done()) {
-		// A VM that ends meanwhile has removed it too.
-		if err := shim.RemoveContainer(ctx, c.id); err != nil && !isClosed(shim.Done()) {
+	if shim := c.pod.running(); shim != nil {
+		if err := removeFromVM(ctx, shim, c.id); err != nil {
 			return err
 		}
 	}

@@ -66,7 +66,7 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 		// What is left must have an owner: keep the record, for RemoveContainer to finish.
 		m.endContainer(c, end{code: exitStartError, reason: reasonStartError,
 			message: "a failed creation could not be undone: " + uerr.Error()})
-		return "", notUndone(err, uerr)
+		return "", undo.Failed(err, uerr)
 	}
 	m.endOfContainer(c)
 	return "", err
@@ -74,10 +74,11 @@ func (m *Manager) CreateContainer(ctx context.Context, podID string, cc Containe
 
 // causeOf is err, or why ctx was ended when that is what err comes from.
 func causeOf(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil && cause != ctx.Err() {
-		return errors.Join(cause, err)
+	cause := context.Cause(ctx)
+	if cause == nil || cause == ctx.Err() || errors.Is(err, cause) {
+		return err
 	}
-	return err
+	return fmt.Errorf("%w (%w)", cause, err)
 }
 
 // checkContainer refuses what cannot be, and says where the log goes.
@@ -140,10 +141,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	}
 	// Before the call: one that is given up here may still be at work in the shim.
 	u.Push("remove container from its VM", func(ctx context.Context) error {
-		if isClosed(shim.Done()) {
-			return nil
-		}
-		return shim.RemoveContainer(ctx, c.id)
+		return removeFromVM(ctx, shim, c.id)
 	})
 	step("")
 	shimCtx, measured := phase.Begin(stepCtx, "create in vm")
@@ -169,6 +167,18 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	c.stopSignal = m.stopSignalOf(c, root.Config)
 	c.mu.Unlock()
 	return m.showContainer(c)
+}
+
+// removeFromVM removes a container from a VM, unless that has ended and the container
+// with it.
+func removeFromVM(ctx context.Context, shim Shim, id string) error {
+	if isClosed(shim.Done()) {
+		return nil
+	}
+	if err := shim.RemoveContainer(ctx, id); err != nil && !isGone(ctx, shim, err) {
+		return err
+	}
+	return nil
 }
 
 // showContainer lets others see a container that is made.
@@ -249,14 +259,11 @@ func (m *Manager) StartContainer(ctx context.Context, id string) (err error) {
 		err = fmt.Errorf("start container %s: %w", c.id, causeOf(ctx, err))
 		var u undo.Stack
 		u.Push("remove container from its VM", func(ctx context.Context) error {
-			if isClosed(shim.Done()) {
-				return nil
-			}
-			return shim.RemoveContainer(ctx, c.id) // it may have started for all we know
+			return removeFromVM(ctx, shim, c.id) // it may have started for all we know
 		})
 		uerr := u.Run(ctx, m.cfg.Timeouts.Undo)
 		m.endContainer(c, end{code: exitStartError, reason: reasonStartError, message: err.Error()})
-		return notUndone(err, uerr)
+		return undo.Failed(err, uerr)
 	}
 	now := m.cfg.Clock()
 	c.pod.order.Lock()

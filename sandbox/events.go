@@ -111,7 +111,7 @@ func (m *Manager) tell(p *pod, told *told, id string, kind EventKind) {
 	if m.readers.Load() == 0 {
 		return
 	}
-	e := Event{Kind: kind, ID: id, At: m.cfg.Clock(), Pod: p.view()}
+	e := Event{ID: id, Pod: p.view()}
 	containers := m.containersOf(p)
 	sortContainers(containers)
 	for _, c := range containers {
@@ -122,7 +122,7 @@ func (m *Manager) tell(p *pod, told *told, id string, kind EventKind) {
 	add := func(kind EventKind) {
 		m.events.Add(func(seq uint64) Event {
 			e := e
-			e.Kind, e.seq = kind, seq
+			e.Kind, e.seq, e.At = kind, seq, m.cfg.Clock() // here, so that times are in order too
 			return e
 		})
 	}

@@ -159,6 +159,12 @@ func (p *pod) ready() (Shim, error) {
 	return p.shim, nil
 }
 
+// ending tells whether the pod's VM goes away, or went, as somebody asked for it.
+func (p *pod) ending() bool {
+	s := p.current()
+	return s == podStopping || s == podStopped || s == podRemoving
+}
+
 // running is the pod's shim while there is one to talk to, else nil.
 func (p *pod) running() Shim {
 	p.mu.Lock()

@@ -71,7 +71,7 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 		// What is left must have an owner: keep the record, for RemovePod to finish.
 		merr := m.changePod(p, podBroken, func() { p.reason = "a failed start could not be undone: " + uerr.Error() })
 		m.savePod(p)
-		return "", notUndone(err, errors.Join(uerr, merr))
+		return "", undo.Failed(err, errors.Join(uerr, merr))
 	}
 	m.endOfPod(p)
 	return "", err

@@ -113,7 +113,7 @@ func (r *restore) unmake(ctx context.Context, err error) error {
 	if uerr != nil {
 		merr := m.changePod(p, podBroken, func() { p.reason = "a failed restore could not be undone: " + uerr.Error() })
 		m.savePod(p)
-		return notUndone(err, errors.Join(uerr, merr))
+		return undo.Failed(err, errors.Join(uerr, merr))
 	}
 	m.endOfPod(p)
 	return err

@@ -61,12 +61,16 @@ func commandLine(c config.VM, b *guestimage.Bundle) string {
 	return strings.Join(append(words, strings.Fields(c.ExtraCmdline)...), " ")
 }
 
+// uidLocks is the folder of the locks of VMs' users. It is the host's: daemons with state
+// folders of their own take users of the same range.
+const uidLocks = "/run/porthole-uids"
+
 // qemuConfig is the driver's config but for the accelerator.
 func qemuConfig(c config.Config, cmdline string, log *slog.Logger) qemuvm.Config {
 	return qemuvm.Config{
 		Binary: c.VM.QEMU,
 		UIDs: qemuvm.UIDs{
-			Base: uint32(c.VM.UIDBase), Count: uint32(c.VM.UIDCount), Locks: filepath.Join(c.State, "uids"),
+			Base: uint32(c.VM.UIDBase), Count: uint32(c.VM.UIDCount), Locks: uidLocks,
 		},
 		GID: vmGroup(c.VM), CommandLine: cmdline, StartTimeout: time.Duration(c.VM.StartTimeout), Log: log,
 	}

@@ -128,6 +128,9 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 		terminal: pio.terminal, width: r.Stdio.GetWidth(), height: r.Stdio.GetHeight(),
 		files: c.pod.files, shm: c.pod.shmDir(), mounts: mounts, user: id,
 	})
+	if err := leadMounts(c.root(), c.spec.Mounts); err != nil {
+		return id, err
+	}
 	if err := writeJSON(filepath.Join(c.dir, "config.json"), c.spec); err != nil {
 		return id, err
 	}

@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -86,4 +88,100 @@ func (r rootFS) mkdir(dir, name string) error {
 	}
 	defer unix.Close(fd)
 	return unix.Mkdirat(fd, name, 0o755)
+}
+
+// maxLinks is how many links a path may lead through, as in the kernel.
+const maxLinks = 40
+
+// dangling returns where a path leads that ends in, or leads through, a link to what is
+// not there: a path without links that is to be made. It returns false for other paths.
+// One that can lead nowhere is the caller's fault.
+func (r rootFS) dangling(name string) (string, bool, error) {
+	fd, err := r.openat(name, unix.O_PATH)
+	if err == nil {
+		unix.Close(fd)
+		return "", false, nil
+	}
+	if !errors.Is(err, unix.ENOENT) {
+		return "", false, invalid("%s in the image: %v", name, err)
+	}
+	to, err := r.follow(name)
+	return to, err == nil && to != path.Clean(name), err
+}
+
+// follow resolves all links of a path, of which the rest need not be there.
+func (r rootFS) follow(name string) (string, error) {
+	at, links := "/", 0
+	rest := strings.Split(name, "/")
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		if part == "" || part == "." {
+			continue
+		}
+		next := path.Join(at, part) // ".." of the root is the root
+		to, err := r.readlink(next)
+		switch {
+		case err != nil:
+			return "", invalid("%s in the image: %v", name, err)
+		case to == "":
+			at = next
+			continue
+		case links == maxLinks:
+			return "", invalid("%s in the image: %v", name, unix.ELOOP)
+		case path.IsAbs(to):
+			at = "/"
+		}
+		links++
+		rest = append(strings.Split(to, "/"), rest...)
+	}
+	return at, nil
+}
+
+// readlink returns where a link leads; empty for what is no link, or not there. Only the
+// last part of name may be a link.
+func (r rootFS) readlink(name string) (string, error) {
+	fd, err := r.openat(name, unix.O_PATH|unix.O_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", b)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // which the kernel says of a file, and of a folder
+		return "", nil
+	}
+	return string(b[:max(n, 0)]), err
+}
+
+// leadMounts makes mounts whose paths lead through dangling links of the image, such as an
+// /etc/resolv.conf that systemd made, lead to what the links name: the OCI runtime makes
+// what is missing there, and would not do so through a link. What lies in another mount
+// is not the image's.
+func leadMounts(dir string, mounts []specs.Mount) error {
+	root, err := openRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.close()
+	for i := range mounts {
+		m := &mounts[i]
+		inside := slices.ContainsFunc(mounts, func(o specs.Mount) bool {
+			return o.Destination != "/" && strings.HasPrefix(m.Destination, strings.TrimSuffix(o.Destination, "/")+"/")
+		})
+		if inside {
+			continue
+		}
+		to, dangles, err := root.dangling(m.Destination)
+		if err != nil {
+			return fmt.Errorf("mount: %w", err)
+		}
+		if dangles {
+			m.Destination = to
+		}
+	}
+	return nil
 }

@@ -1,6 +1,9 @@
 package sandboxtest
 
 import (
+	"cmp"
+	"context"
+	"io"
 	"slices"
 
 	"github.com/porthole-run/porthole/sandbox"
@@ -40,4 +43,12 @@ func (n *Node) PodSetup(podID string) (sandbox.PodSetup, bool) {
 		}
 	}
 	return sandbox.PodSetup{}, false
+}
+
+// yes prints until ctx ends or nobody takes it any more.
+func yes(ctx context.Context, to io.Writer) (err error) {
+	for ctx.Err() == nil && err == nil && to != nil {
+		_, err = io.WriteString(to, "y\n")
+	}
+	return cmp.Or(ctx.Err(), err)
 }

@@ -224,7 +224,7 @@ func (s *Shim) ReopenLog(ctx context.Context, containerID string) error {
 }
 
 // Exec implements sandbox.Shim. The process "echo" writes its arguments, "cat" copies
-// its input, "exit3" ends with 3; "hang" runs until ctx ends.
+// its input, "exit3" ends with 3; "hang" runs until ctx ends, and "yes" prints until then.
 func (s *Shim) Exec(ctx context.Context, containerID string, e sandbox.ExecSpec, st sandbox.Streams) (int, error) {
 	if err := s.enter(ctx, "Exec"); err != nil {
 		return 0, err
@@ -250,6 +250,8 @@ func (s *Shim) Exec(ctx context.Context, containerID string, e sandbox.ExecSpec,
 	case "hang":
 		<-ctx.Done()
 		return 0, ctx.Err()
+	case "yes":
+		return 0, yes(ctx, st.Stdout)
 	}
 	return 127, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/porthole-run/porthole/guest"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/internal/phase"
+	"github.com/porthole-run/porthole/internal/undo"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -73,10 +74,8 @@ func (s *Server) CreateContainer(ctx context.Context, r sandbox.ContainerSetup) 
 	}
 	uctx, cancel := undoContext(ctx)
 	defer cancel()
-	if uerr := s.teardownContainer(uctx, c); uerr != nil {
-		// It stays known, so that RemoveContainer can finish what is left.
-		err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
-	}
+	// What is not undone stays known, so that RemoveContainer can finish what is left.
+	err = undo.Failed(err, s.teardownContainer(uctx, c))
 	return none, err
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/undo"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/template"
 )
@@ -41,10 +42,11 @@ type LauncherConfig struct {
 
 // Templates has what VMs can be cloned from. Package template implements it.
 type Templates interface {
-	// Take returns a template for a VM of a size, or nil when there is none now: the VM
-	// boots. It never waits. The lease is closed by the caller, who reports what became
-	// of the clone when that was the template's doing. It is safe for concurrent use.
-	Take(s template.Size) *template.Lease
+	// Await returns a template for a VM of a size, or nil when there is none and none will
+	// be there soon, or ctx ends: the VM boots. The lease is closed by the caller, who
+	// reports what became of the clone when that was the template's doing. It is safe for
+	// concurrent use.
+	Await(ctx context.Context, s template.Size) *template.Lease
 }
 
 // Launcher starts shims and finds them again. It implements sandbox.Launcher.
@@ -113,15 +115,13 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 		}
 		uctx, cancel := undoContext(ctx)
 		defer cancel()
-		if uerr := p.discard(uctx, f); uerr != nil {
-			err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
-		}
+		err = undo.Failed(err, p.discard(uctx, f))
 	}()
 	cfg := l.vmConfig(c.ID, c.VCPUs, c.MemoryMiB)
 	cfg.Pods = c.Pods
 	var lease *template.Lease
 	if cfg.Restore = c.Restore; cfg.Restore == nil {
-		lease = l.takeTemplate(c)
+		lease = l.takeTemplate(ctx, c)
 	} else if err := l.checkBundle(c.Restore.Saved); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package shim
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 
@@ -68,11 +67,7 @@ func (f folder) reason() error {
 	}
 	switch {
 	case err != nil:
-		err = fmt.Errorf("shim died unexpectedly: %w", errdefs.ErrUnavailable)
-		if t := tailOf(f.log()); t != "" {
-			err = fmt.Errorf("%w; its log ends with:\n%s", err, t)
-		}
-		return err
+		return f.diedUnexpectedly()
 	case r.Error == "":
 		return nil
 	default:
@@ -85,20 +80,4 @@ func (f folder) reason() error {
 type processRecord struct {
 	Shim processID `json:"shim"`
 	VM   processID `json:"vm"` // zero until the VM runs, and when the driver has no process
-}
-
-// tailOf returns the end of a file of foreign make, fit for an error; "" when it cannot be read.
-func tailOf(path string) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return ""
-	}
-	b := make([]byte, min(st.Size(), consoleTail))
-	n, _ := f.ReadAt(b, st.Size()-int64(len(b))) // what could be read is better than nothing
-	return cleanTail(b[:n])
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest"
 	"github.com/porthole-run/porthole/internal/phase"
+	"github.com/porthole-run/porthole/internal/undo"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -54,10 +55,8 @@ func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
 	}
 	uctx, cancel := undoContext(ctx)
 	defer cancel()
-	if uerr := s.teardownPod(uctx, p); uerr != nil {
-		// It stays known, so that RemovePod can finish what is left.
-		err = fmt.Errorf("%w (and it could not be undone: %v)", err, uerr)
-	}
+	// What is not undone stays known, so that RemovePod can finish what is left.
+	err = undo.Failed(err, s.teardownPod(uctx, p))
 	return err
 }
 

@@ -129,11 +129,11 @@ func saveTemplate(ctx context.Context, cfg ServerConfig, memory *os.File, state 
 }
 
 // takeTemplate finds a template for a VM that is to be launched; nil: it boots.
-func (l *Launcher) takeTemplate(c sandbox.ShimConfig) *template.Lease {
+func (l *Launcher) takeTemplate(ctx context.Context, c sandbox.ShimConfig) *template.Lease {
 	if l.config.Templates == nil || c.Pods > 1 { // templates have one NIC
 		return nil
 	}
-	return l.config.Templates.Take(template.Size{
+	return l.config.Templates.Await(ctx, template.Size{
 		Class: template.Class{VCPUs: c.VCPUs, MemoryMiB: c.MemoryMiB},
 		Max:   template.Class{VCPUs: c.MaxVCPUs, MemoryMiB: c.MaxMemoryMiB},
 	})

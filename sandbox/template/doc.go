@@ -3,7 +3,8 @@
 //
 // It is not for how a VM is saved or cloned, which a driver does, nor for who gets a
 // clone: the shim's Launcher takes a template when there is one and boots a VM when there
-// is none. Nobody ever waits for a template.
+// is none. A VM waits for a template only while one is made that it is likely to get
+// sooner than it would boot, as the first one does after the daemon's start.
 //
 // A template's memory and state are in memory files, sealed against changes. The Keeper
 // holds them open and hands copies of the descriptors out; clones that run need neither it

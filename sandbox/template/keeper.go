@@ -56,16 +56,21 @@ type Keeper struct {
 	classes map[Class]*class
 	counts  Counts
 	closed  bool
+	started bool
+	making  Class         // what is being built; zero: nothing
+	begun   time.Time     // when that was begun
+	took    time.Duration // the last one that was built; zero: there was none
 }
 
 // class is one class with what is known of it.
 type class struct {
 	kept     bool // from the start
 	built    *built
-	failures int       // in a row
-	err      error     // the last one's
-	retry    time.Time // not built before; zero: at once
-	asked    time.Time // last
+	failures int           // in a row
+	err      error         // the last one's
+	retry    time.Time     // not built before; zero: at once
+	asked    time.Time     // last
+	settled  chan struct{} // of those who wait: closed when it is built, or was tried; nil: nobody waits
 }
 
 // built is a template.
@@ -95,6 +100,9 @@ func New(c Config) *Keeper {
 // Start begins to build, until ctx ends or Close is called. It is called once.
 func (k *Keeper) Start(ctx context.Context) {
 	ctx, k.stop = context.WithCancel(ctx)
+	k.mu.Lock()
+	k.started = true
+	k.mu.Unlock()
 	k.signal()
 	go func() {
 		defer close(k.done)
@@ -122,6 +130,7 @@ func (k *Keeper) Close() {
 	k.closed = true
 	for _, c := range k.classes {
 		c.drop()
+		c.settle()
 	}
 }
 
@@ -212,6 +221,7 @@ func (k *Keeper) makeRoom() bool {
 		return false
 	}
 	k.classes[oldest].drop()
+	k.classes[oldest].settle()
 	delete(k.classes, oldest)
 	return true
 }
@@ -269,10 +279,17 @@ func (k *Keeper) buildNext(ctx context.Context) bool {
 		return false
 	}
 	begin := k.config.Now()
+	k.mu.Lock()
+	k.making, k.begun = c, begin
+	k.mu.Unlock()
 	t, err := k.build(ctx, c)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.making = Class{}
 	is := k.classes[c]
+	if is != nil {
+		defer is.settle()
+	}
 	switch {
 	case ctx.Err() != nil || is == nil: // nobody wants it any more
 		if err == nil {
@@ -283,6 +300,7 @@ func (k *Keeper) buildNext(ctx context.Context) bool {
 		is.fail(err, k.config.Now())
 	default:
 		is.built, is.err = t, nil
+		k.took = t.at.Sub(begin)
 		k.config.Log.Info("template is ready", "class", c.String(), "template", t.id,
 			"bytes", t.bytes, logkey.Duration, t.at.Sub(begin))
 	}
@@ -310,6 +328,9 @@ func (k *Keeper) refresh(ctx context.Context) bool {
 		c.drop()
 		c.failures, c.retry = 0, time.Time{}
 		c.err = err
+		if err != nil {
+			c.settle()
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		k.config.Log.Warn("templates cannot be made: VMs boot", logkey.Error, err)

@@ -22,6 +22,8 @@ type options struct {
 	write             string // document to rewrite; empty: none
 	fetch             bool   // only fill the cache
 	share             bool   // measure shares instead
+	fleet             bool   // measure the daemon alone instead, with many pods
+	calls             int    // samples of each call then
 	relaySource       string
 }
 
@@ -48,6 +50,8 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.write, "write", "", "document whose generated part is rewritten")
 	f.BoolVar(&o.fetch, "fetch", false, "only fetch the packages that images are built from, which needs the machine's network")
 	f.BoolVar(&o.share, "share", false, "measure host folders in a VM, against the pod's own disk and 9P")
+	f.BoolVar(&o.fleet, "fleet", false, "measure the daemon's calls and memory with many pods that have no VM")
+	f.IntVar(&o.calls, "calls", 500, "samples of each call with -fleet")
 	f.StringVar(&o.relaySource, "relay", "guest/image/relay/relay.c", "source of the relay that runs in a container")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -55,8 +59,8 @@ func parse(args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("%q is no option", f.Arg(0))
 	}
-	if o.n < 1 || o.pulls < 0 || o.pods < 1 {
-		return o, errors.New("-n and -pods must be at least 1, -pulls at least 0")
+	if o.n < 1 || o.pulls < 0 || o.pods < 1 || o.calls < 1 {
+		return o, errors.New("-n, -pods and -calls must be at least 1, -pulls at least 0")
 	}
 	if o.pulls == 0 {
 		o.pulls = o.n
@@ -76,6 +80,9 @@ func (o options) debs() string { return filepath.Join(o.cache, "debs") }
 func (o options) apps() string { return filepath.Join(o.cache, "apps") }
 
 func run(ctx context.Context, args []string) (err error) {
+	if len(args) == 1 && args[0] == fleetServe {
+		return serveFleet(ctx)
+	}
 	o, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
@@ -118,6 +125,13 @@ func run(ctx context.Context, args []string) (err error) {
 func (o options) measure(ctx context.Context, u *undo) (string, error) {
 	if o.share {
 		r, err := measureShares(ctx, o, u)
+		if err != nil {
+			return "", err
+		}
+		return r.markdown(), nil
+	}
+	if o.fleet {
+		r, err := measureFleet(ctx, o, u)
 		if err != nil {
 			return "", err
 		}

@@ -41,7 +41,7 @@ func (b *bench) notes(ctx context.Context, load string) ([]string, error) {
 
 // machineNotes say on what machine and with which VMs a run was.
 func machineNotes(ctx context.Context, o options, server *harness.Server, load string) ([]string, error) {
-	porthole, err := output(ctx, o.bin+"/porthole", "version")
+	notes, err := hostNotes(ctx, o, load)
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +56,22 @@ func machineNotes(ctx context.Context, o options, server *harness.Server, load s
 		return nil, err
 	}
 	templates, err := doctorDetail(doctor, "templates")
+	if err != nil {
+		return nil, err
+	}
+	guest, err := guestimage.Open(o.guest)
+	if err != nil {
+		return nil, err
+	}
+	guestKernel := guest.Manifest().Kernel
+	return append(notes,
+		fmt.Sprintf("VMs: %s, accelerator %s, templates %s, guest kernel %s (%s).", firstLine(qemu), accelerator, templates, guestKernel.Release, guestKernel.Flavour),
+	), nil
+}
+
+// hostNotes say when and on what machine a run was, and of which build.
+func hostNotes(ctx context.Context, o options, load string) ([]string, error) {
+	porthole, err := output(ctx, o.bin+"/porthole", "version")
 	if err != nil {
 		return nil, err
 	}
@@ -75,16 +91,10 @@ func machineNotes(ctx context.Context, o options, server *harness.Server, load s
 	if err != nil {
 		return nil, err
 	}
-	guest, err := guestimage.Open(o.guest)
-	if err != nil {
-		return nil, err
-	}
-	guestKernel := guest.Manifest().Kernel
 	return []string{
 		fmt.Sprintf("Measured on %s with %s.", time.Now().UTC().Format(time.DateOnly), firstLine(porthole)),
 		fmt.Sprintf("Machine: %d cores (%s), %s, Linux %s; load average %s before the run and %s after it (the run itself adds to it).",
 			goruntime.NumCPU(), field(string(cpuinfo), "model name"), memory, strings.TrimSpace(string(kernel)), load, loadAverage()),
-		fmt.Sprintf("VMs: %s, accelerator %s, templates %s, guest kernel %s (%s).", firstLine(qemu), accelerator, templates, guestKernel.Release, guestKernel.Flavour),
 	}, nil
 }
 

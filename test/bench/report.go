@@ -15,6 +15,9 @@ const (
 
 	beginShare = "<!-- bench-share:begin: written by make bench-share, do not edit -->"
 	endShare   = "<!-- bench-share:end -->"
+
+	beginFleet = "<!-- bench-fleet:begin: written by make bench, do not edit -->"
+	endFleet   = "<!-- bench-fleet:end -->"
 )
 
 // report is what a run found.
@@ -128,6 +131,9 @@ func number(v float64, digits int) string {
 func (o options) replace(doc, text string) (string, error) {
 	if o.share {
 		return replaceGenerated(doc, text, beginShare, endShare)
+	}
+	if o.fleet {
+		return replaceGenerated(doc, text, beginFleet, endFleet)
 	}
 	return replaceGenerated(doc, text, beginMarker, endMarker)
 }

@@ -20,7 +20,7 @@ type fixtureRegistry struct {
 	*registry.Registry
 	host string
 	// References of images; the last five cannot be pulled.
-	sample, stopsignal, layered, big             string
+	sample, stopsignal, layered, links, big      string
 	wrongDigest, notTar, climbing, cut, stalling string
 
 	layeredBlobs []v1.Hash
@@ -67,6 +67,9 @@ func (r *fixtureRegistry) fill(ctx context.Context, cache string) error {
 		{&r.sample, "sample", given(sample)},
 		{&r.stopsignal, "stopsignal", given(stopsignal)},
 		{&r.layered, "layered", given(layered)},
+		{&r.links, "links", files(sample, map[string]debimage.File{
+			"etc/resolv.conf": {Symlink: "../run/systemd/resolve/stub-resolv.conf"}, "data": {Symlink: "/srv/data"}, "loop": {Symlink: "loop"},
+		})},
 		{&r.big, "big", files(sample, map[string]debimage.File{"noise": {Content: string(noise)}})},
 		{&r.wrongDigest, "wrong-digest", files(sample, map[string]debimage.File{"a": {Content: "a"}})},
 		{&r.notTar, "not-tar", raw(sample, bytes.Repeat([]byte("this is no tar "), 100))},

@@ -298,3 +298,29 @@ func TestTemplate_Fallback(t *testing.T) {
 		}
 	})
 }
+
+// TestTemplate_FirstPod asks for a pod as soon as the daemon answers, while the template is
+// made: it waits for that one, rather than boot beside it.
+func TestTemplate_FirstPod(t *testing.T) {
+	s := ownServer(t, serverConfig{vm: `template = "on"`})
+	begin := time.Now()
+	p := runPod(t, s)
+	took := time.Since(begin)
+	id, failure := p.template()
+	t.Logf("the first pod took %v; load average %s", took, loadAverage(t))
+	if id == "" {
+		t.Errorf("the first pod booted: %q", failure)
+	}
+	begin = time.Now()
+	runPod(t, s, func(c *cri.PodSandboxConfig) { c.Metadata.Name += "-second" })
+	t.Logf("the second took %v", time.Since(begin))
+}
+
+func loadAverage(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(b))[0]
+}

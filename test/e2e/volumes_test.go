@@ -404,3 +404,33 @@ func TestVolumesRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestMountThroughLinks has an image with links to what is not there, as systemd makes one
+// of /etc/resolv.conf: what is mounted there is where the link leads, in the container's
+// own root file system.
+func TestMountThroughLinks(t *testing.T) {
+	p := runPod(t, env.server, func(c *cri.PodSandboxConfig) {
+		c.DnsConfig = &cri.DNSConfig{Servers: []string{"192.0.2.53"}}
+	})
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("of the host"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := sh("links", "cat /etc/resolv.conf /run/systemd/resolve/stub-resolv.conf /data/new/file /srv/data/new/file")
+	c.Image.Image = env.registry.links
+	c.Mounts = []*cri.Mount{{HostPath: dir, ContainerPath: "/data/new"}}
+	k := p.start(c)
+	if st := k.wait(); st.ExitCode != 0 {
+		t.Errorf("cat ended with %d", st.ExitCode)
+	}
+	got := k.stdout()
+	want := "nameserver 192.0.2.53\nnameserver 192.0.2.53\nof the hostof the host"
+	if got != want {
+		t.Errorf("the container reads\n%s\nnot\n%s", got, want)
+	}
+	c = sh("loop", "true")
+	c.Image.Image = env.registry.links
+	c.Mounts = []*cri.Mount{{HostPath: dir, ContainerPath: "/loop/x"}}
+	_, err := p.tryCreate(c)
+	refused(t, err, "/loop/x", codes.InvalidArgument)
+}
