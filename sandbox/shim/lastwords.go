@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,16 +23,21 @@ func (f folder) diedUnexpectedly() error {
 }
 
 // lastWords finds in the end of a shim's log what it died of: a panic of the program, which
-// is no record of the log, else the last record of an error.
+// is no record of the log, else the last record of an error, else the last line that is no
+// record.
 func lastWords(log string) string {
-	var last string
+	var last, plain string
 	for line := range strings.Lines(log) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
 			return cleanTail([]byte(cut(line, maxWords))) // what follows are stacks
 		}
 		var r map[string]any
-		if json.Unmarshal([]byte(line), &r) != nil || r["level"] != "ERROR" {
+		if json.Unmarshal([]byte(line), &r) != nil {
+			plain = cmp.Or(line, plain)
+			continue
+		}
+		if r["level"] != "ERROR" {
 			continue
 		}
 		last, _ = r["msg"].(string)
@@ -39,7 +45,7 @@ func lastWords(log string) string {
 			last += ": " + cause
 		}
 	}
-	return cleanTail([]byte(cut(last, maxWords)))
+	return cleanTail([]byte(cut(cmp.Or(last, plain), maxWords)))
 }
 
 // maxWords bounds what is quoted of a log.
