@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/porthole-run/porthole/internal/hcs"
 	"github.com/porthole-run/porthole/share"
+	"github.com/porthole-run/porthole/share/card"
 	"github.com/porthole-run/porthole/share/ntfs"
 )
 
@@ -34,13 +36,20 @@ func text(t *testing.T, r Report) string {
 	return b.String()
 }
 
-// TestRun: on a host that is as the documents say, all holds but what such a host cannot tell.
+// TestRun: on a host that is as the documents say, all holds but what such a host cannot tell. Of the POSIX
+// card it runs a few areas: all of it over the same fake is package ntfs's test.
 func TestRun(t *testing.T) {
 	w := newWorld(t)
-	r := run(t, w, w.lab())
+	var ids []string
+	for _, r := range Rows() {
+		if len(r.areas) == 0 || slices.Contains([]string{"ntfs-xattr", "ntfs-ea-reparse", "ntfs-times"}, r.ID) {
+			ids = append(ids, r.ID)
+		}
+	}
+	r := run(t, w, w.lab(), ids...)
 	want := map[string]Outcome{"hns-overhead": NotRun, "hns-restart": Fails} // no overlay; namespaces are lost
-	if len(r.Results) != len(Rows()) {
-		t.Fatalf("%d results of %d rows", len(r.Results), len(Rows()))
+	if len(r.Results) != len(ids) {
+		t.Fatalf("%d results of %d rows", len(r.Results), len(ids))
 	}
 	for _, x := range r.Results {
 		w := want[x.ID]
@@ -89,6 +98,11 @@ func TestRows(t *testing.T) {
 			t.Errorf("row %+v", r)
 		}
 		ids[r.ID] = true
+		for _, a := range r.areas {
+			if !slices.ContainsFunc(card.Checks(), func(c card.Check) bool { return c.Area == a }) {
+				t.Errorf("row %s looks at the area %s, which the card has not", r.ID, a)
+			}
+		}
 	}
 }
 

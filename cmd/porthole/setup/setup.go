@@ -103,7 +103,8 @@ var versionName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$`)
 var errBefore = errors.New("the version before serves again")
 
 // Install places a release and lets the service run it: the first, or one in the place of another. On
-// error all is as it was before: the earlier version serves again, or nothing is left.
+// error all is as it was before: the earlier version serves again, or nothing is left but what a daemon that
+// was started has written, its log above all.
 func (s *Setup) Install(ctx context.Context, o Options) (_ Done, err error) {
 	if !versionName.MatchString(o.Version) {
 		return Done{}, fmt.Errorf("%q is no version", o.Version)
@@ -250,7 +251,7 @@ func (e *LackError) Error() string {
 	return text
 }
 
-// makeFolder makes a folder, and takes back those that it made.
+// makeFolder makes a folder, and takes back those that it made, unless something was put into them.
 func makeFolder(dir string, u *undo.Stack) error {
 	var made []string
 	for d := dir; ; d = filepath.Dir(d) {
@@ -265,7 +266,11 @@ func makeFolder(dir string, u *undo.Stack) error {
 	if len(made) > 0 {
 		u.Push("remove folder", func(context.Context) error {
 			for _, d := range made {
-				if err := remove(d); err != nil {
+				err := remove(d)
+				if errors.Is(err, fs.ErrExist) {
+					return nil // not empty: the daemon's log of why it failed, for one
+				}
+				if err != nil {
 					return err
 				}
 			}

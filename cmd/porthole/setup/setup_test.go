@@ -27,6 +27,7 @@ type fake struct {
 	pods    int
 	lacks   []string
 	bad     map[string]bool // versions that do not become healthy
+	onStart func()          // what a daemon does when it starts
 
 	step, failAt int
 	steps        []string
@@ -72,6 +73,9 @@ func (f *fake) Start(context.Context) error {
 		return err
 	}
 	f.running = f.exe
+	if f.onStart != nil {
+		f.onStart()
+	}
 	return nil
 }
 
@@ -290,6 +294,24 @@ func TestInstall_EveryStep(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestInstall_KeepsLog: the log of a first daemon that does not serve stays to be read.
+func TestInstall_KeepsLog(t *testing.T) {
+	w := newWorld(t)
+	w.bad["1.0.0"] = true
+	w.onStart = func() {
+		if err := os.WriteFile(filepath.Join(w.dir, "ProgramData/porthole/porthole.log"), []byte("why"), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := w.setup().Install(t.Context(), w.release(t, "1.0.0")); err == nil || strings.Contains(err.Error(), "remove") {
+		t.Errorf("Install = %v, want why it does not serve alone", err)
+	}
+	want := "folder ProgramData\nfolder ProgramData/porthole\nfile ProgramData/porthole/porthole.log\n"
+	if diff := cmp.Diff(want, w.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
