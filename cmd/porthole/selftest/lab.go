@@ -96,10 +96,4 @@ type (
 		SetMemory(ctx context.Context, mib int) error
 		SetCPU(ctx context.Context, milliCPUs, weight int) error
 	}
-	saver interface {
-		Save(ctx context.Context, path string) error
-	}
-	restorer interface {
-		Restore(ctx context.Context, c sandbox.VMConfig, path string) (sandbox.VM, error)
-	}
 )
