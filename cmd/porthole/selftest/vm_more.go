@@ -132,6 +132,8 @@ func checkSave(ctx context.Context, b *bench) verdict {
 		return fails("%v", err)
 	}
 	saved := time.Since(begin)
+	// Its network, and what else may be one VM's at a time, is the restored one's then.
+	g.end(ctx)
 	c, err := b.config()
 	if err != nil {
 		return notRun("%v", err)
