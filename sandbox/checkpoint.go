@@ -39,6 +39,9 @@ func (m *Manager) checkpointPod(ctx context.Context, p *pod, dir string, ids []s
 	if err != nil {
 		return err
 	}
+	if p.seat != nil {
+		return fmt.Errorf("it shares its VM with other pods, and VMs are saved whole: %w", errdefs.ErrFailedPrecondition)
+	}
 	saver, ok := shim.(Checkpointer)
 	if !ok {
 		return fmt.Errorf("its VM cannot be saved: %w", errdefs.ErrNotImplemented)

@@ -39,6 +39,10 @@ func (m *Manager) RestorePod(ctx context.Context, r RestoreConfig) (string, []Re
 	if err != nil {
 		return "", nil, err
 	}
+	if handler.Sharing != nil {
+		return "", nil, fmt.Errorf("runtimeHandler: pods of %q share VMs, and a checkpoint is a VM of one pod: %w",
+			r.Pod.RuntimeHandler, errdefs.ErrFailedPrecondition)
+	}
 	saved, err := readCheckpoint(r.Dir)
 	if err != nil {
 		return "", nil, err

@@ -185,6 +185,20 @@ func TestShared_Refuses(t *testing.T) {
 	})
 }
 
+// A VM is saved whole, so that no pod of a shared one is saved, and none restored into one.
+func TestShared_NoCheckpoint(t *testing.T) {
+	runAndLeave(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
+		pod, ctr := runShared(t, m, shared("p"))
+		if err := m.CheckpointPod(t.Context(), pod, t.TempDir(), []string{ctr}); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "shares its VM") {
+			t.Errorf("CheckpointPod = %v, want FailedPrecondition", err)
+		}
+		if _, _, err := m.RestorePod(t.Context(), sandbox.RestoreConfig{Pod: shared("q"), Dir: t.TempDir()}); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "share VMs") {
+			t.Errorf("RestorePod = %v, want FailedPrecondition", err)
+		}
+		wantRuns(t, m, n, pod, ctr)
+	})
+}
+
 // However many come first, there is one VM until it is full.
 func TestShared_FirstAtOnce(t *testing.T) {
 	runAndLeave(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
