@@ -17,6 +17,7 @@ import (
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/cri"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/privatedir"
 	"github.com/porthole-run/porthole/streaming"
 )
 
@@ -148,8 +149,7 @@ func lockFolders(dirs ...string) (unlock func(), err error) {
 		}
 	}
 	for _, dir := range dirs {
-		err := os.MkdirAll(dir, 0o711)
-		if err != nil {
+		if err := privatedir.Make(dir, 0o711); err != nil {
 			unlock()
 			return nil, fmt.Errorf("make folder: %w", err)
 		}
