@@ -25,9 +25,9 @@ func Dial(ctx context.Context, path string) (net.Conn, error) {
 	return dial(ctx, path)
 }
 
-// DialPipe connects to a pipe by its name, if SYSTEM, an Administrator or this user made
-// it; fs.ErrPermission otherwise. errors.ErrUnsupported where there are no such
-// pipes.
+// DialPipe connects to a pipe by its name, as an anonymous client, in whose name the server
+// can do nothing. fs.ErrPermission when neither SYSTEM nor an Administrator nor this user
+// made the pipe, errors.ErrUnsupported where there are no such pipes.
 func DialPipe(ctx context.Context, name string) (net.Conn, error) {
 	conn, err := dialPipe(ctx, name)
 	if err != nil {
