@@ -50,6 +50,9 @@ func listenLocal(ctx context.Context, e config.Endpoint, gid int, mode fs.FileMo
 		}
 		return l, err
 	}
+	if localsock.MaxPath == 0 { // local sockets are no files here
+		return nil, fmt.Errorf("listen on %s: %w", e, errors.ErrUnsupported)
+	}
 	return listenSocket(ctx, e.Address, gid, mode)
 }
 

@@ -20,12 +20,16 @@ func makeDir(path string, _ fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	made, err := create(filepath.Clean(path), sd)
+	path = filepath.Clean(path)
+	// Who has one of the folders above can put another in the place of ours.
+	for dir := path; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if err := winowner.CheckFile(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("others could change what is in folder %s: remove it, or make Administrators its owner (takeown /a): %w", dir, err)
+		}
+	}
+	made, err := create(path, sd)
 	if err != nil || made {
 		return err
-	}
-	if err := winowner.CheckFile(path); err != nil {
-		return fmt.Errorf("others could change what is in the folder: remove it, or make Administrators its owner (takeown /a): %w", err)
 	}
 	acl, _, err := sd.DACL()
 	if err != nil {

@@ -29,12 +29,12 @@ var onUnix = platform{
 var onWindows = platform{
 	path: `C:\ProgramData\porthole\config.toml`,
 	values: map[string]string{
-		"root":                       `'C:\ProgramData\porthole\data'`,
+		"root":                       `'C:\ProgramData\porthole\root'`,
 		"state":                      `'C:\ProgramData\porthole\state'`,
 		"grpc.socket":                `"npipe:////./pipe/porthole"`,
 		"images.registry_config_dir": `'C:\ProgramData\porthole\certs.d'`,
-		"network.conf_dir":           `'C:\Program Files\containerd\cni\conf'`,
-		"network.plugin_dirs":        `['C:\Program Files\containerd\cni\bin']`,
+		"network.conf_dir":           `'C:\etc\cni\net.d'`,
+		"network.plugin_dirs":        `['C:\opt\cni\bin']`,
 		"vm.driver":                  `"hcs"`,
 		"vm.bundle":                  `'C:\Program Files\porthole\guest'`,
 	},

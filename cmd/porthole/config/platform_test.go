@@ -25,12 +25,12 @@ func TestOnWindows_Defaults(t *testing.T) {
 		}
 	}
 	want := []string{
-		`root = 'C:\ProgramData\porthole\data'`,
+		`root = 'C:\ProgramData\porthole\root'`,
 		`state = 'C:\ProgramData\porthole\state'`,
 		`socket = "npipe:////./pipe/porthole"`,
 		`registry_config_dir = 'C:\ProgramData\porthole\certs.d'`,
-		`conf_dir = 'C:\Program Files\containerd\cni\conf'`,
-		`plugin_dirs = ['C:\Program Files\containerd\cni\bin']`,
+		`conf_dir = 'C:\etc\cni\net.d'`,
+		`plugin_dirs = ['C:\opt\cni\bin']`,
 		`driver = "hcs"`,
 		`bundle = 'C:\Program Files\porthole\guest'`,
 	}
