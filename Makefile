@@ -145,7 +145,8 @@ test-apps: build guest ## databases, RabbitMQ, WordPress and others on shares, k
 	@scripts/netns.sh env PORTHOLE_APPS=$(or $(LANE),pod) PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) go test -v -count=1 -timeout 25m -run '$(RUN)' ./test/apps
 
 # Packages whose tests run under Wine too, as far as they do (test/wine/units_linux_test.go).
-WINEUNITS := internal/appendfile internal/filelock internal/hcs internal/localsock internal/privatedir internal/rotatelog internal/winowner internal/winsvc sandbox/shim
+WINEUNITS := cmd/porthole cri/endpoint image $(addprefix internal/,appendfile atomicfile filelock filesum hcs localsock privatedir rotatelog winowner winsvc) \
+	network/hcnnet sandbox sandbox/shim share/arbiter streaming/crilog
 
 .PHONY: test-wine
 test-wine: ## porthole.exe under Wine: the daemon on a named pipe, images, the service, and the unit tests of Windows' own code (docs/windows.md)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	guestimage "github.com/porthole-run/porthole/guest/image"
 )
@@ -94,6 +93,18 @@ func (m *machine) serve(config, pipe string) *daemon {
 func (d *daemon) start() {
 	t := d.m.t
 	t.Helper()
+	d.launch()
+	eventually(t, "porthole serves", patience, func() bool {
+		if d.over() {
+			t.Fatalf("porthole ended:\n%s", d.said())
+		}
+		return strings.Contains(d.said(), "porthole serves")
+	})
+}
+
+func (d *daemon) launch() {
+	t := d.m.t
+	t.Helper()
 	log, err := os.CreateTemp(t.TempDir(), "serve*.log")
 	if err != nil {
 		t.Fatal(err)
@@ -111,12 +122,6 @@ func (d *daemon) start() {
 		defer close(ended)
 		_ = cmd.Wait()
 	}()
-	eventually(t, "porthole serves", time.Minute, func() bool {
-		if d.over() {
-			t.Fatalf("porthole ended:\n%s", d.said())
-		}
-		return strings.Contains(d.said(), "porthole serves")
-	})
 }
 
 func (d *daemon) over() bool {
@@ -155,4 +160,55 @@ func (d *daemon) crictlArgs(args ...string) []string {
 		d.m.t.Fatal(err)
 	}
 	return append([]string{"--config", Windows(conf)}, args...)
+}
+
+// serveQuietly starts a daemon that logs to a file of its own, and waits until that says
+// that it serves.
+func (m *machine) serveQuietly(config, log string) *daemon {
+	m.t.Helper()
+	d := &daemon{m: m, config: config}
+	d.launch()
+	eventually(m.t, "porthole serves", patience, func() bool {
+		if d.over() {
+			m.t.Fatalf("porthole ended:\n%s", d.said())
+		}
+		b, err := os.ReadFile(m.Path(log))
+		return err == nil && strings.Contains(string(b), "porthole serves")
+	})
+	return d
+}
+
+// hold starts winclient.exe and waits until it has done what it is for. The function that
+// is returned ends it.
+func (m *machine) hold(what, name string) (end func()) {
+	m.t.Helper()
+	cmd := m.Command(m.t.Context(), filepath.Join(env.bin, "winclient.exe"), what, name)
+	out := create(m.t, m.t.TempDir(), "out")
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	over := false
+	end = func() {
+		if over {
+			return
+		}
+		over = true
+		_ = in.Close()
+		_ = cmd.Wait()
+	}
+	m.t.Cleanup(end)
+	eventually(m.t, "winclient "+what+" "+name, patience, func() bool {
+		text := read(m.t, out)
+		if strings.Contains(text, "winclient:") {
+			m.t.Fatal(text)
+		}
+		return strings.Contains(text, "ready")
+	})
+	return end
 }

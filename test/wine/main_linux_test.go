@@ -64,8 +64,11 @@ func newMachine(t *testing.T, overrides ...string) *machine {
 	return &machine{p, t}
 }
 
-// commandTimeout bounds one program that is to end by itself.
-const commandTimeout = time.Minute
+// Bounds for what takes a second or two on a machine that does nothing else.
+const (
+	commandTimeout = time.Minute // one program that is to end by itself
+	patience       = time.Minute // what is waited for
+)
 
 // run runs a program of the lane to its end, and returns what it printed and its exit code.
 func (m *machine) run(program string, args ...string) (stdout, stderr string, code int) {

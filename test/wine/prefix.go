@@ -175,11 +175,20 @@ func (p *Prefix) env() []string {
 	return append(os.Environ(), "WINEPREFIX="+p.dir, "WINEARCH=win64", "WINEDEBUG="+debug, "WINEDLLOVERRIDES="+overrides)
 }
 
-// End kills what runs in the prefix, and removes it.
-func (p *Prefix) End(ctx context.Context) error {
+// Halt kills what runs in the prefix. The next program finds a machine that has just
+// started.
+func (p *Prefix) Halt(ctx context.Context) error {
 	_ = p.serverCommand(ctx, "-k").Run() // fails when nothing runs
 	if err := p.serverCommand(ctx, "-w").Run(); err != nil {
 		return fmt.Errorf("end wineserver: %w", err)
+	}
+	return nil
+}
+
+// End is Halt, and removes the prefix.
+func (p *Prefix) End(ctx context.Context) error {
+	if err := p.Halt(ctx); err != nil {
+		return err
 	}
 	return os.RemoveAll(p.dir)
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -179,7 +178,7 @@ func TestServe(t *testing.T) {
 	if got := d.crictl("images", "-q"); got != "" {
 		t.Errorf("images after rmi = %s", got)
 	}
-	eventually(t, "the layer's disk is removed", time.Minute, func() bool { return len(m.layers()) == 0 })
+	eventually(t, "the layer's disk is removed", patience, func() bool { return len(m.layers()) == 0 })
 	m.fails(1, []string{"not found"}, "crictl.exe", d.crictlArgs("pull", ref+"0")...)
 	m.fails(1, []string{"refused"}, "crictl.exe", d.crictlArgs("pull", "127.0.0.1:1/none:1")...)
 }
@@ -257,7 +256,7 @@ func TestServe_Killed(t *testing.T) {
 	if err := pull.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the daemon asks for a blob", time.Minute, func() bool { return r.BlobGets("wine/sample", blob) > 0 })
+	eventually(t, "the daemon asks for a blob", patience, func() bool { return r.BlobGets("wine/sample", blob) > 0 })
 	d.kill()
 	if err := pull.Wait(); err == nil {
 		t.Error("a pull succeeded though the daemon was killed")
@@ -280,11 +279,7 @@ func TestServe_Second(t *testing.T) {
 	d := m.serve(config, pipe)
 	const running = 4 // the exit code
 	m.fails(running, []string{`lock`, "another porthole is using it"}, "porthole.exe", "serve", "--config", config)
-	text, err := os.ReadFile(strings.ReplaceAll(strings.TrimPrefix(config, "Z:"), `\`, "/"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := m.write("other.toml", strings.ReplaceAll(string(text), `C:\ph\`, `C:\other\`))
+	other := m.write("other.toml", strings.ReplaceAll(readConfig(t, config), `C:\ph\`, `C:\other\`))
 	m.fails(running, []string{"pipe", "another porthole is using it"}, "porthole.exe", "serve", "--config", other)
 	d.crictl("version") // the first goes on
 }

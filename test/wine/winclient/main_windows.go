@@ -1,6 +1,7 @@
 // Winclient does to porthole.exe what other programs of a host do: it holds files open,
 // and connects to pipes. It says "ready", and ends when its input does.
 //
+//	winclient wait .         and does nothing: the machine stays up
 //	winclient hold FILE      so that nobody renames it, as most programs
 //	winclient share FILE     so that others may
 //	winclient connect PIPE   and says nothing
@@ -20,7 +21,7 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: winclient hold|share|connect|garble NAME")
+		fmt.Fprintln(os.Stderr, "usage: winclient wait|hold|share|connect|garble NAME")
 		os.Exit(2)
 	}
 	if err := run(os.Args[1], os.Args[2]); err != nil {
@@ -31,6 +32,7 @@ func main() {
 
 func run(what, name string) error {
 	switch what {
+	case "wait":
 	case "hold", "share":
 		h, err := open(name, what == "share")
 		if err != nil {
