@@ -175,6 +175,8 @@ func TestCommands(t *testing.T) {
 	m.fails(3, []string{"line 1: rot", `line 3: grpc.socket: is a unix socket`, `line 5: vm.driver: "qemu" is not one of hcs`},
 		"porthole.exe", "config", "check", "--config", m.write("bad.toml", "rot = 1\n[grpc]\nsocket = \"/run/p.sock\"\n[vm]\ndriver = \"qemu\"\n"))
 	m.fails(2, []string{"not a command"}, "porthole.exe", "server")
-	m.fails(1, []string{`C:\Program Files\porthole\guest`}, "porthole.exe", "guest", "info")
+	m.fails(1, []string{Windows(filepath.Join(env.bin, "guest"))}, "porthole.exe", "guest", "info")
+	m.fails(1, []string{"MISSING", "Install-WindowsFeature"}, "porthole.exe", "doctor")
+	m.must("porthole.exe", "doctor", "0x8037011b")
 	m.must("porthole.exe", "guest", "info", "--verify", "--bundle", Windows(bundle(t)))
 }

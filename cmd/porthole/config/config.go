@@ -287,7 +287,7 @@ func Load(path string) (Config, error) {
 	}
 	st, err := os.Stat(path)
 	if optional && errors.Is(err, fs.ErrNotExist) {
-		return Default(), nil
+		return Default().placed()
 	}
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
@@ -304,7 +304,16 @@ func Load(path string) (Config, error) {
 	if errors.As(err, &problems) {
 		problems.Path = path
 	}
-	if err == nil && c.VM.Bundle == "" {
+	if err != nil {
+		return Config{}, err
+	}
+	return c.placed()
+}
+
+// placed returns c with what goes by where the program is.
+func (c Config) placed() (Config, error) {
+	var err error
+	if c.VM.Bundle == "" {
 		c.VM.Bundle, err = besideProgram(bundleFolder)
 	}
 	return c, err

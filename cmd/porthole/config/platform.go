@@ -36,7 +36,7 @@ var onWindows = platform{
 		"network.conf_dir":           `'C:\etc\cni\net.d'`,
 		"network.plugin_dirs":        `['C:\opt\cni\bin']`,
 		"vm.driver":                  `"hcs"`,
-		"vm.bundle":                  `'C:\Program Files\porthole\guest'`,
+		"vm.bundle":                  `""`,
 	},
 	driver:   "hcs",
 	absolute: windowsAbsolute.MatchString,

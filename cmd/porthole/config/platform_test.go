@@ -32,7 +32,7 @@ func TestOnWindows_Defaults(t *testing.T) {
 		`conf_dir = 'C:\etc\cni\net.d'`,
 		`plugin_dirs = ['C:\opt\cni\bin']`,
 		`driver = "hcs"`,
-		`bundle = 'C:\Program Files\porthole\guest'`,
+		`bundle = ""`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("lines that differ from Linux' (-want +got):\n%s", diff)
