@@ -48,10 +48,12 @@ build: ## build porthole, porthole-agent and the demo into out/bin
 guest: build ## build the guest bundle into out/guest-KERNEL (KERNEL=debian or small)
 	@go run ./guest/image/mkguest --out $(OUT)/guest-$(KERNEL) --cache $(PORTHOLE_CACHE)/guest --agent $(BIN)/porthole-agent --kernel $(KERNEL)
 
+CRICTLFLAGS := -s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=v1.36.0
+
 .PHONY: tools
 tools: ## build crictl, at the version that test/e2e pins
 	@mkdir -p $(BIN)
-	@cd test/e2e && go build -trimpath -ldflags "-s -w -X sigs.k8s.io/cri-tools/pkg/version.Version=v1.36.0" -o $(BIN)/crictl sigs.k8s.io/cri-tools/cmd/crictl
+	@cd test/e2e && go build -trimpath -ldflags "$(CRICTLFLAGS)" -o $(BIN)/crictl sigs.k8s.io/cri-tools/cmd/crictl
 
 .PHONY: install
 install: build guest ## install porthole, guest, systemd unit and missing configuration (DESTDIR= is honoured)
@@ -142,6 +144,19 @@ test-apps: build guest ## databases, RabbitMQ, WordPress and others on shares, k
 	@PORTHOLE_APPS=fetch go test -count=1 -timeout 30m ./test/apps
 	@scripts/netns.sh env PORTHOLE_APPS=$(or $(LANE),pod) PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) go test -v -count=1 -timeout 25m -run '$(RUN)' ./test/apps
 
+# Packages whose tests run under Wine too, as far as they do (test/wine/units_linux_test.go).
+WINEUNITS := cmd/porthole cri/endpoint image $(addprefix internal/,appendfile atomicfile filelock filesum hcs localsock privatedir rotatelog winowner winsvc) \
+	network/hcnnet sandbox sandbox/shim share/arbiter streaming/crilog
+
+.PHONY: test-wine
+test-wine: ## porthole.exe under Wine: the daemon on a named pipe, images, the service, and the unit tests of Windows' own code (docs/windows.md)
+	@scripts/setup.sh wine
+	@mkdir -p $(OUT)/windows
+	@GOOS=windows $(GOBUILD) -o $(OUT)/windows/ ./cmd/porthole ./test/wine/winclient
+	@cd test/e2e && GOOS=windows go build -trimpath -ldflags "$(CRICTLFLAGS)" -o $(OUT)/windows/crictl.exe sigs.k8s.io/cri-tools/cmd/crictl
+	@for p in $(WINEUNITS); do GOOS=windows go test -c -o $(OUT)/windows/$$(basename $$p).test.exe ./$$p; done
+	@PORTHOLE_WINE=$(OUT)/windows go test -count=1 -timeout 8m -v -run '$(RUN)' ./test/wine
+
 .PHONY: test
 test: ## everything that must pass: lint, unit, end-to-end, the Windows build (20 minutes at most)
 	@scripts/test.sh
@@ -154,6 +169,7 @@ ci: test ## what CI runs: test, then the lanes with budgets
 	@$(SUITE) critest 900 $(MAKE) --no-print-directory critest
 	@$(SUITE) node 1200 $(MAKE) --no-print-directory test-node
 	@$(SUITE) windows-kubelet 900 $(MAKE) --no-print-directory test-winkubelet
+	@$(SUITE) wine 480 $(MAKE) --no-print-directory test-wine
 
 .PHONY: test-long
 test-long: ## what takes too long for each run: 50 boots under load, the small kernel, long fuzzing (docs/testing.md)

@@ -92,7 +92,7 @@ func runHelp(_ context.Context, io stdio, _ []string) error {
 Without --config the file is %s, and built-in defaults when that is absent.
 
 Exit codes:
-`, config.DefaultPath)
+`, config.DefaultPath())
 	for code, text := range exitTexts {
 		fmt.Fprintf(&b, "  %d  %s\n", code, text)
 	}
@@ -150,5 +150,5 @@ func parse(f flagSet, args []string, least, most int) ([]string, error) {
 
 // configFlag adds --config.
 func configFlag(f flagSet) *string {
-	return f.String("config", "", "configuration `file`; default "+config.DefaultPath+", which may be absent")
+	return f.String("config", "", "configuration `file`; default "+config.DefaultPath()+", which may be absent")
 }

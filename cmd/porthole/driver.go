@@ -27,6 +27,9 @@ type driverSettings struct {
 	StartTimeout time.Duration `json:"startTimeout"`
 }
 
+// hcsDriver is Hyper-V's in the configuration.
+const hcsDriver = "hcs"
+
 // newDriver makes the driver in the shim's process.
 func newDriver(settings json.RawMessage, log *slog.Logger) (sandbox.Driver, error) {
 	var s driverSettings
@@ -47,6 +50,8 @@ func (s driverSettings) qemu(log *slog.Logger) (sandbox.Driver, error) {
 // useTemplates says whether VMs are cloned from templates, and why.
 func useTemplates(c config.VM, accel string) (bool, string) {
 	switch {
+	case c.Driver == hcsDriver:
+		return false, "VMs of Hyper-V are not cloned"
 	case c.Template != "auto":
 		return c.Template == "on", "the configuration says so"
 	case accel == qemuvm.TCG:
@@ -91,6 +96,9 @@ func vmGroup(c config.VM) uint32 {
 // accelerator settles what runs guests: what the configuration says, or the answer of
 // a trial, which is remembered in the state folder.
 func accelerator(ctx context.Context, c config.Config, b *guestimage.Bundle, force bool, log *slog.Logger) (qemuvm.Accel, error) {
+	if c.VM.Driver == hcsDriver {
+		return qemuvm.Accel{Accel: "hyperv", Reason: "Hyper-V runs the guests", When: time.Now()}, nil
+	}
 	if c.VM.Accel != "auto" {
 		return qemuvm.Accel{Accel: c.VM.Accel, Reason: "the configuration says so", When: time.Now()}, nil
 	}

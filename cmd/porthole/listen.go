@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -13,10 +14,14 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/internal/localsock"
 )
 
 // dialTimeout bounds how long an endpoint may take to answer; all are on this host.
 const dialTimeout = time.Second
+
+// pipeBuffer is what a pipe holds each way before a writer waits.
+const pipeBuffer = 64 << 10
 
 // listenCRI makes the listener of the CRI's endpoint, for those whom the configuration
 // lets in.
@@ -39,7 +44,14 @@ func listenLocal(ctx context.Context, e config.Endpoint, gid int, mode fs.FileMo
 		if answers(ctx, e) == nil {
 			return nil, fmt.Errorf("listen on %s: %w", e, errRunning)
 		}
-		return listenPipe(e.Address, descriptor)
+		l, err := localsock.ListenPipe(e.Address, localsock.PipeConfig{Descriptor: descriptor, Buffer: pipeBuffer})
+		if errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("%w: %w", err, errRunning)
+		}
+		return l, err
+	}
+	if localsock.MaxPath == 0 { // local sockets are no files here
+		return nil, fmt.Errorf("listen on %s: %w", e, errors.ErrUnsupported)
 	}
 	return listenSocket(ctx, e.Address, gid, mode)
 }
@@ -47,7 +59,11 @@ func listenLocal(ctx context.Context, e config.Endpoint, gid int, mode fs.FileMo
 // dial connects to an endpoint of this host.
 func dial(ctx context.Context, e config.Endpoint) (net.Conn, error) {
 	if e.Kind == config.Pipe {
-		return dialPipe(ctx, e.Address)
+		conn, err := localsock.DialPipe(ctx, e.Address)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("%w: Administrators and SYSTEM may: use an elevated prompt", err)
+		}
+		return conn, err
 	}
 	return new(net.Dialer).DialContext(ctx, string(e.Kind), e.Address)
 }

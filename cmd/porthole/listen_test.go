@@ -2,16 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,64 +23,8 @@ import (
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/cri"
+	"github.com/porthole-run/porthole/test/authority"
 )
-
-// authority signs certificates.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, name string) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	a.cert, a.key = a.sign(template, nil)
-	return a
-}
-
-// sign signs a certificate for a new key; by is nil for its own.
-func (a *authority) sign(template *x509.Certificate, by *authority) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	parent, signer := template, key
-	if by != nil {
-		parent, signer = by.cert, by.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return cert, key
-}
-
-func (a *authority) issue(use x509.ExtKeyUsage, until time.Time) (certPEM, keyPEM []byte) {
-	a.t.Helper()
-	cert, key := a.sign(&x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "x"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: until.Add(-2 * time.Hour), NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{use},
-	}, a)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-func (a *authority) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
-}
 
 // serveCRI serves a CRI that answers Version alone, and returns its address.
 func serveCRI(t *testing.T, c config.GRPC) string {
@@ -129,11 +67,11 @@ func askVersion(t *testing.T, addr string, creds credentials.TransportCredential
 }
 
 func TestListenTCP_ClientCertificates(t *testing.T) {
-	nodeCA, otherCA := newAuthority(t, "node"), newAuthority(t, "other")
+	nodeCA, otherCA := authority.New(t, "node"), authority.New(t, "other")
 	dir := t.TempDir()
 	c := config.GRPC{CertFile: filepath.Join(dir, "cert"), KeyFile: filepath.Join(dir, "key"), ClientCAFile: filepath.Join(dir, "ca")}
 	later := time.Now().Add(time.Hour)
-	cert, key := nodeCA.issue(x509.ExtKeyUsageServerAuth, later)
+	cert, key := nodeCA.Issue(x509.ExtKeyUsageServerAuth, later)
 	write := func(files map[string][]byte) {
 		t.Helper()
 		for path, data := range files {
@@ -142,20 +80,12 @@ func TestListenTCP_ClientCertificates(t *testing.T) {
 			}
 		}
 	}
-	write(map[string][]byte{c.CertFile: cert, c.KeyFile: key, c.ClientCAFile: nodeCA.pem()})
+	write(map[string][]byte{c.CertFile: cert, c.KeyFile: key, c.ClientCAFile: nodeCA.PEM()})
 	addr := serveCRI(t, c)
 
-	client := func(a *authority, use x509.ExtKeyUsage, until time.Time, version uint16) credentials.TransportCredentials {
-		roots := x509.NewCertPool()
-		roots.AddCert(nodeCA.cert)
-		conf := &tls.Config{RootCAs: roots, MaxVersion: version}
-		if a != nil {
-			pair, err := tls.X509KeyPair(a.issue(use, until))
-			if err != nil {
-				t.Fatal(err)
-			}
-			conf.Certificates = []tls.Certificate{pair}
-		}
+	client := func(a *authority.Authority, use x509.ExtKeyUsage, until time.Time, version uint16) credentials.TransportCredentials {
+		conf := nodeCA.Client(a, use, until)
+		conf.MaxVersion = version
 		return credentials.NewTLS(conf)
 	}
 	refused := map[string]credentials.TransportCredentials{
@@ -178,7 +108,7 @@ func TestListenTCP_ClientCertificates(t *testing.T) {
 		t.Errorf("with a certificate: Version = %q, %v", v, err)
 	}
 	// The authority is replaced while the server runs.
-	write(map[string][]byte{c.ClientCAFile: otherCA.pem()})
+	write(map[string][]byte{c.ClientCAFile: otherCA.PEM()})
 	if v, err := askVersion(t, addr, good); status.Code(err) != codes.Unavailable {
 		t.Errorf("with a certificate of the old authority: Version = %q, %v, want Unavailable", v, err)
 	}
@@ -197,9 +127,9 @@ func TestListenTCP_Insecure(t *testing.T) {
 func TestListenTCP_Refuses(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	a := newAuthority(t, "a")
-	cert, key := a.issue(x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))
-	for name, data := range map[string][]byte{"cert": cert, "key": key, "ca": a.pem(), "rubbish": []byte("x")} {
+	a := authority.New(t, "a")
+	cert, key := a.Issue(x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))
+	for name, data := range map[string][]byte{"cert": cert, "key": key, "ca": a.PEM(), "rubbish": []byte("x")} {
 		if err := os.WriteFile(path(name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -170,23 +170,6 @@ func TestListed(t *testing.T) {
 	}
 }
 
-// TestListenPrivately makes the socket under a umask that keeps nobody out.
-func TestListenPrivately(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	defer setUmask(setUmask(0))
-	l, err := listenPrivately(t.Context(), path)
-	if errors.Is(err, errors.ErrUnsupported) {
-		testneed.Skip(t, "unix sockets with a mode: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
-		t.Errorf("socket = %v, %v, want mode 0600", st, err)
-	}
-}
-
 // TestLockFolders: two daemons share neither root nor state.
 func TestLockFolders(t *testing.T) {
 	dir := t.TempDir()

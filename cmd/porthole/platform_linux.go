@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,21 +11,6 @@ func supported() error { return nil }
 
 // cgroupDriver says whether the kubelet of this host asks for one.
 const cgroupDriver = true
-
-// listenPrivately makes a unix socket that only its owner can connect to from its first
-// moment: Linux gives the file that bind makes the mode that the socket has. The umask,
-// which would do the same, is the whole process's.
-func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
-	var lc net.ListenConfig
-	lc.Control = func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if cerr := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); cerr != nil {
-			return cerr
-		}
-		return err
-	}
-	return lc.Listen(ctx, "unix", path)
-}
 
 // freeBytes is what is left for the user on dir's file system.
 func freeBytes(dir string) (uint64, error) {

@@ -3,10 +3,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
 )
 
@@ -15,8 +13,6 @@ func supported() error {
 }
 
 const cgroupDriver = false
-
-func listenPrivately(context.Context, string) (net.Listener, error) { return nil, supported() }
 
 func freeBytes(string) (uint64, error) { return 0, supported() }
 

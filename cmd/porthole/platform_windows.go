@@ -1,28 +1,15 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
 
 	"golang.org/x/sys/windows"
 )
 
-// supported says what the daemon lacks here. A shim, which needs no more than a VM driver,
-// runs.
-func supported() error {
-	return fmt.Errorf("the daemon does not run on Windows yet: its parts are built, but have not run together: %w",
-		errors.ErrUnsupported)
-}
+// supported is nil where the daemon has a VM driver.
+func supported() error { return nil }
 
 const cgroupDriver = false
-
-// listenPrivately makes a unix socket, which has the access list that its folder hands down.
-func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
-	var lc net.ListenConfig
-	return lc.Listen(ctx, "unix", path)
-}
 
 // freeBytes is what is left for the user on dir's volume.
 func freeBytes(dir string) (uint64, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/cri"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/privatedir"
 	"github.com/porthole-run/porthole/streaming"
 )
 
@@ -138,6 +139,9 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func())
 	return group.Wait()
 }
 
+// rootMode lets a VM's user through to its own disks.
+const rootMode = 0o711
+
 // lockFolders makes the folders that belong to one daemon alone and takes the lock of
 // each, before anything in them is touched. errRunning when another daemon has one.
 func lockFolders(dirs ...string) (unlock func(), err error) {
@@ -148,8 +152,7 @@ func lockFolders(dirs ...string) (unlock func(), err error) {
 		}
 	}
 	for _, dir := range dirs {
-		err := os.MkdirAll(dir, 0o711)
-		if err != nil {
+		if err := privatedir.Make(dir, rootMode); err != nil {
 			unlock()
 			return nil, fmt.Errorf("make folder: %w", err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/internal/appendfile"
 	"github.com/porthole-run/porthole/internal/logkey"
+	"github.com/porthole-run/porthole/internal/privatedir"
 	"github.com/porthole-run/porthole/internal/winsvc"
 )
 
@@ -196,6 +197,10 @@ func serveService(ctx context.Context, path string, ready func()) error {
 		return err
 	}
 	if c.Log.File == "" {
+		// The log comes before the lock of the root.
+		if err := privatedir.Make(c.Root, rootMode); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
 		c.Log.File = filepath.Join(c.Root, "log", "porthole.log")
 	}
 	log, closeLog, err := openLog(c.Log, nil)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/internal/localsock"
 )
 
 // listenSocket makes the unix socket at path for root and the group. One that a dead
@@ -31,7 +32,7 @@ func listenSocket(ctx context.Context, path string, gid int, mode fs.FileMode) (
 			return nil, fmt.Errorf("remove stale socket: %w", err)
 		}
 	}
-	l, err := listenPrivately(ctx, path)
+	l, err := localsock.Listen(ctx, path) // for nobody else from its first moment
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/internal/localsock"
 )
 
 // Dialer returns how to connect to an endpoint as the kubelet writes them:
@@ -33,7 +35,9 @@ func Dialer(endpoint string) (func(context.Context) (net.Conn, error), error) {
 		if name, ok := strings.CutPrefix(at, `\\.\pipe\`); !ok || name == "" {
 			return nil, fmt.Errorf("endpoint %q is no pipe such as npipe:////./pipe/kubelet-pods-api: %w", endpoint, errdefs.ErrInvalidArgument)
 		}
-		return func(ctx context.Context) (net.Conn, error) { return dialPipe(ctx, at) }, nil
+		// Any user can make a pipe of a name that nobody has at the moment; what such a one
+		// says about rights must not be believed.
+		return func(ctx context.Context) (net.Conn, error) { return localsock.DialPipe(ctx, at) }, nil
 	}
 	return nil, fmt.Errorf("endpoint %q is neither unix:// nor npipe://: %w", endpoint, errdefs.ErrInvalidArgument)
 }

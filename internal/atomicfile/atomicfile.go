@@ -37,7 +37,7 @@ func Write(path string, data []byte, perm fs.FileMode) (err error) {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = rename(f.Name(), path)
 	}
 	if err != nil {
 		return err

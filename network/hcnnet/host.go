@@ -69,6 +69,9 @@ func (h *Host) Ready(ctx context.Context) error {
 
 // Create implements network.Host.
 func (h *Host) Create(ctx context.Context, podID string) (string, error) {
+	if none, ok := h.hns.(missing); ok {
+		return "", none.why
+	}
 	asked, err := namespaceID(podID)
 	if err != nil {
 		return "", err

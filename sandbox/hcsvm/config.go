@@ -17,6 +17,7 @@ import (
 	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/internal/hcs"
 	"github.com/porthole-run/porthole/internal/hvsock"
+	"github.com/porthole-run/porthole/internal/localsock"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/sandbox"
 )
@@ -70,7 +71,9 @@ func New(c Config) (*Driver, error) {
 		c.Dial = hvsock.Dial
 	}
 	if c.ListenPipe == nil {
-		c.ListenPipe = listenPipe
+		c.ListenPipe = func(path, sddl string) (net.Listener, error) {
+			return localsock.ListenPipe(path, localsock.PipeConfig{Descriptor: sddl})
+		}
 	}
 	if c.Ports == nil {
 		c.Ports = []uint32{api.PortControl, api.PortStdio, api.PortForward, api.PortShare}

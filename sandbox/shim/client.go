@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"
 
+	"github.com/porthole-run/porthole/internal/localsock"
 	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/usage"
 	"github.com/porthole-run/porthole/sandbox"
@@ -43,8 +43,7 @@ var _ sandbox.Shim = (*Client)(nil)
 
 // connect connects to the shim of a folder and agrees on a protocol version.
 func connect(ctx context.Context, f folder, version string) (*Client, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", f.control())
+	conn, err := localsock.Dial(ctx, f.control())
 	if err != nil {
 		return nil, fmt.Errorf("connect to shim: %w: %w", err, errdefs.ErrUnavailable)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/localsock"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/shim/api"
 )
@@ -27,9 +28,8 @@ type clientSession struct {
 func (c *Client) openSession(ctx context.Context, kinds ...api.StreamKind) (*clientSession, error) {
 	s := &clientSession{c: c, conns: map[api.StreamKind]net.Conn{}}
 	rand.Read(s.id[:]) // never fails
-	var d net.Dialer
 	for _, k := range kinds {
-		conn, err := d.DialContext(ctx, "unix", c.folder.streams())
+		conn, err := localsock.Dial(ctx, c.folder.streams())
 		if err == nil {
 			s.conns[k] = conn
 			err = api.WriteStreamHeader(conn, s.id, k)

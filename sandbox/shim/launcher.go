@@ -17,6 +17,8 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/localsock"
+	"github.com/porthole-run/porthole/internal/privatedir"
 	"github.com/porthole-run/porthole/internal/undo"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/template"
@@ -68,11 +70,8 @@ func NewLauncher(c LauncherConfig) (*Launcher, error) {
 	if len(c.DriverConfig) == 0 {
 		c.DriverConfig = json.RawMessage("{}")
 	}
-	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+	if err := privatedir.Make(c.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make launcher: %w", err)
-	}
-	if err := makePrivate(c.StateDir); err != nil {
-		return nil, fmt.Errorf("make launcher: keep others from %s: %w", c.StateDir, err)
 	}
 	return &Launcher{config: c, launching: map[string]struct{}{}}, nil
 }
@@ -98,8 +97,8 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 	if err != nil {
 		return nil, err
 	}
-	if err := f.checkSockets(); err != nil {
-		return nil, err
+	if err := localsock.CheckPath(f.control()); err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	if !l.reserve(c.ID) {
 		return nil, fmt.Errorf("shim %s is being launched: %w", c.ID, errdefs.ErrAlreadyExists)

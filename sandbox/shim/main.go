@@ -16,6 +16,7 @@ import (
 
 	clog "github.com/containerd/log"
 
+	"github.com/porthole-run/porthole/internal/localsock"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/streaming/crilog"
@@ -145,7 +146,7 @@ const (
 
 // serve opens the sockets, tells the Launcher, and serves until the VM has ended.
 func serve(ctx context.Context, s *Server, f folder, record processRecord, log *slog.Logger) error {
-	control, streams, err := listen(f)
+	control, streams, err := listen(ctx, f)
 	if err == nil {
 		if pid := s.Info().VMPID; pid > 0 {
 			record.VM, err = identify(pid)
@@ -172,15 +173,12 @@ func serve(ctx context.Context, s *Server, f folder, record processRecord, log *
 // readyLine is what a shim writes to the readiness pipe.
 const readyLine = "ready"
 
-func listen(f folder) (control, streams net.Listener, err error) {
-	err = privately(func() (err error) {
-		if control, err = net.Listen("unix", f.control()); err != nil {
-			return err
-		}
-		if streams, err = net.Listen("unix", f.streams()); err != nil {
-			control.Close()
-		}
-		return err
-	})
-	return control, streams, err
+func listen(ctx context.Context, f folder) (control, streams net.Listener, err error) {
+	if control, err = localsock.Listen(ctx, f.control()); err != nil {
+		return nil, nil, err
+	}
+	if streams, err = localsock.Listen(ctx, f.streams()); err != nil {
+		return nil, nil, errors.Join(err, control.Close())
+	}
+	return control, streams, nil
 }

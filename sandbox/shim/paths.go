@@ -11,9 +11,6 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// maxSocketPath is what a unix socket's address holds, less its final zero byte.
-const maxSocketPath = 107
-
 // folder is a shim's folder: StateDir/<id>, mode 0700.
 type folder string
 
@@ -24,15 +21,6 @@ func (f folder) log() string     { return filepath.Join(string(f), "shim.log") }
 func (f folder) vm() string      { return filepath.Join(string(f), "vm") }
 func (f folder) control() string { return filepath.Join(string(f), "c.sock") }
 func (f folder) streams() string { return filepath.Join(string(f), "s.sock") }
-
-// checkSockets makes sure that the sockets' paths can be used.
-func (f folder) checkSockets() error {
-	if n := len(f.control()); n > maxSocketPath {
-		return fmt.Errorf("path %s of a socket has %d bytes, the system takes %d: choose a shorter state folder: %w",
-			f.control(), n, maxSocketPath, errdefs.ErrInvalidArgument)
-	}
-	return nil
-}
 
 var dirName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
 

@@ -57,14 +57,4 @@ func protect() error {
 	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(shimOOMScore)), 0o644)
 }
 
-// makePrivate has nothing to do: the mode that the folder was made with says it.
-func makePrivate(string) error { return nil }
-
-// privately runs f with a mask that gives new files to nobody else.
-func privately(f func() error) error {
-	old := unix.Umask(0o177)
-	defer unix.Umask(old)
-	return f()
-}
-
 var terminate os.Signal = unix.SIGTERM

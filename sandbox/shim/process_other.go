@@ -16,10 +16,6 @@ func closeReady() error { return errors.ErrUnsupported }
 
 func protect() error { return errors.ErrUnsupported }
 
-func makePrivate(string) error { return errors.ErrUnsupported }
-
-func privately(f func() error) error { return f() }
-
 func passedFile(int, string) *os.File { return nil }
 
 var terminate os.Signal = os.Kill

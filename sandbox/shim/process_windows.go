@@ -48,25 +48,6 @@ func closeReady() error {
 // protect does nothing: Windows kills no process when memory is short.
 func protect() error { return nil }
 
-// makePrivate gives a folder, and what is made in it, to SYSTEM and Administrators alone. A
-// mode does nothing here, and folders of ProgramData hand down that all users may read.
-func makePrivate(dir string) error {
-	sd, err := windows.SecurityDescriptorFromString("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)")
-	if err != nil {
-		return err
-	}
-	acl, _, err := sd.DACL()
-	if err != nil {
-		return err
-	}
-	const protected = windows.DACL_SECURITY_INFORMATION | windows.PROTECTED_DACL_SECURITY_INFORMATION
-	return windows.SetNamedSecurityInfo(dir, windows.SE_FILE_OBJECT, protected, nil, nil, acl, nil)
-}
-
-// privately runs f: new files have the access list that their folder hands down, which
-// makePrivate has set.
-func privately(f func() error) error { return f() }
-
 // terminate is the one signal that Windows delivers to another process. It gives a shim no time, but its VM
 // ends with the handle that it holds.
 var terminate os.Signal = os.Kill

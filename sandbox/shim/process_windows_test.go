@@ -4,11 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
-
-	"golang.org/x/sys/windows"
 )
 
 func TestStartTime(t *testing.T) {
@@ -41,35 +37,5 @@ func TestStartTime(t *testing.T) {
 	}
 	if _, err := startTime(0x7ffffffc); err == nil || errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("startTime() of none = %v", err)
-	}
-}
-
-func TestMakePrivate(t *testing.T) {
-	dir, err := os.MkdirTemp("", "shim")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	if err := makePrivate(dir); err != nil {
-		t.Fatal(err)
-	}
-	below := filepath.Join(dir, "below")
-	if err := os.Mkdir(below, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{dir, below} {
-		sd, err := windows.GetNamedSecurityInfo(path, windows.SE_FILE_OBJECT, windows.DACL_SECURITY_INFORMATION)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := sd.String()
-		for _, others := range []string{";WD)", ";BU)", ";AU)"} { // everyone, users, who has logged on
-			if strings.Contains(got, others) {
-				t.Errorf("%s has %s", path, got)
-			}
-		}
-		if !strings.Contains(got, ";SY)") || !strings.Contains(got, ";BA)") {
-			t.Errorf("%s has %s, want SYSTEM and Administrators", path, got)
-		}
 	}
 }

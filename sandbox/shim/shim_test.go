@@ -68,7 +68,7 @@ func newRigWith(t *testing.T, change func(*ServerConfig)) *rig {
 	if r.server, err = Start(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	control, streams, err := listen(r.dir)
+	control, streams, err := listen(ctx, r.dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/porthole-run/porthole/internal/localsock"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/share/posix"
 )
@@ -94,8 +95,7 @@ func (c *Client) find(ctx context.Context) (*arbiterConn, *message, error) {
 }
 
 func (c *Client) dial(ctx context.Context) (*arbiterConn, *message, error) {
-	var d net.Dialer
-	nc, err := d.DialContext(ctx, "unix", files(c.cfg.Dir).socket())
+	nc, err := localsock.Dial(ctx, files(c.cfg.Dir).socket())
 	if err != nil {
 		return nil, nil, err
 	}

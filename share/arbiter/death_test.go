@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/porthole-run/porthole/internal/localsock"
 	"github.com/porthole-run/porthole/share"
 	"github.com/porthole-run/porthole/share/posix"
 )
@@ -59,7 +60,7 @@ func TestDeath_Exclusion(t *testing.T) {
 // the midst of what it does.
 func dieAfter(t *testing.T, dir string, frames []*message, n int) bool {
 	t.Helper()
-	nc, err := net.Dial("unix", files(dir).socket())
+	nc, err := localsock.Dial(t.Context(), files(dir).socket())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func TestMember_DiesAtEveryStep(t *testing.T) {
 func TestJoin_Cancelled(t *testing.T) {
 	p := newPlace(t)
 	join(t, p.client(), otherDir)
-	nc, err := net.Dial("unix", files(p.dir).socket())
+	nc, err := localsock.Dial(t.Context(), files(p.dir).socket())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	l, err := net.Listen("unix", files(dir).socket())
+	l, err := localsock.Listen(t.Context(), files(dir).socket())
 	if err != nil {
 		t.Fatal(err)
 	}

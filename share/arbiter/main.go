@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 
 	"github.com/porthole-run/porthole/internal/atomicfile"
 	"github.com/porthole-run/porthole/internal/filelock"
+	"github.com/porthole-run/porthole/internal/localsock"
 )
 
 // files is the folder of an arbiter's files.
@@ -50,14 +50,11 @@ func run(ctx context.Context, dir string, log *slog.Logger, made func(*server)) 
 	if err := os.Remove(f.socket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	l, err := net.Listen("unix", f.socket())
+	l, err := localsock.Listen(ctx, f.socket())
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	if err := os.Chmod(f.socket(), 0o600); err != nil {
-		return err
-	}
 	s := newServer(before, f.writeRecord, log)
 	made(s)
 	if err := s.serve(ctx, l); err != nil || ctx.Err() != nil {

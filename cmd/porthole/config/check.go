@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -44,7 +43,7 @@ func (c *Config) check(d *document) {
 	if path.Clean(c.Root) == path.Clean(c.State) {
 		d.add("state", "is the same as root")
 	}
-	if most := maxSocket - len(stateSocket); len(path.Clean(c.State)) > most {
+	if most := d.platform.maxSocket - len(stateSocket); d.platform.maxSocket > 0 && len(path.Clean(c.State)) > most {
 		d.add("state", "is longer than %d bytes, the most for the sockets in it to have paths", most)
 	}
 	d.oneOf("log.format", c.Log.Format, "json", "text")
@@ -85,9 +84,11 @@ func (c *Config) check(d *document) {
 	for _, dir := range c.Network.PluginDirs {
 		d.absolute("network.plugin_dirs", dir)
 	}
-	d.oneOf("vm.driver", c.VM.Driver, "qemu")
+	d.oneOf("vm.driver", c.VM.Driver, d.platform.driver)
 	d.oneOf("vm.accel", c.VM.Accel, "auto", "kvm", "tcg")
-	d.absolute("vm.qemu", c.VM.QEMU)
+	if d.platform.driver == "qemu" {
+		d.absolute("vm.qemu", c.VM.QEMU)
+	}
 	d.optionalAbsolute("vm.bundle", c.VM.Bundle)
 	d.between("vm.uid_base", c.VM.UIDBase, 1, noID-1)
 	d.between("vm.uid_count", c.VM.UIDCount, 1, maxUIDs)
@@ -187,6 +188,8 @@ func (g GRPC) check(d *document) {
 	}
 	switch tcp := e.Kind == TCP; {
 	case err != nil:
+	case e.Kind == Unix && d.platform.maxSocket == 0:
+		d.add("grpc.socket", "is a unix socket, which the daemon has on Linux alone: npipe:////./pipe/porthole")
 	case given > 0 && given < len(files):
 		d.add("grpc", "cert_file, key_file and client_ca_file are needed together")
 	case given > 0 && !tcp:
@@ -241,14 +244,13 @@ func (v VM) checkSizes(d *document, key string, sets func(key string) bool) {
 // ownFolder is for a folder that the daemon has to itself.
 func (d *document) ownFolder(key, p string) {
 	d.absolute(key, p)
-	if path.Clean(p) == "/" {
+	if d.platform.root(p) {
 		d.add(key, "is the root of all files, not a folder for one daemon")
 	}
 }
 
 func (d *document) absolute(key, p string) {
-	// Slashes on every system, as the defaults are paths of Linux hosts.
-	if !path.IsAbs(p) && !filepath.IsAbs(p) {
+	if !d.platform.absolute(p) {
 		d.add(key, "%q is not an absolute path", p)
 	}
 }

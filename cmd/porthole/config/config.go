@@ -16,7 +16,7 @@ import (
 )
 
 // DefaultPath is where the daemon looks when no path is given.
-const DefaultPath = "/etc/porthole/config.toml"
+func DefaultPath() string { return host.path }
 
 // Version is the version of the format that this build reads.
 const Version = 1
@@ -25,7 +25,7 @@ const Version = 1
 var defaultText string
 
 // DefaultText is the commented default configuration.
-func DefaultText() string { return defaultText }
+func DefaultText() string { return host.text() }
 
 // Config is the daemon's configuration; default.toml says what each key means.
 type Config struct {
@@ -266,12 +266,14 @@ func Default() Config {
 }
 
 var defaults = sync.OnceValue(func() Config {
-	c, err := parse([]byte(defaultText), Config{})
+	c, err := host.defaults()
 	if err != nil {
 		panic(fmt.Sprintf("default.toml: %v", err)) // a test reads it too
 	}
 	return c
 })
+
+func (p platform) defaults() (Config, error) { return p.parse([]byte(p.text()), Config{}) }
 
 // maxFile bounds a configuration file.
 const maxFile = 1 << 20
@@ -281,11 +283,11 @@ const maxFile = 1 << 20
 func Load(path string) (Config, error) {
 	optional := path == ""
 	if optional {
-		path = DefaultPath
+		path = host.path
 	}
 	st, err := os.Stat(path)
 	if optional && errors.Is(err, fs.ErrNotExist) {
-		return Default(), nil
+		return Default().placed()
 	}
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
@@ -302,7 +304,16 @@ func Load(path string) (Config, error) {
 	if errors.As(err, &problems) {
 		problems.Path = path
 	}
-	if err == nil && c.VM.Bundle == "" {
+	if err != nil {
+		return Config{}, err
+	}
+	return c.placed()
+}
+
+// placed returns c with what goes by where the program is.
+func (c Config) placed() (Config, error) {
+	var err error
+	if c.VM.Bundle == "" {
 		c.VM.Bundle, err = besideProgram(bundleFolder)
 	}
 	return c, err
@@ -320,13 +331,14 @@ func besideProgram(name string) (string, error) {
 }
 
 // Parse reads text over the defaults; errors are *Error.
-func Parse(text []byte) (Config, error) { return parse(text, Default()) }
+func Parse(text []byte) (Config, error) { return host.parse(text, Default()) }
 
-func parse(text []byte, base Config) (Config, error) {
+func (p platform) parse(text []byte, base Config) (Config, error) {
 	d, err := decode(text, &base)
 	if err != nil {
 		return Config{}, err
 	}
+	d.platform = p
 	base.check(d)
 	if err := d.err(); err != nil {
 		return Config{}, err

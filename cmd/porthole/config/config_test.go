@@ -321,17 +321,17 @@ func TestLoad_BundleBesideProgram(t *testing.T) {
 	}
 }
 
-// TestWindowsSample: the configuration that a Windows installation starts with is valid. Its paths
-// are Windows' own, for which a drive stands in where this runs elsewhere.
+// TestWindowsSample: the configuration that a Windows installation starts with is valid there.
 func TestWindowsSample(t *testing.T) {
 	text, err := os.ReadFile("../../../deploy/windows/config.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !filepath.IsAbs("C:/x") {
-		text = []byte(strings.ReplaceAll(string(text), `"C:/`, `"/C/`))
+	base, err := onWindows.defaults()
+	if err != nil {
+		t.Fatal(err)
 	}
-	c, err := Parse(text)
+	c, err := onWindows.parse(text, base)
 	if err != nil {
 		t.Fatal(err)
 	}

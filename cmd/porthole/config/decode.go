@@ -56,6 +56,7 @@ func (e *Error) Error() string {
 
 // document is a file being read: where its keys are, and what is wrong so far.
 type document struct {
+	platform platform
 	lines    map[string]int // by dotted key
 	problems []Problem
 }
