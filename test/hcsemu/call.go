@@ -20,7 +20,8 @@ var arity = map[string]int{
 	"HcsCreateOperation": 0, "HcsCloseOperation": 1, "HcsGetOperationResult": 1, "HcsWaitForOperationResult": 1,
 	"HcsCreateComputeSystem": 3, "HcsOpenComputeSystem": 1, "HcsCloseComputeSystem": 1, "HcsSetComputeSystemCallback": 2,
 	"HcsEnumerateComputeSystems": 2, "HcsGetServiceProperties": 1, "HcsGrantVmAccess": 2, "HcsRevokeVmAccess": 2,
-	"HcsGrantVmGroupAccess": 2, "HcsCreateEmptyRuntimeStateFile": 2, "CreateVirtualDisk": 3,
+	"HcsGrantVmGroupAccess": 2, "HcsCreateEmptyRuntimeStateFile": 2, "CreateVirtualDisk": 3, "HNSCall": 3,
+	"HcnOpen": 3, "HcnCreate": 3, "HcnDelete": 3, "HcnQuery": 3, "HcnEnumerate": 3, "HcnModify": 3,
 }
 
 func parseHandle(s string) uintptr {
@@ -95,6 +96,10 @@ func (s *Service) call(p *session, name string, a []string) ([]string, hcs.HRESU
 		return nil, s.hcs.GrantGroup(a[1])
 	case "HcsCreateEmptyRuntimeStateFile":
 		return nil, s.hcs.CreateStateFile(a[1])
+	case "HNSCall":
+		return s.hnsCall(a[0], a[1])
+	case "HcnOpen", "HcnCreate", "HcnDelete", "HcnQuery", "HcnEnumerate", "HcnModify":
+		return s.hcn(name, a)
 	case "CreateVirtualDisk":
 		return nil, s.createDisk(a[0], a[1], a[2])
 	}

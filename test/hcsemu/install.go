@@ -23,7 +23,11 @@ var sources embed.FS
 
 // dlls are the DLLs, by name, with their own sources and libraries.
 var dlls = map[string][]string{
-	"computecore.dll": {"computecore.c", "hvsock.c", "emu.c", "-lws2_32", "-lole32"},
+	"bcryptprimitives.dll": {"bcryptprimitives.c", "-ladvapi32"},
+	"computecore.dll":      {"computecore.c", "hvsock.c", "emu.c", "-lws2_32", "-lole32"},
+	"computenetwork.dll":   {"computenetwork.c", "emu.c", "-lws2_32", "-lole32"},
+	"vmcompute.dll":        {"vmcompute.c", "emu.c", "-lws2_32", "-lole32"},
+	"virtdisk.dll":         {"virtdisk.c", "emu.c", "-lws2_32", "-lole32"},
 }
 
 // ServiceFile is where the DLLs find the service, beside them.

@@ -104,6 +104,3 @@ func (v *machine) free(at int) {
 	v.nics[at].id = ""
 	v.mu.Unlock()
 }
-
-func (s *Service) join(endpoint, tap string) error { return errors.ErrUnsupported }
-func (s *Service) part(tap string) error           { return nil }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/porthole-run/porthole/internal/hcs"
 	"github.com/porthole-run/porthole/internal/hcs/hcsfake"
+	"github.com/porthole-run/porthole/network/hcnnet/hnsfake"
 )
 
 // Config is what a Service is made from.
@@ -25,6 +26,7 @@ type Service struct {
 	config   Config
 	log      *slog.Logger
 	hcs      *hcsfake.Service
+	hns      *hnsfake.HNS
 	machines *machines
 	listener net.Listener
 	secret   string
@@ -39,6 +41,7 @@ type Service struct {
 	streams  map[string]func(net.Conn)
 	makers   map[string]*session // by VM: who made it
 	conns    map[net.Conn]bool
+	taps     map[string]string // by endpoint: what it is plugged into
 }
 
 // callback is a callback that a process has set.
@@ -61,7 +64,7 @@ func Start(c Config) (*Service, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		config: c, log: c.Log, hcs: hcsfake.New(), listener: l, secret: rand.Text(), cancel: cancel,
+		config: c, log: c.Log, hcs: hcsfake.New(), hns: hnsfake.New(), taps: map[string]string{}, listener: l, secret: rand.Text(), cancel: cancel,
 		sessions: map[string]*session{}, contexts: map[uintptr]callback{}, streams: map[string]func(net.Conn){}, makers: map[string]*session{}, conns: map[net.Conn]bool{},
 	}
 	s.machines = newMachines(s)
@@ -95,8 +98,8 @@ func (s *Service) Close() error {
 	return err
 }
 
-// String is what there is of systems, handles, operations and access.
-func (s *Service) String() string { return s.hcs.String() }
+// String is what there is of systems, handles, operations, access, namespaces and endpoints.
+func (s *Service) String() string { return s.hcs.String() + s.hns.String() }
 
 // Misuse is what callers did that the reference of HCS forbids.
 func (s *Service) Misuse() []string { return s.hcs.Misuse() }

@@ -1,7 +1,11 @@
 /* AF_HYPERV for Wine, which has none: the entries of socket, connect and setsockopt in the
    table of what ws2_32.dll exports are led here, so that who looks them up afterwards gets
    these. Sockets of other families go where they went. A socket of the family is one of
-   TCP to the service, which carries the bytes to the guest. */
+   TCP to the service, which carries the bytes to the guest.
+
+   WriteFile on a socket loses bytes in Wine 8 when the socket's buffer is full, and says that
+   it failed: for these sockets it is made WSASend, which does not, by the table of what
+   kernelbase.dll imports. */
 #include "emu.h"
 
 #define AF_HYPERV 34
@@ -20,6 +24,16 @@ typedef struct HV {
 } HV;
 static CRITICAL_SECTION lock;
 static HV *open_sockets; /* those that are not connected yet */
+
+typedef LONG NTSTATUS;
+typedef NTSTATUS(NTAPI *WRITE_FILE)(HANDLE, HANDLE, void *, void *, void *, const void *, ULONG, LARGE_INTEGER *, ULONG *);
+static WRITE_FILE real_write;
+
+/* connected sockets, by number; one that was closed is noticed when it is no socket any more */
+#define CONNECTED 4096
+static volatile LONG64 connected[CONNECTED];
+
+static volatile LONG64 *slot(ULONG_PTR h) { return &connected[(h >> 2) % CONNECTED]; }
 
 static SOCKET(WSAAPI *real_socket)(int, int, int);
 static int(WSAAPI *real_connect)(SOCKET, const struct sockaddr *, int);
@@ -108,10 +122,57 @@ static int WSAAPI hv_connect(SOCKET s, const struct sockaddr *name, int n)
 	}
 	int code = (int)f.code; /* one of Winsock */
 	emu_free(&f);
-	if (code == 0)
+	if (code == 0) {
+		InterlockedExchange64(slot(s), s);
 		return 0;
+	}
 	WSASetLastError(code);
 	return SOCKET_ERROR;
+}
+
+#define STATUS_PENDING_ ((NTSTATUS)0x103)
+#define STATUS_CONNECTION_RESET_ ((NTSTATUS)0xC000020D)
+
+static NTSTATUS NTAPI hv_write(HANDLE h, HANDLE event, void *apc, void *overlapped, void *io, const void *b, ULONG n, LARGE_INTEGER *offset, ULONG *key)
+{
+	if (*slot((ULONG_PTR)h) == (LONG64)(ULONG_PTR)h && !apc && overlapped) {
+		WSABUF buf = {n, (char *)b};
+		if (WSASend((SOCKET)h, &buf, 1, NULL, 0, overlapped, NULL) == 0)
+			return 0;
+		switch (WSAGetLastError()) {
+		case WSA_IO_PENDING:
+			return STATUS_PENDING_;
+		case WSAENOTSOCK:
+			InterlockedExchange64(slot((ULONG_PTR)h), 0);
+			break;
+		default:
+			return STATUS_CONNECTION_RESET_;
+		}
+	}
+	return real_write(h, event, apc, overlapped, io, b, n, offset, key);
+}
+
+/* import leads what a DLL imports from ntdll.dll elsewhere. */
+static void import(BYTE *dll, const char *name, void *to, void **was)
+{
+	IMAGE_NT_HEADERS *nt = (void *)(dll + ((IMAGE_DOS_HEADER *)dll)->e_lfanew);
+	IMAGE_IMPORT_DESCRIPTOR *d = (void *)(dll + nt->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT].VirtualAddress);
+	for (; d->Name; d++) {
+		if (_stricmp((char *)dll + d->Name, "ntdll.dll"))
+			continue;
+		ULONGLONG *names = (void *)(dll + d->OriginalFirstThunk), *functions = (void *)(dll + d->FirstThunk);
+		for (; *names; names++, functions++) {
+			DWORD old;
+			if (*names >> 63 || strcmp(((IMAGE_IMPORT_BY_NAME *)(dll + *names))->Name, name))
+				continue;
+			if (!VirtualProtect(functions, sizeof *functions, PAGE_READWRITE, &old))
+				return;
+			*was = (void *)*functions;
+			InterlockedExchange64((LONG64 *)functions, (LONG64)(ULONG_PTR)to);
+			VirtualProtect(functions, sizeof *functions, old, &old);
+			return;
+		}
+	}
 }
 
 /* redirect leads an export of a DLL elsewhere. Its table holds distances of 32 bits from the
@@ -154,4 +215,5 @@ void hook_sockets(void)
 	redirect(dll, "socket", hv_socket, (void **)&real_socket);
 	redirect(dll, "connect", hv_connect, (void **)&real_connect);
 	redirect(dll, "setsockopt", hv_setsockopt, (void **)&real_setsockopt);
+	import((BYTE *)GetModuleHandleW(L"kernelbase.dll"), "NtWriteFile", hv_write, (void **)&real_write);
 }
