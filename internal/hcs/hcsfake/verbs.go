@@ -82,6 +82,9 @@ func (s *Service) pause(y *system, _ string) (string, *failure) {
 	if f := s.work(func() error { return s.machine.Pause(y.id, true) }); f != nil {
 		return "", f
 	}
+	if y.state != "Running" { // it ended meanwhile
+		return "", wrongState(y)
+	}
 	y.state = "Paused"
 	return "", nil
 }
@@ -92,6 +95,9 @@ func (s *Service) resume(y *system, _ string) (string, *failure) {
 	}
 	if f := s.work(func() error { return s.machine.Pause(y.id, false) }); f != nil {
 		return "", f
+	}
+	if y.state != "Paused" {
+		return "", wrongState(y)
 	}
 	y.state = "Running"
 	return "", nil
