@@ -24,7 +24,7 @@ type machineArgs struct {
 // controllers of the document and NICs that wait.
 func (m machineArgs) args() []string {
 	a := []string{
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
+		"-name", strings.ReplaceAll(m.id, "-", ""), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
 		"-machine", "microvm,accel=tcg,pit=off,pic=off,rtc=on,usb=off,mem-merge=off,dump-guest-core=off",
 		"-cpu", "max,-erms,-fsrm", "-smp", m.processors, "-m", m.megabytes + "M",
 		"-kernel", m.kernel, "-append", kernelArgs(m.commandLine, m.tscKHz),

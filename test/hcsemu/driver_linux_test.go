@@ -13,6 +13,7 @@ import (
 
 	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/sandbox/drivertest"
+	"github.com/porthole-run/porthole/test/wine"
 )
 
 // cacheDir is where prefix and DLLs are kept.
@@ -30,22 +31,18 @@ func cacheDir(t testing.TB) string {
 }
 
 // newLane makes a prefix with the emulator behind it.
-func newLane(t *testing.T) (*Service, *Prefix) {
+func newLane(t *testing.T) (*Service, *wine.Prefix) {
 	t.Helper()
+	testneed.Within(t, os.Getenv("PORTHOLE_HCSEMU") != "", "make test-hcsemu, which sets PORTHOLE_HCSEMU")
 	testneed.Root(t)
-	testneed.File(t, Wine, "/dev/net/tun")
-	testneed.Program(t, compiler, "qemu-system-x86_64", "qemu-img")
+	testneed.File(t, "/usr/lib/wine/wine64", "/dev/net/tun")
+	testneed.Program(t, "x86_64-w64-mingw32-gcc", "qemu-system-x86_64", "qemu-img")
 	cache := cacheDir(t)
-	dlls, err := BuildDLLs(t.Context(), cache)
+	p, err := NewPrefix(t.Context(), cache, filepath.Join(t.TempDir(), "prefix"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	p, err := NewPrefix(t.Context(), cache, filepath.Join(dir, "prefix"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := Start(Config{Drives: PrefixDrives(p.Dir), Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	s, err := Start(Config{Drives: PrefixDrives(p.Dir()), Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +56,7 @@ func newLane(t *testing.T) (*Service, *Prefix) {
 			t.Error(err)
 		}
 	})
-	if err := s.Install(dlls, p.Dir); err != nil {
+	if err := s.Install(t.Context(), cache, p); err != nil {
 		t.Fatal(err)
 	}
 	return s, p
@@ -78,9 +75,9 @@ func TestDriver(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	run := p.Command(ctx, Windows(program), "-test.v", "-test.run", "^TestSuite_Host$")
+	run := p.Command(ctx, program, "-test.v", "-test.run", "^TestSuite_Host$")
 	run.Dir = dir
-	run.Env = append(run.Env, "PORTHOLE_TEST_STRICT=1", "PORTHOLE_HCS_KERNEL="+Windows(kernel), "PORTHOLE_HCS_INITRD="+Windows(initrd))
+	run.Env = append(run.Env, "PORTHOLE_TEST_STRICT=1", "PORTHOLE_HCS_KERNEL="+wine.Windows(kernel), "PORTHOLE_HCS_INITRD="+wine.Windows(initrd))
 	out, err := run.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil || !bytes.Contains(out, []byte("\nPASS")) {

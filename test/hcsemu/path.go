@@ -24,8 +24,5 @@ func (d Drives) Local(path string) string {
 	if !ok {
 		return path
 	}
-	return filepath.Join(root, strings.ReplaceAll(p[3:], `\`, "/"))
+	return filepath.Join(root, filepath.Clean("/"+strings.ReplaceAll(p[3:], `\`, "/")))
 }
-
-// Windows is a path of Linux as a process under Wine knows it.
-func Windows(path string) string { return "Z:" + strings.ReplaceAll(path, "/", `\`) }

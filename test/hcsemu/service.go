@@ -90,7 +90,9 @@ func (s *Service) Close() error {
 	err := s.listener.Close()
 	s.cancel()
 	for c := range conns {
-		err = errors.Join(err, c.Close())
+		if cerr := c.Close(); !errors.Is(cerr, net.ErrClosed) { // by who serves it
+			err = errors.Join(err, cerr)
+		}
 	}
 	s.machines.stopAll()
 	s.hcs.Settle()
