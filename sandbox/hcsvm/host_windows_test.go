@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/Microsoft/hnslib/hcn"
 
@@ -102,7 +99,7 @@ func hostNetwork(t *testing.T) (n sandbox.NIC, guest string, carry func(*testing
 	}
 	carry = func(t *testing.T) {
 		t.Helper()
-		if err := echoTCP(fmt.Sprintf("%s:%d", address, wire.TCPEcho)); err != nil {
+		if err := drivertest.EchoTCP(fmt.Sprintf("%s:%d", address, wire.TCPEcho)); err != nil {
 			t.Errorf("speak to the guest: %v", err)
 		}
 	}
@@ -114,24 +111,4 @@ func clean(t *testing.T, err error) {
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-// echoTCP sends more than a few packets and wants them back.
-func echoTCP(address string) error {
-	c, err := net.DialTimeout("tcp", address, 20*time.Second)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-	want := strings.Repeat("packets ", 32<<10)
-	go func() {
-		_, _ = io.WriteString(c, want)
-		_ = c.(*net.TCPConn).CloseWrite()
-	}()
-	got, err := io.ReadAll(c)
-	if err == nil && string(got) != want {
-		err = fmt.Errorf("echoed %d bytes, want %d", len(got), len(want))
-	}
-	return err
 }
