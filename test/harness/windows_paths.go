@@ -23,6 +23,9 @@ func (w *Windows) translate(ctx context.Context, method string, q, a any, cc *gr
 		for _, m := range r.GetConfig().GetMounts() {
 			m.HostPath = w.host(m.HostPath)
 		}
+		if p := r.GetConfig().GetLinux().GetSecurityContext().GetSeccomp(); p.GetLocalhostRef() != "" {
+			p.LocalhostRef = w.host(p.LocalhostRef)
+		}
 		q = r
 	}
 	if err := call(ctx, method, q, a, cc, opts...); err != nil {
