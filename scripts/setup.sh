@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Porthole's build, tests and demo need on Debian 12, and only what is
 # missing. Packages come through apt, so their signatures are checked. Idempotent.
-#   setup.sh run|test|bench|wine
+#   setup.sh run|test|bench|wine|hcsemu
 set -euo pipefail
 want=${1:-run}
 
@@ -25,6 +25,12 @@ if [ "$want" = wine ]; then
     ca-certificates git gcc libc6-dev make           # the build
     wine64 gcc-mingw-w64-x86-64                      # programs and DLLs for Windows
     e2fsprogs                                        # a look at layers
+  )
+elif [ "$want" = hcsemu ]; then
+  packages+=(
+    wine64 gcc-mingw-w64-x86-64                      # programs and DLLs for Windows
+    qemu-utils                                       # disks as VHDX
+    busybox-static zstd                              # the sample image
   )
 elif [ "$want" != run ]; then
   packages+=(containerd runc)                        # the runtime beside ours

@@ -178,7 +178,7 @@ func usersIn(u UIDs, passwd, subuid string) (string, error) {
 
 func checkTSC(c Config) Finding {
 	f := Finding{Name: "clock frequency", OK: true}
-	khz, err := hostTSC()
+	khz, err := HostTSC()
 	if err != nil {
 		f.Detail = err.Error()
 		if c.Accel == TCG {

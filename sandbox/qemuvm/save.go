@@ -45,7 +45,7 @@ func (d *Driver) SaveFacts(ctx context.Context) (string, error) {
 	m := machine{origin: restored, accel: d.config.Accel}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q", saveFormat, m.args()))
 	clock := "an unknown"
-	if khz, err := hostTSC(); err == nil { // guests count on it; it is measured at each boot
+	if khz, err := HostTSC(); err == nil { // guests count on it; it is measured at each boot
 		clock = fmt.Sprintf("a %.2f GHz", float64(khz)/1e6)
 	}
 	facts := fmt.Sprintf("%s, %s, arguments %x, %s clock", version, m.accel, sum[:6], clock)

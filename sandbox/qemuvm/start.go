@@ -104,7 +104,7 @@ func (v *VM) spawn() (*process, error) {
 		m.memoryFD = pass(v.source.memory)
 	}
 	if m.accel == TCG {
-		khz, err := hostTSC()
+		khz, err := HostTSC()
 		if err != nil {
 			// Boots may hang when the host is busy, but other CPUs than those
 			// that print bogomips exist.
@@ -301,8 +301,8 @@ func (v *VM) event(e qmp.Event) {
 	}
 }
 
-// hostTSC is the frequency of the host's time stamp counter in kHz.
-func hostTSC() (int, error) {
+// HostTSC is the frequency of the host's time stamp counter in kHz.
+func HostTSC() (int, error) {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {
 		return 0, err

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -140,7 +138,7 @@ func podNetwork(t *testing.T) (n sandbox.NIC, guest string, carry func(*testing.
 	}
 	carry = func(t *testing.T) {
 		t.Helper()
-		err := in(outside, func() error { return echoTCP(fmt.Sprintf("198.51.100.2:%d", wire.TCPEcho)) })
+		err := in(outside, func() error { return drivertest.EchoTCP(fmt.Sprintf("198.51.100.2:%d", wire.TCPEcho)) })
 		if err != nil {
 			t.Errorf("speak to the guest: %v", err)
 		}
@@ -183,29 +181,6 @@ func in(ns netns.NsHandle, f func() error) error {
 		}
 		return f()
 	})
-}
-
-// echoTCP sends more than a few packets and wants them back.
-func echoTCP(address string) error {
-	c, err := net.DialTimeout("tcp", address, 20*time.Second)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-	want := strings.Repeat("packets ", 32<<10)
-	go func() {
-		_, _ = io.WriteString(c, want)
-		_ = c.(*net.TCPConn).CloseWrite()
-	}()
-	got, err := io.ReadAll(c)
-	if err != nil {
-		return err
-	}
-	if string(got) != want {
-		return fmt.Errorf("echoed %d bytes, want %d", len(got), len(want))
-	}
-	return nil
 }
 
 func TestStart_GuestHangs(t *testing.T) {

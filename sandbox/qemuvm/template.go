@@ -72,7 +72,7 @@ func (d *Driver) TemplateFacts(ctx context.Context) (string, error) {
 	}
 	m := machine{origin: saved, accel: d.config.Accel, commandLine: d.config.CommandLine}
 	if m.accel == TCG {
-		m.tscKHz, _ = hostTSC() // not known: guests are not told
+		m.tscKHz, _ = HostTSC() // not known: guests are not told
 	}
 	return fmt.Sprintf("format %d, host %s, %s: %q", templateFormat, hostKernel(), version, m.args()), nil
 }

@@ -19,6 +19,7 @@ var env struct {
 	cache    string
 	registry *fixtureRegistry
 	server   *server
+	windows  *windows // where servers run under Wine; nil: on Linux
 }
 
 func TestMain(m *testing.M) {
@@ -44,6 +45,14 @@ func run(m *testing.M) (int, error) {
 		_, err := debimage.Sample(context.Background(), filepath.Join(env.cache, "debs"))
 		return 0, err
 	}
+	if dir := os.Getenv(windowsVar); dir != "" {
+		return runWindows(m, dir)
+	}
+	return runAll(m)
+}
+
+// runAll runs the suite.
+func runAll(m *testing.M) (int, error) {
 	for _, need := range []string{filepath.Join(env.bin, "porthole"), filepath.Join(env.bin, "crictl"), filepath.Join(env.guest, "manifest.json")} {
 		if _, err := os.Stat(need); err != nil {
 			return 0, fmt.Errorf("%w: run `make e2e`, which builds it and sets PORTHOLE_BIN and PORTHOLE_GUEST", err)

@@ -30,7 +30,7 @@ const templateVar = "PORTHOLE_E2E_TEMPLATE"
 // newServer writes the configuration of a server whose folders are under dir.
 func newServer(dir string, c serverConfig) (*server, error) {
 	conf := []byte(c.cniConf)
-	if len(conf) == 0 {
+	if len(conf) == 0 && env.windows == nil {
 		var err error
 		if conf, err = os.ReadFile("../../deploy/cni/10-porthole.conflist"); err != nil {
 			return nil, err
@@ -42,7 +42,11 @@ func newServer(dir string, c serverConfig) (*server, error) {
 	if how := os.Getenv(templateVar); how != "" && !strings.Contains(c.vm, "template =") {
 		c.vm += fmt.Sprintf("\ntemplate = %q\n", how)
 	}
-	s, err := harness.New(harness.Config{Dir: dir, Bin: env.bin, Guest: c.guest, Root: c.root, Accel: "tcg", CNIConf: conf, VM: c.vm, Images: c.images, Extra: c.extra})
+	h := harness.Config{Dir: dir, Bin: env.bin, Guest: c.guest, Root: c.root, Accel: "tcg", CNIConf: conf, VM: c.vm, Images: c.images, Extra: c.extra}
+	if w := env.windows; w != nil {
+		h.Bin, h.Tools, h.Windows = w.bin, env.bin, w.host
+	}
+	s, err := harness.New(h)
 	return &server{s}, err
 }
 

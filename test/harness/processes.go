@@ -52,15 +52,23 @@ func parentOf(stat string) (int, error) {
 	return strconv.Atoi(fields[1])
 }
 
-// IsShim tells whether a process is a shim of Porthole.
+// IsShim tells whether a process is a shim of Porthole, be it under Wine.
 func (p Process) IsShim() bool {
-	return filepath.Base(p.Args[0]) == "porthole" && len(p.Args) > 1 && p.Args[1] == "shim"
+	for i, a := range p.Args[:len(p.Args)-1] {
+		name := a[strings.LastIndexAny(a, `/\`)+1:]
+		if (name == "porthole" || name == "porthole.exe") && p.Args[i+1] == "shim" {
+			return i < 2 // Wine's loader may be before it
+		}
+	}
+	return false
 }
 
 // Shims picks the shims of Porthole that were given dir or what is below it.
 func Shims(all []Process, dir string) []Process {
 	return Pick(all, func(p Process) bool {
-		return p.IsShim() && slices.ContainsFunc(p.Args[2:], func(a string) bool { return a == dir || strings.HasPrefix(a, dir+"/") })
+		return p.IsShim() && slices.ContainsFunc(p.Args[2:], func(a string) bool {
+			return a == dir || strings.HasPrefix(a, dir+"/") || strings.HasPrefix(a, dir+`\`)
+		})
 	})
 }
 
@@ -91,6 +99,11 @@ func (s *Server) Shims(sandbox string) ([]int, error) {
 func (s *Server) VMs(sandbox string) ([]int, error) {
 	all, err := Processes()
 	var vms []Process
+	if s.windows != nil { // they are the emulator's, which is in this process, and named for their pods
+		return pids(Pick(Children(all, os.Getpid()), func(p Process) bool {
+			return strings.Contains(filepath.Base(p.Args[0]), "qemu-system") && (sandbox == "" || slices.Contains(p.Args, sandbox))
+		})), err
+	}
 	for _, shim := range s.shims(all, sandbox) {
 		vms = append(vms, Pick(Children(all, shim.PID), func(p Process) bool {
 			return strings.Contains(filepath.Base(p.Args[0]), "qemu-system")
@@ -100,7 +113,11 @@ func (s *Server) VMs(sandbox string) ([]int, error) {
 }
 
 func (s *Server) shims(all []Process, sandbox string) []Process {
-	return Shims(all, filepath.Join(s.State, "vm", sandbox))
+	dir := filepath.Join(s.State, "vm", sandbox)
+	if s.windows != nil {
+		dir = s.windows.Path(dir)
+	}
+	return Shims(all, dir)
 }
 
 func pids(all []Process) []int {

@@ -19,16 +19,18 @@ import (
 
 // Config says how a server differs from the usual.
 type Config struct {
-	Dir     string // its folders are below; must exist
-	Bin     string // folder of the built porthole and crictl
-	Guest   string // folder of the guest bundle
-	Root    string // where images and records go; "": Dir/root
-	Accel   string // "": auto
-	CNIConf []byte // the CNI conf list; its IPAM state goes below Dir
-	TCP     string // "HOST:PORT" on which CRI is served without certificates; "": on a unix socket below Dir
-	VM      string // further TOML in [vm]
-	Images  string // further TOML in [images]
-	Extra   string // further TOML at the end
+	Dir     string   // its folders are below; must exist
+	Bin     string   // folder of the built porthole and crictl
+	Guest   string   // folder of the guest bundle
+	Root    string   // where images and records go; "": Dir/root
+	Accel   string   // "": auto
+	CNIConf []byte   // the CNI conf list; its IPAM state goes below Dir
+	TCP     string   // "HOST:PORT" on which CRI is served without certificates; "": on a unix socket below Dir
+	VM      string   // further TOML in [vm]
+	Images  string   // further TOML in [images]
+	Extra   string   // further TOML at the end
+	Windows *Windows // where it runs; nil: here, on Linux
+	Tools   string   // folder of crictl; "": Bin
 }
 
 // Server is one `porthole serve`.
@@ -43,10 +45,14 @@ type Server struct {
 	ConfigPath string
 	LogPath    string
 
-	bin    string
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd has been waited for
-	conn   *grpc.ClientConn
+	bin     string
+	tools   string   // folder of crictl
+	windows *Windows // nil: Linux
+	address string   // of a server on Windows, to which relay carries Socket
+	relay   *relay
+	cmd     *exec.Cmd
+	exited  chan struct{} // closed when cmd has been waited for
+	conn    *grpc.ClientConn
 }
 
 // New writes the configuration of a server; nothing runs yet.
@@ -65,6 +71,9 @@ func New(c Config) (*Server, error) {
 	if s.Root == "" {
 		s.Root = filepath.Join(c.Dir, "root")
 	}
+	if s.tools, s.windows = c.Tools, c.Windows; s.tools == "" {
+		s.tools = c.Bin
+	}
 	if c.Accel == "" {
 		c.Accel = "auto"
 	}
@@ -77,6 +86,9 @@ func New(c Config) (*Server, error) {
 	// QEMU runs as a user of its own and must be able to reach what it is given.
 	if err := os.Chmod(c.Dir, 0o755); err != nil {
 		return nil, err
+	}
+	if s.windows != nil {
+		return s, s.configureWindows(c, cni, certs)
 	}
 	if err := os.WriteFile(filepath.Join(cni, "10-porthole.conflist"), ownLeases(c.CNIConf, filepath.Join(c.Dir, "ipam")), 0o644); err != nil {
 		return nil, err
@@ -141,7 +153,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(filepath.Join(s.bin, "porthole"), "serve", "--config", s.ConfigPath)
+	s.cmd = s.program(context.WithoutCancel(ctx), "serve", "--config", s.configPath())
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = OwnSession()
 	if err := s.cmd.Start(); err != nil {
@@ -182,9 +194,15 @@ func (s *Server) Connect() error {
 	if addr, ok := strings.CutPrefix(s.Socket, "tcp://"); ok {
 		target = addr
 	}
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		// As the kubelet's client: answers may hold an exec's output.
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16 << 20)),
+	}
+	if s.windows != nil {
+		options = append(options, grpc.WithUnaryInterceptor(s.windows.translate))
+	}
+	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
 		return err
 	}
@@ -224,6 +242,9 @@ func (s *Server) Stop() error {
 
 // End asks the daemon to end, within 30 s; its pods go on.
 func (s *Server) End() error {
+	if s.windows != nil {
+		return s.endWindows()
+	}
 	errs := []error{s.cmd.Process.Signal(syscall.SIGTERM)}
 	select {
 	case <-s.exited:
@@ -249,7 +270,7 @@ func (s *Server) LogTail() string {
 
 // Crictl is a crictl command for the server.
 func (s *Server) Crictl(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, filepath.Join(s.bin, "crictl"), append(s.CrictlArgs(), args...)...)
+	return exec.CommandContext(ctx, filepath.Join(s.tools, "crictl"), append(s.CrictlArgs(), args...)...)
 }
 
 // CrictlArgs are the options that point crictl at the server.
@@ -259,5 +280,5 @@ func (s *Server) CrictlArgs() []string {
 
 // Porthole is a porthole command.
 func (s *Server) Porthole(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, filepath.Join(s.bin, "porthole"), args...)
+	return s.program(ctx, args...)
 }

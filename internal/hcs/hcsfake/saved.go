@@ -29,7 +29,7 @@ func (s *Service) restored(doc map[string]any, id string) (state savedVM, _ *fai
 	if f := s.readable(p, id); f != nil {
 		return state, f
 	}
-	b, err := os.ReadFile(p)
+	b, err := os.ReadFile(s.local(p))
 	if err == nil {
 		err = json.Unmarshal(b, &state)
 	}

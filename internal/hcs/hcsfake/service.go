@@ -19,7 +19,10 @@ type Service struct {
 	mu      sync.Mutex // guards the fields below
 	deliver func(uintptr, hcs.Event)
 	onStart func(*VM)
-	next    uintptr // the last handle
+	machine Machine
+	saves   bool                // what is saved is data, as all there is
+	local   func(string) string // a path of the caller's as one of this process
+	next    uintptr             // the last handle
 	ops     map[hcs.Operation]*operation
 	handles map[hcs.SystemHandle]*handle
 	systems map[string]*system
@@ -78,6 +81,9 @@ func New() *Service {
 		access:  map[string]map[string]bool{},
 		calls:   map[string]int{},
 		plans:   map[string]map[int]plan{},
+		local:   func(path string) string { return path },
+		machine: dataAlone{},
+		saves:   true,
 	}
 }
 
@@ -241,10 +247,10 @@ func (s *Service) CreateSystem(id, document string, o hcs.Operation) (hcs.System
 
 // readable tells why a VM's worker cannot read a file.
 func (s *Service) readable(path, id string) *failure {
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(s.local(path)); err != nil {
 		return &failure{hcs.FileNotFound, fmt.Sprintf("cannot find '%s'", path)}
 	}
-	if a := s.access[path]; !a["group"] && !a[id] {
+	if a := s.access[s.local(path)]; !a["group"] && !a[id] {
 		return &failure{hcs.GeneralAccessDenied, fmt.Sprintf("the VM's account lacks the access to open '%s'", path)}
 	}
 	return nil
@@ -281,19 +287,7 @@ func (s *Service) CloseSystem(h hcs.SystemHandle) {
 			s.note("handle of %s closed while %s runs", hd.id, op.name)
 		}
 	}
-	delete(s.handles, h)
-	if hd.system == nil {
-		return
-	}
-	for _, other := range s.handles {
-		if other.system == hd.system {
-			return
-		}
-	}
-	if hd.system.doc["ShouldTerminateOnLastHandleClosed"] == true || hd.system.state == "Stopped" {
-		s.end(hd.system, "ForcedExit")
-		delete(s.systems, hd.system.id)
-	}
+	s.letGo(h)
 }
 
 // SetCallback implements hcs.Library.
@@ -335,7 +329,7 @@ func (s *Service) CreateStateFile(path string) hcs.HRESULT {
 	if filepath.Ext(path) != ".vmrs" {
 		return hcs.InvalidArgument
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(s.local(path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return hcs.AlreadyExists
@@ -366,6 +360,7 @@ func (s *Service) grant(name, who, path string, give bool) hcs.HRESULT {
 	if p := s.plan(name); p.code.Failed() {
 		return p.code
 	}
+	path = s.local(path)
 	if _, err := os.Stat(path); err != nil {
 		delete(s.access, path)
 		return hcs.FileNotFound

@@ -42,9 +42,25 @@ func (s *Service) start(y *system, _ string) (string, *failure) {
 	if y.state != "Created" {
 		return "", wrongState(y)
 	}
+	y.state = "Starting"
+	vm := &VM{service: s, system: y}
+	if f := s.work(func() error { return s.machine.Start(vm) }); f != nil {
+		s.end(y, "UnexpectedExit")
+		return "", f
+	}
+	for key, d := range maps.Clone(y.disks) { // those of the document
+		controller, lun, _ := strings.Cut(key, ":")
+		if f := s.work(func() error { return s.machine.Attach(y.id, controller, lun, s.local(d.path), d.readOnly) }); f != nil {
+			s.stop(y)
+			s.end(y, "UnexpectedExit")
+			return "", f
+		}
+	}
+	if y.state != "Starting" {
+		return "", wrongState(y)
+	}
 	y.state = "Running"
 	if s.onStart != nil {
-		vm := &VM{service: s, system: y}
 		s.wg.Go(func() { s.onStart(vm) })
 	}
 	return "", nil
@@ -54,6 +70,7 @@ func (s *Service) terminate(y *system, _ string) (string, *failure) {
 	if y.state == "Stopped" {
 		return "", wrongState(y)
 	}
+	s.stop(y)
 	s.end(y, "ForcedExit")
 	return "", nil
 }
@@ -62,11 +79,23 @@ func (s *Service) pause(y *system, _ string) (string, *failure) {
 	if y.state != "Running" {
 		return "", wrongState(y)
 	}
+	if f := s.work(func() error { return s.machine.Pause(y.id, true) }); f != nil {
+		return "", f
+	}
+	if y.state != "Running" { // it ended meanwhile
+		return "", wrongState(y)
+	}
 	y.state = "Paused"
 	return "", nil
 }
 
 func (s *Service) resume(y *system, _ string) (string, *failure) {
+	if y.state != "Paused" {
+		return "", wrongState(y)
+	}
+	if f := s.work(func() error { return s.machine.Pause(y.id, false) }); f != nil {
+		return "", f
+	}
 	if y.state != "Paused" {
 		return "", wrongState(y)
 	}
@@ -85,12 +114,15 @@ func (s *Service) save(y *system, document string) (string, *failure) {
 	if y.state != "Paused" {
 		return "", wrongState(y)
 	}
+	if !s.saves {
+		return "", &failure{hcs.NotImplemented, "what the machine holds cannot be saved"}
+	}
 	path := at(v, "SaveStateFilePath").(string)
 	if f := s.readable(path, y.id); f != nil {
 		return "", f
 	}
 	b, _ := json.Marshal(savedVM{Kind: savedState, Memory: y.word, Disks: slices.Sorted(maps.Keys(y.disks))})
-	if err := os.WriteFile(path, b, 0o600); err != nil {
+	if err := os.WriteFile(s.local(path), b, 0o600); err != nil {
 		return "", &failure{hcs.DiskFull, err.Error()}
 	}
 	return "", nil
@@ -152,7 +184,11 @@ func (s *Service) modify(y *system, document string) (string, *failure) {
 	case "nic":
 		return "", s.modifyNIC(y, q)
 	case "memory":
-		y.memory = q.settings.(json.Number)
+		size := q.settings.(json.Number)
+		if f := s.work(func() error { return s.machine.SetMemory(y.id, size.String()) }); f != nil {
+			return "", f
+		}
+		y.memory = size
 	case "limits":
 		y.limits = q.settings.(map[string]any)
 	}
@@ -171,6 +207,9 @@ func (s *Service) modifyDisk(y *system, q request) *failure {
 		if !used {
 			return &failure{hcs.ElementNotFound, "no disk at " + key}
 		}
+		if f := s.work(func() error { return s.machine.Detach(y.id, controller, lun) }); f != nil {
+			return f
+		}
 		delete(y.disks, key)
 		return nil
 	}
@@ -183,7 +222,11 @@ func (s *Service) modifyDisk(y *system, q request) *failure {
 		return f
 	}
 	y.disks[key] = d
-	return nil
+	f = s.work(func() error { return s.machine.Attach(y.id, controller, lun, s.local(d.path), d.readOnly) })
+	if f != nil {
+		delete(y.disks, key)
+	}
+	return f
 }
 
 // openDisk is a disk that a VM is given.
@@ -195,12 +238,12 @@ func (s *Service) openDisk(y *system, m map[string]any) (disk, *failure) {
 	if f := s.readable(d.path, y.id); f != nil {
 		return d, f
 	}
-	if !d.readOnly && !s.access[d.path][y.id] {
+	if !d.readOnly && !s.access[s.local(d.path)][y.id] {
 		return d, &failure{hcs.GeneralAccessDenied, fmt.Sprintf("the VM's account lacks the access to write '%s'", d.path)}
 	}
 	for _, other := range s.systems {
 		for _, o := range other.disks {
-			if o.path == d.path && (!o.readOnly || !d.readOnly) {
+			if s.local(o.path) == s.local(d.path) && (!o.readOnly || !d.readOnly) {
 				return d, &failure{hcs.SharingViolation, fmt.Sprintf("'%s' is in use", d.path)}
 			}
 		}
@@ -226,12 +269,22 @@ func (s *Service) modifyNIC(y *system, q request) *failure {
 				}
 			}
 		}
-		y.nics[id] = q.settings.(map[string]any)
+		settings := q.settings.(map[string]any)
+		y.nics[id] = settings
+		if f := s.work(func() error {
+			return s.machine.Plug(y.id, id, settings["EndpointId"].(string), settings["MacAddress"].(string))
+		}); f != nil {
+			delete(y.nics, id)
+			return f
+		}
 	default:
 		if !used {
 			return &failure{hcs.ElementNotFound, "no such NIC"}
 		}
 		if q.verb == "Remove" {
+			if f := s.work(func() error { return s.machine.Unplug(y.id, id) }); f != nil {
+				return f
+			}
 			delete(y.nics, id)
 		}
 	}

@@ -1,6 +1,9 @@
 package hcsfake
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // VM is a running system as its guest sees it.
 type VM struct {
@@ -55,4 +58,23 @@ func (v *VM) Exit() { v.service.Exit(v.system.id, "GracefulExit") }
 func (v *VM) Connectable(service string) bool {
 	sd, _ := at(v.system.doc, "VirtualMachine", "Devices", "HvSocket", "HvSocketConfig", "ServiceTable", service, "ConnectSecurityDescriptor").(string)
 	return strings.Contains(sd, "(A;;FA;;;SY)")
+}
+
+// Size is what the system's document says of memory, in MB, and of processors.
+func (v *VM) Size() (megabytes, processors string) {
+	topology := at(v.system.doc, "VirtualMachine", "ComputeTopology")
+	return fmt.Sprint(at(topology, "Memory", "SizeInMB")), fmt.Sprint(at(topology, "Processor", "Count"))
+}
+
+// Boot is what LinuxKernelDirect says; paths are of this process.
+func (v *VM) Boot() (kernel, initrd, commandLine string) {
+	direct := at(v.system.doc, "VirtualMachine", "Chipset", "LinuxKernelDirect")
+	get := func(key string) string {
+		s, _ := at(direct, key).(string)
+		return s
+	}
+	if initrd = get("InitRdPath"); initrd != "" {
+		initrd = v.service.local(initrd)
+	}
+	return v.service.local(get("KernelFilePath")), initrd, get("KernelCmdLine")
 }

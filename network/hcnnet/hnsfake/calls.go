@@ -187,3 +187,55 @@ func (h *HNS) EndpointStats(id string) (hcnnet.Stats, error) {
 	}
 	return e.stats, nil
 }
+
+// Networks are all networks of the host.
+func (h *HNS) Networks() ([]hcnnet.Network, error) {
+	defer h.leave()
+	if err := h.enter("ListNetworks", ""); err != nil {
+		return nil, err
+	}
+	var list []hcnnet.Network
+	for _, id := range slices.Sorted(maps.Keys(h.networks)) {
+		list = append(list, h.networks[id].Network)
+	}
+	return list, nil
+}
+
+// Namespaces are the ids of all namespaces.
+func (h *HNS) Namespaces() ([]string, error) {
+	defer h.leave()
+	if err := h.enter("ListNamespaces", ""); err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(h.namespaces)), nil
+}
+
+// DeleteNetwork deletes a network, with its endpoints.
+func (h *HNS) DeleteNetwork(id string) error {
+	defer h.leave()
+	if err := h.enter("DeleteNetwork", id); err != nil {
+		return err
+	}
+	id = strings.ToLower(id)
+	if h.networks[id] == nil {
+		return hcnnet.NewError("DeleteNetwork", id, noNetwork, "")
+	}
+	delete(h.networks, id)
+	for eid, e := range h.endpoints {
+		if e.Network == id {
+			delete(h.namespaces[e.Namespace], eid)
+			delete(h.endpoints, eid)
+		}
+	}
+	return nil
+}
+
+// Gateways are a network's gateways, by subnet; empty: none.
+func (h *HNS) Gateways(id string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := h.networks[strings.ToLower(id)]; n != nil {
+		return slices.Clone(n.gateways)
+	}
+	return nil
+}

@@ -30,6 +30,7 @@ type networkDoc struct {
 		}
 	}
 	Flags         uint32
+	Health        any // the library sends it, empty
 	SchemaVersion schema
 }
 
@@ -42,6 +43,7 @@ type endpointDoc struct {
 	Routes             []hcnnet.Route
 	MacAddress         string
 	Flags              uint32
+	Health             any
 	SchemaVersion      schema
 }
 

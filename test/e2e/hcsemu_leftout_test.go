@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// leftOut are the tests that `make test-hcsemu` leaves out, with their reasons.
+// docs/testing.md has the same table: TestLeftOut compares them.
+var leftOut = map[string]string{
+	"TestPOSIX":                       noShares,
+	"TestVolumes":                     noShares,
+	"TestVolumeMapping":               noShares,
+	"TestVolumeEvents":                noShares,
+	"TestVolumeEvents_Alone":          noShares,
+	"TestVolumeShared":                noShares,
+	"TestVolumeMemory":                noShares,
+	"TestVolumeHostMounts":            noShares,
+	"TestVolumeDaemonKilled":          noShares,
+	"TestVolumesRefused":              noShares,
+	"TestVolumeDisk":                  "Hyper-V attaches VHD and VHDX files, not raw disks",
+	"TestTemplate_ClonesShareNothing": noTemplates,
+	"TestTemplate_Sizes":              noTemplates,
+	"TestTemplate_DaemonKilled":       noTemplates,
+	"TestTemplate_Fallback":           noTemplates,
+	"TestTemplate_Many":               noTemplates,
+	"TestTemplate_Figures":            noTemplates,
+	"TestTemplate_FreedMemory":        noTemplates,
+	"TestMux_Containerd":              "the runtime beside is Linux' containerd, on a unix socket, which Wine has not",
+	"TestWindowsKubelet":              "it plays a Windows kubelet whose drives are folders of a Linux host",
+	"TestBadCNIConf/plugin-refuses":   "its configuration is for Linux' bridge plugin",
+	"TestFullDisk":                    notTried,
+	"TestLogDiskFull":                 notTried,
+	"TestCallersGiveUp":               notTried,
+	"TestManyAtOnce":                  notTried,
+	"TestGuestHangs":                  notTried,
+	"TestShimHangs":                   notTried,
+	"TestPullStalls":                  notTried,
+	"TestReboot":                      notTried,
+	"TestDaemonKilledAtWork":          notTried,
+	"TestConcurrentPulls":             notTried,
+	"TestContainerEvents":             notTried,
+	"TestContainerLimits":             notTried,
+	"TestContainerRoot":               notTried,
+	"TestContainerSecurity":           notTried,
+	"TestContainerSysctls":            notTried,
+	"TestCrictlAttach":                notTried,
+	"TestCrictlExec":                  notTried,
+	"TestCrictlPortForward":           notTried,
+	"TestGuestNeverAnswers":           notTried,
+	"TestLayers":                      notTried,
+	"TestLogs":                        notTried,
+	"TestNothingIsLeft":               notTried,
+	"TestOwnKernel":                   notTried,
+	"TestShimKilled":                  notTried,
+	"TestStats":                       notTried,
+	"TestStoppedPodKeepsStatus":       notTried,
+	"TestVolumeImage":                 notTried,
+	"TestSharedVM":                    notTried,
+	"TestSharedVM_Ends":               notTried,
+	"TestSharedVM_Figures":            notTried,
+	"TestSharedVM_Many":               notTried,
+	"TestSharedVM_Memory":             notTried,
+	"TestSpares":                      notTried,
+	"TestWhySlow":                     notTried,
+	"TestCheckpoint":                  noSaving,
+	"TestCheckpoint_Again":            noSaving,
+	"TestCheckpoint_Refused":          noSaving,
+	"TestCheckpoint_Volumes":          noSaving,
+	"TestMountThroughLinks":           noShares,
+	"TestStress":                      notTried,
+	"TestTemplate_FirstPod":           noTemplates,
+	"TestUpgrade":                     "it builds and runs a daemon for Linux",
+	"TestPodNetwork":                  "it wants IPv4 and IPv6; CNI's win-bridge gives one address: TestEmulatorNetwork is in its place",
+	"TestOutputFlood":                 "it measures memory of processes, in which Wine's own is",
+}
+
+const (
+	noShares    = "host folders keep what NTFS lacks in extended attributes and reparse points, and Wine has neither"
+	noSaving    = "the emulator saves no VMs"
+	notTried    = "not tried under Wine yet"
+	noTemplates = "the driver for Hyper-V clones no VMs"
+)
+
+// leaveOut tells package testing which tests not to run, with those that -skip names.
+func leaveOut() error {
+	var patterns []string
+	for _, name := range slices.Sorted(maps.Keys(leftOut)) {
+		patterns = append(patterns, "^"+strings.ReplaceAll(name, "/", "$/^")+"$")
+	}
+	if f := flag.Lookup("test.skip"); f != nil && f.Value.String() != "" {
+		return fmt.Errorf("-skip: what is left out is in the table leftOut alone")
+	}
+	return flag.Set("test.skip", strings.Join(patterns, "|"))
+}
+
+// TestLeftOut: what the table names is there, and the document has the same.
+func TestLeftOut(t *testing.T) {
+	tests := map[string]bool{}
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range declared.FindAllStringSubmatch(string(text), -1) {
+			tests[m[1]] = true
+		}
+	}
+	doc, err := os.ReadFile("../../docs/testing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`(?m)^\| ` + "`" + `(Test[\w/-]+)` + "`" + ` \| (.*) \|$`)
+	told := map[string]string{}
+	for _, m := range row.FindAllStringSubmatch(string(doc), -1) {
+		told[m[1]] = m[2]
+	}
+	for name, reason := range leftOut {
+		if test, _, _ := strings.Cut(name, "/"); !tests[test] {
+			t.Errorf("%s is left out, and there is no such test", name)
+		}
+		if told[name] != reason {
+			t.Errorf("docs/testing.md says of %s %q, want %q", name, told[name], reason)
+		}
+	}
+	for name := range told {
+		if leftOut[name] == "" {
+			t.Errorf("docs/testing.md says that %s is left out, which it is not", name)
+		}
+	}
+}
