@@ -38,6 +38,9 @@ func (s *Server) Checkpoint(ctx context.Context, r sandbox.CheckpointSetup) (sav
 	if !ok {
 		return saved, fmt.Errorf("the VM driver cannot: %w", errdefs.ErrNotImplemented)
 	}
+	if s.shared {
+		return saved, fmt.Errorf("its VM is one that pods share, and a VM is saved whole: %w", errdefs.ErrFailedPrecondition)
+	}
 	p, err := s.pod(r.PodID)
 	if err != nil {
 		return saved, err
