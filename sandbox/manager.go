@@ -28,6 +28,11 @@ type Config struct {
 	Network  Network
 	Specs    Specs
 	Scratch  Scratch
+	// Cgroups puts VMs into the control groups that callers name as their pods' parents;
+	// nil: VMs stay in the daemon's. A VM that may take more memory than the parent has
+	// stays there too, unless CgroupsMust is set: then its pod is refused.
+	Cgroups     Cgroups
+	CgroupsMust bool
 	// Handlers are the VM configurations by runtime handler name; "" is the default
 	// one and must be there.
 	Handlers map[string]Handler

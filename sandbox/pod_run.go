@@ -25,7 +25,7 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 	if err != nil {
 		return "", err
 	}
-	vcpus, memoryMiB, err := handler.size(c.Resources)
+	vcpus, memoryMiB, err := handler.size(c.Resources, c.Overhead)
 	if err != nil {
 		return "", err
 	}
@@ -39,7 +39,7 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 	vm.ID, spare = m.takeSpare(handler, vm)
 	p := &pod{
 		id: vm.ID, config: c, createdAt: m.cfg.Clock(), store: m.store, spare: spare,
-		gate: newGate(), state: podMaking, vcpus: vcpus,
+		gate: newGate(), state: podMaking, vcpus: vcpus, memoryMiB: memoryMiB, resources: c.Resources, overhead: c.Overhead,
 	}
 	m.joinShared(p, handler)
 	if err := m.addPod(p); err != nil {
@@ -114,7 +114,8 @@ func (m *Manager) checkPod(c PodConfig) (Handler, error) {
 			return Handler{}, err
 		}
 	}
-	return h, errors.Join(c.Namespaces.Validate("namespace_options"), c.Resources.Validate("resources"), c.DNS.validate())
+	return h, errors.Join(h.checkPodNamespaces(c.Namespaces), c.Resources.Validate("resources"),
+		c.Overhead.Validate("overhead"), c.DNS.validate())
 }
 
 // makePod does the steps of RunPod, and puts what takes them back on u.
@@ -127,6 +128,9 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 		return fmt.Errorf("make pod's folder: %w", err)
 	}
 	if err := p.save(); err != nil {
+		return err
+	}
+	if err := m.makeCgroup(ctx, p, u, h, &vm); err != nil {
 		return err
 	}
 	shim, network, disk, err := m.gather(ctx, p, u, h, vm)
@@ -158,6 +162,7 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 		Sysctls:    p.config.Sysctls,
 		ShmBytes:   h.ShmBytes,
 		Limits:     limits,
+		Namespaces: p.config.Namespaces.toVM(),
 	})
 	measured(err)
 	if err != nil {

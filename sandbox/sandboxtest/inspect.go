@@ -41,3 +41,13 @@ func (n *Node) PodSetup(podID string) (sandbox.PodSetup, bool) {
 	}
 	return sandbox.PodSetup{}, false
 }
+
+// Launched is what the VM of a pod was to be.
+func (n *Node) Launched(podID string) sandbox.ShimConfig {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.shims[podID]; s != nil {
+		return s.config
+	}
+	return sandbox.ShimConfig{}
+}

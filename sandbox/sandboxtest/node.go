@@ -21,6 +21,8 @@ type Node struct {
 	networks map[string]string   // pod id to "10.88.0.2"
 	scratch  map[string]int64    // path to size
 	holds    map[string][]string // image to container ids
+	groups   map[string]string   // pod id to the parent of its control group
+	limits   map[string]int64    // parent to memory limit
 	images   map[string]sandbox.RootFS
 	lastIP   int
 	calls    int
@@ -39,6 +41,8 @@ func New() *Node {
 		networks: make(map[string]string),
 		scratch:  make(map[string]int64),
 		holds:    make(map[string][]string),
+		groups:   make(map[string]string),
+		limits:   make(map[string]int64),
 		images:   make(map[string]sandbox.RootFS),
 		failAt:   make(map[int]bool),
 		failCall: make(map[string]error),
@@ -192,6 +196,9 @@ func (n *Node) String() string {
 		parts := strings.Split(strings.ReplaceAll(path, `\`, "/"), "/")
 		lines = append(lines, fmt.Sprintf("scratch %s %d", short(parts[max(0, len(parts)-2)]), size))
 	}
+	for id, parent := range n.groups {
+		lines = append(lines, fmt.Sprintf("cgroup %s/%s", parent, short(id)))
+	}
 	for image, ids := range n.holds {
 		for _, id := range ids {
 			lines = append(lines, fmt.Sprintf("image %s held by %s", image, short(id)))
@@ -248,6 +255,7 @@ type (
 	Images  struct{ *Node }
 	Network struct{ *Node }
 	Scratch struct{ *Node }
+	Cgroups struct{ *Node }
 	Specs   struct{ *Node }
 )
 
@@ -255,6 +263,7 @@ var (
 	_ sandbox.Images   = Images{}
 	_ sandbox.Network  = Network{}
 	_ sandbox.Scratch  = Scratch{}
+	_ sandbox.Cgroups  = Cgroups{}
 	_ sandbox.Specs    = Specs{}
 	_ sandbox.Launcher = Launcher{}
 	_ sandbox.Shim     = (*Shim)(nil)
@@ -263,7 +272,7 @@ var (
 // Config is a Manager's configuration on the node.
 func (n *Node) Config(root string) sandbox.Config {
 	return sandbox.Config{
-		Root: root, Launcher: Launcher{n}, Images: Images{n}, Network: Network{n}, Specs: Specs{n}, Scratch: Scratch{n},
+		Root: root, Launcher: Launcher{n}, Images: Images{n}, Network: Network{n}, Specs: Specs{n}, Scratch: Scratch{n}, Cgroups: Cgroups{n},
 		Handlers: map[string]sandbox.Handler{
 			"":            {VCPUs: 1, MemoryMiB: 256, MaxMemoryMiB: 4096, ScratchBytes: 1 << 30},
 			SharedHandler: {VCPUs: 2, MemoryMiB: 1024, ScratchBytes: 1 << 30, Sharing: &sandbox.Sharing{Pods: 4, Annotation: SharedAnnotation}},

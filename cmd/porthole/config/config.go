@@ -135,6 +135,10 @@ type VM struct {
 	MaxMemory    Size     `toml:"max_memory" json:"max_memory"`
 	Scratch      Size     `toml:"scratch" json:"scratch"`
 	Shm          Size     `toml:"shm" json:"shm"`
+
+	HostNamespaces string `toml:"host_namespaces" json:"host_namespaces"`
+	PodCgroup      string `toml:"pod_cgroup" json:"pod_cgroup"`
+	HostOverhead   Size   `toml:"host_overhead" json:"host_overhead"`
 }
 
 // SpareCount reads spares: whether demand says how many there are, else how many.
@@ -188,6 +192,8 @@ type Handler struct {
 	ShareBy    *string `toml:"share_by" json:"share_by,omitempty"`
 	Pods       *int64  `toml:"pods" json:"pods,omitempty"`
 	Privileged *bool   `toml:"privileged" json:"privileged,omitempty"`
+
+	HostNamespaces *string `toml:"host_namespaces" json:"host_namespaces,omitempty"`
 }
 
 // Handlers that are there unless the configuration disables them.
@@ -240,6 +246,7 @@ func (h Handler) Over(vm VM) VM {
 	set(&vm.MaxMemory, h.MaxMemory)
 	set(&vm.Scratch, h.Scratch)
 	set(&vm.Shm, h.Shm)
+	set(&vm.HostNamespaces, h.HostNamespaces)
 	return vm
 }
 
