@@ -70,11 +70,11 @@ func TestHello_Seed(t *testing.T) {
 }
 
 // lifecycle runs a pod with a container and an exec, and takes it down.
-func lifecycle(ctx context.Context, h *host) error {
-	if _, err := h.CreatePod(ctx, podRequest()); err != nil {
+func lifecycle(ctx context.Context, h *host, p *api.CreatePodRequest, c *api.CreateContainerRequest) error {
+	if _, err := h.CreatePod(ctx, p); err != nil {
 		return err
 	}
-	if _, err := h.CreateContainer(ctx, containerRequest("c")); err != nil {
+	if _, err := h.CreateContainer(ctx, c); err != nil {
 		return err
 	}
 	if _, err := h.StartContainer(ctx, &api.StartContainerRequest{ContainerId: "c"}); err != nil {
@@ -85,13 +85,18 @@ func lifecycle(ctx context.Context, h *host) error {
 }
 
 func TestAgent_EveryStepFailsOnce(t *testing.T) {
+	everyStepFails(t, podRequest, func() *api.CreateContainerRequest { return containerRequest("c") })
+}
+
+func everyStepFails(t *testing.T, pod func() *api.CreatePodRequest, container func() *api.CreateContainerRequest) {
+	t.Helper()
 	for n, failed := 1, true; failed; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			m := newMachine(t)
 			m.failAt = n
 			h := newHost(t, m)
 			hello(t, h)
-			err := lifecycle(t.Context(), h)
+			err := lifecycle(t.Context(), h, pod(), container())
 			if failed = err != nil; failed && !strings.Contains(err.Error(), "injected") {
 				t.Errorf("%v, want the injected error", err)
 			}

@@ -158,11 +158,6 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 // the image's own is seen.
 func (p *pod) writeFiles(r *api.CreatePodRequest) error {
 	p.files = map[string]string{}
-	uid, gid := 0, 0
-	if u := p.namespaces.Users; u != nil {
-		root, group := u.Root()
-		uid, gid = int(root), int(group)
-	}
 	if err := os.MkdirAll(filepath.Join(p.dir, "etc"), 0o755); err != nil {
 		return err
 	}
@@ -178,8 +173,11 @@ func (p *pod) writeFiles(r *api.CreatePodRequest) error {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			return err
 		}
-		if err := os.Chown(file, uid, gid); err != nil {
-			return err
+		if u := p.namespaces.Users; u != nil {
+			uid, gid := u.Root()
+			if err := os.Chown(file, int(uid), int(gid)); err != nil {
+				return err
+			}
 		}
 		p.files["/etc/"+name] = file
 	}

@@ -16,7 +16,7 @@ import (
 // links, absolute ones too, never lead out of it.
 type rootFS struct {
 	fd       int
-	uid, gid int // who owns what is made
+	uid, gid int // who owns what is made, when it is not root
 }
 
 func openRoot(dir string) (rootFS, error) {
@@ -88,6 +88,9 @@ func (r rootFS) mkdir(dir, name string) error {
 	defer unix.Close(fd)
 	if err := unix.Mkdirat(fd, name, 0o755); err != nil {
 		return err
+	}
+	if r.uid == 0 && r.gid == 0 {
+		return nil
 	}
 	return unix.Fchownat(fd, name, r.uid, r.gid, unix.AT_SYMLINK_NOFOLLOW)
 }

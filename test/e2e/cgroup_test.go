@@ -234,6 +234,21 @@ func TestPodCgroupLimit(t *testing.T) {
 	tight := func(c *cri.PodSandboxConfig) { c.Linux.CgroupParent = small }
 
 	limit(small, 128)
+	strict := ownServer(t, serverConfig{vm: `pod_cgroup = "on"`})
+	c := podConfig(t)
+	tight(c)
+	_, err := strict.RunPodSandbox(testContext(t), &cri.RunPodSandboxRequest{Config: c})
+	refused(t, err, "overhead", codes.InvalidArgument)
+	for name, bad := range map[string]string{"dots": "/../x", "slice": "a--b.slice", "files": parent + "/cgroup.procs"} {
+		c := podConfig(t)
+		c.Linux.CgroupParent = bad
+		_, err := strict.RunPodSandbox(testContext(t), &cri.RunPodSandboxRequest{Config: c})
+		refused(t, err, "cgroup_parent", codes.InvalidArgument)
+		if err == nil {
+			t.Errorf("%s: a pod with the parent %q runs", name, bad)
+		}
+	}
+
 	s := ownServer(t, serverConfig{})
 	p := runPod(t, s, tight)
 	if why := p.vm().Ungrouped; !strings.Contains(why, "128 MiB") || !strings.Contains(why, "overhead") {
@@ -255,20 +270,5 @@ func TestPodCgroupLimit(t *testing.T) {
 	fits.wantGroup(t, parent)
 	if got := fits.vm().Shim.MemoryMiB; got != 512 { // 640 less 96 for the host, in steps of 64
 		t.Errorf("the VM has %d MiB, want 512", got)
-	}
-
-	strict := ownServer(t, serverConfig{vm: `pod_cgroup = "on"`})
-	c := podConfig(t)
-	tight(c)
-	_, err := strict.RunPodSandbox(testContext(t), &cri.RunPodSandboxRequest{Config: c})
-	refused(t, err, "overhead", codes.InvalidArgument)
-	for name, bad := range map[string]string{"dots": "/../x", "slice": "a--b.slice", "files": parent + "/cgroup.procs"} {
-		c := podConfig(t)
-		c.Linux.CgroupParent = bad
-		_, err := strict.RunPodSandbox(testContext(t), &cri.RunPodSandboxRequest{Config: c})
-		refused(t, err, "cgroup_parent", codes.InvalidArgument)
-		if err == nil {
-			t.Errorf("%s: a pod with the parent %q runs", name, bad)
-		}
 	}
 }
