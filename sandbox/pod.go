@@ -192,7 +192,7 @@ func (p *pod) connect(s Shim) {
 func (p *pod) toNetwork() PodNetwork {
 	return PodNetwork{
 		ID: p.id, Name: p.config.Name, Namespace: p.config.Namespace, UID: p.config.UID,
-		PortMappings: p.config.PortMappings,
+		PortMappings: p.config.hostPorts(),
 		Annotations:  p.config.Annotations,
 		Labels:       p.config.Labels,
 		CgroupParent: p.config.CgroupParent,

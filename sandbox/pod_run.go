@@ -42,7 +42,7 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 		gate: newGate(), state: podMaking, vcpus: vcpus, memoryMiB: memoryMiB, resources: c.Resources, overhead: c.Overhead,
 	}
 	m.joinShared(p, handler)
-	if err := m.addPod(p); err != nil {
+	if err := m.addPod(p, true); err != nil {
 		return "", errors.Join(err, m.leaveUnseen(ctx, p))
 	}
 	ctx = logkey.With(ctx, logkey.PodID, p.id)

@@ -97,7 +97,7 @@ func (m *Manager) adopt(s stored) error {
 	if r.VM != nil && state != podStopped && state != podRemoving { // those hold no VM any more
 		p.seat = m.shared.adopt(p, r.VM.ID, r.VM.Spec, r.VM.Need)
 	}
-	if err := m.addPod(p); err != nil {
+	if err := m.addPod(p, false); err != nil {
 		return err
 	}
 	for _, r := range s.containers {

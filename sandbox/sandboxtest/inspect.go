@@ -51,3 +51,10 @@ func (n *Node) Launched(podID string) sandbox.ShimConfig {
 	}
 	return sandbox.ShimConfig{}
 }
+
+// Attached is what the network of a pod was asked for.
+func (n *Node) Attached(podID string) sandbox.PodNetwork {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.attached[podID]
+}

@@ -18,7 +18,8 @@ import (
 type Node struct {
 	mu       sync.Mutex // guards the fields below
 	shims    map[string]*shimProcess
-	networks map[string]string   // pod id to "10.88.0.2"
+	networks map[string]string // pod id to "10.88.0.2"
+	attached map[string]sandbox.PodNetwork
 	scratch  map[string]int64    // path to size
 	holds    map[string][]string // image to container ids
 	groups   map[string]string   // pod id to the parent of its control group
@@ -39,6 +40,7 @@ func New() *Node {
 	n := &Node{
 		shims:    make(map[string]*shimProcess),
 		networks: make(map[string]string),
+		attached: make(map[string]sandbox.PodNetwork),
 		scratch:  make(map[string]int64),
 		holds:    make(map[string][]string),
 		groups:   make(map[string]string),
@@ -332,7 +334,7 @@ func (w Network) Attach(ctx context.Context, p sandbox.PodNetwork) (sandbox.Netw
 	}
 	w.lastIP++
 	ip := fmt.Sprintf("10.88.%d.%d", w.lastIP/250, w.lastIP%250+2)
-	w.networks[p.ID] = ip
+	w.networks[p.ID], w.attached[p.ID] = ip, p
 	return sandbox.NetworkResult{
 		Namespace: "/run/netns/" + p.ID,
 		NICs: []sandbox.PodNIC{{
