@@ -13,6 +13,7 @@ import (
 // termination log, the score for the kernel's choice of whom to kill, the stop signal.
 func TestPodDetails(t *testing.T) {
 	p := runPod(t, env.server, func(c *cri.PodSandboxConfig) {
+		podNamespaces(&cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER})(c)
 		c.Linux.Sysctls = map[string]string{"kernel.shm_rmid_forced": "1", "net.ipv4.ip_local_port_range": "1024 2000"}
 	})
 	logs := t.TempDir()
@@ -21,6 +22,7 @@ func TestPodDetails(t *testing.T) {
 	c := sh("details", "trap 'echo asked > /dev/termination-log; exit 3' USR2; while :; do sleep 0.1; done")
 	c.Mounts = []*cri.Mount{bind("/dev/termination-log", last)}
 	c.StopSignal = cri.Signal_SIGNAL_SIGUSR2
+	inNamespaces(c, &cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER}) // whose process 1 is the container's
 	c.Linux.Resources = &cri.LinuxContainerResources{OomScoreAdj: 771, MemoryLimitInBytes: 32 << 20, MemorySwapLimitInBytes: 48 << 20}
 	k := p.start(c)
 	for what, want := range map[string]string{

@@ -86,7 +86,9 @@ func TestHostPorts(t *testing.T) {
 	udp := &cri.PortMapping{Protocol: cri.Protocol_UDP, ContainerPort: 7777, HostPort: 28082}
 	p := mapped("ports", tcp, local, udp)
 	p.start(sh("web", "mkdir /tmp/w; echo mapped > /tmp/w/index.html; exec busybox httpd -f -p 80 -h /tmp/w"))
-	echo := p.start(sh("echo", "exec busybox nc -u -l -p 7777 -e /bin/cat"))
+	e := sh("echo", "exec /voltool udpecho 7777")
+	e.Mounts = []*cri.Mount{toolMount(t)}
+	echo := p.start(e)
 	get := func(url string) string {
 		out, _ := exec.Command("curl", "-s", "--max-time", "20", url).CombinedOutput()
 		return strings.TrimSpace(string(out))
