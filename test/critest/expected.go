@@ -24,12 +24,14 @@ const (
 	userns     = security + "UserNamespaces when Host idmap mount support is "
 	apparmor   = "[k8s.io] AppArmor runtime should "
 
+	forwardHost = "[k8s.io] Streaming runtime should support streaming interfaces runtime should support portforward in host network"
+
 	ofHost     = "a pod's namespaces are those of its VM, and the host's are not in it"
 	noAppArmor = "there is no AppArmor in the guest; the suite asks the host whether there is"
 )
 
 // ofVM are specs that pass when pods get the VM's namespaces for the host's.
-var ofVM = []string{namespaces + "HostPID"}
+var ofVM = []string{namespaces + "HostPID", forwardHost}
 
 // expectedOf is what is expected of a run.
 func expectedOf(o options) []expectation {
@@ -45,7 +47,7 @@ var expected = []expectation{
 	{namespaces + "HostPID", fails, ofHost},
 	{namespaces + "HostIpc is true", fails, ofHost},
 	{namespaces + "HostNetwork is true", fails, ofHost},
-	{"[k8s.io] Streaming runtime should support streaming interfaces runtime should support portforward in host network", fails, ofHost},
+	{forwardHost, fails, ofHost},
 	{"[k8s.io] Container Mount Propagation runtime should support mount propagation mount with 'rshared' should support propagation from host to container and vice versa", fails,
 		"what is mounted in a VM cannot appear on its host"},
 	{"[k8s.io] Image Manager public image with digest should be pulled and removed [Conformance]", fails,
