@@ -87,6 +87,8 @@ type Cgroups interface {
 	// there of the parent is made too. InvalidArgument when the parent cannot be one. After
 	// an error nothing is left.
 	Make(ctx context.Context, podID, parent string) (Cgroup, error)
+	// Enter moves processes that run into the group, for good.
+	Enter(ctx context.Context, g Cgroup, pids []int) error
 	// Remove waits until nothing runs in the group any more and removes it, with what Make
 	// made above it and nobody else uses. It may be called again, without Make before, and
 	// after the parent has gone; gone is not an error. Without a parent the group is looked

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,4 +155,51 @@ func TestUpdatePodAfterRestart(t *testing.T) {
 	if p.Config.Resources.CPUShares != 77 {
 		t.Errorf("resources after a restart = %+v", p.Config.Resources)
 	}
+}
+
+// A VM that ran before the pod asked is moved into the pod's group.
+func TestPodCgroupOfSpare(t *testing.T) {
+	withSpare(t, func(t *testing.T, n *sandboxtest.Node, m *sandbox.Manager, spare string) {
+		if id := mustRun(t, m, inCgroup("p")); id != spare {
+			t.Errorf("the pod is %s, its VM %s", id, spare)
+		}
+		if calls := n.TakeCalls(); !slices.Contains(calls, "EnterCgroup") || len(n.Launched(spare).Cgroups) == 0 {
+			t.Errorf("the VM was not moved: %q", calls)
+		}
+	})
+}
+
+func TestPodCgroupOfSpare_EveryStepFails(t *testing.T) {
+	for step := 1; step <= maxSteps; step++ {
+		withSpare(t, func(t *testing.T, n *sandboxtest.Node, m *sandbox.Manager, _ string) {
+			n.FailAt(step)
+			_, err := m.RunPod(t.Context(), inCgroup("p"))
+			n.FailAt()
+			if err == nil {
+				step = maxSteps
+			}
+		})
+	}
+}
+
+// A VM that pods share is in the group of none of them, and what they were given of it
+// stays.
+func TestPodCgroupOfShared(t *testing.T) {
+	run(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
+		c := inCgroup("p")
+		c.RuntimeHandler = sandboxtest.SharedHandler
+		c.Resources = sandbox.Resources{MemoryLimit: 100 << 20}
+		pod := mustRun(t, m, c)
+		p, err := m.Pod(t.Context(), pod)
+		must(t, err)
+		if !strings.Contains(p.Ungrouped, "shared") || strings.Contains(n.String(), "cgroup") {
+			t.Errorf("reason %q, node:\n%s", p.Ungrouped, n)
+		}
+		must(t, m.UpdatePod(t.Context(), pod, &sandbox.Resources{MemoryLimit: 90 << 20}, nil))
+		for name, bytes := range map[string]int64{"more": 101 << 20, "none": 0} {
+			if err := m.UpdatePod(t.Context(), pod, &sandbox.Resources{MemoryLimit: bytes}, nil); !errdefs.IsResourceExhausted(err) {
+				t.Errorf("%s: UpdatePod = %v, want ResourceExhausted", name, err)
+			}
+		}
+	})
 }

@@ -123,14 +123,10 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 	if p.seat != nil {
 		u.Push("leave shared VM", func(ctx context.Context) error { return m.vacate(ctx, p.seat) })
 	}
-	// The record comes first: whatever a crash leaves, the next start knows of.
-	if err := m.store.makePodDir(p.id); err != nil {
-		return fmt.Errorf("make pod's folder: %w", err)
-	}
-	if err := p.save(); err != nil {
-		return err
-	}
-	if err := m.makeCgroup(ctx, p, u, h, &vm); err != nil {
+	if err := m.recordPod(ctx, p, u, h, &vm); err != nil {
+		if p.spare != nil {
+			u.Push("end spare VM", func(ctx context.Context) error { return m.endSpare(ctx, p.spare) })
+		}
 		return err
 	}
 	shim, network, disk, err := m.gather(ctx, p, u, h, vm)
@@ -174,6 +170,18 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 	}
 	m.watchPod(ctx, p, shim)
 	return nil
+}
+
+// recordPod makes what comes before the VM. The record is first: whatever a crash leaves,
+// the next start knows of.
+func (m *Manager) recordPod(ctx context.Context, p *pod, u *undo.Stack, h Handler, vm *ShimConfig) error {
+	if err := m.store.makePodDir(p.id); err != nil {
+		return fmt.Errorf("make pod's folder: %w", err)
+	}
+	if err := p.save(); err != nil {
+		return err
+	}
+	return m.makeCgroup(ctx, p, u, h, vm)
 }
 
 // showPod lets others see a pod that is made.

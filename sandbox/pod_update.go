@@ -39,6 +39,9 @@ func (m *Manager) UpdatePod(ctx context.Context, id string, resources, overhead 
 	if err := errors.Join(next.Validate("resources"), beyond.Validate("overhead")); err != nil {
 		return err
 	}
+	if err := p.keepsSeat(next); err != nil {
+		return fmt.Errorf("update pod sandbox %s: %w", p.id, err)
+	}
 	vcpus, memoryMiB := max(has.VCPUs, p.vcpus), max(has.MemoryMiB, p.memoryMiB)
 	if err := next.fits("resources", vcpus); err != nil {
 		return err
@@ -62,6 +65,22 @@ func (m *Manager) UpdatePod(ctx context.Context, id string, resources, overhead 
 		p.resources, p.overhead = old, oldBeyond
 		p.mu.Unlock()
 		return fmt.Errorf("update pod sandbox %s: %w", p.id, err)
+	}
+	return nil
+}
+
+// keepsSeat refuses more than a pod was given of a VM that others share: its limits there
+// are those of its start.
+func (p *pod) keepsSeat(r Resources) error {
+	if p.seat == nil {
+		return nil
+	}
+	first := p.config.Resources
+	memory := first.MemoryLimit > 0 && (r.MemoryLimit == 0 || r.MemoryLimit > first.MemoryLimit)
+	cpu := first.CPUQuota > 0 && (r.CPUQuota <= 0 || r.CPUQuota > first.CPUQuota)
+	if memory || cpu {
+		return fmt.Errorf("its limits in a VM that pods share stay as at its start, %d bytes of memory and %d µs of CPU: make the pod anew: %w",
+			first.MemoryLimit, first.CPUQuota, errdefs.ErrResourceExhausted)
 	}
 	return nil
 }

@@ -68,10 +68,9 @@ func (h Handler) validate(name string) error {
 
 func (h Handler) overhead() int { return cmp.Or(h.OverheadMiB, defaultOverheadMiB) }
 
-// size is the VM a pod with resources r gets: the handler's, grown to hold r unless it
-// is shared. Of the
-// overhead that was told, the guest gets what the host does not need for the VM; its CPU
-// is the host's, as a VM has whole ones.
+// size is the VM a pod with resources r gets: the handler's, grown to hold r unless it is
+// shared. Of the overhead that was told, the guest gets what the host does not need for the
+// VM; its CPU is the host's, as a VM has whole ones.
 func (h Handler) size(r, told Resources) (vcpus, memoryMiB int, err error) {
 	vcpus, memoryMiB = h.VCPUs, h.MemoryMiB
 	if h.Sharing != nil {

@@ -315,6 +315,26 @@ func TestRemove_Waits(t *testing.T) {
 	}
 }
 
+func TestEnter(t *testing.T) {
+	h := newHost(t, v1Info)
+	g, err := h.Make(t.Context(), "1", "/p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Enter(t.Context(), g, []int{42}); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range g.Dirs {
+		if b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs")); err != nil || string(b) != "42" {
+			t.Errorf("%s: %q, %v", dir, b, err)
+		}
+	}
+	must(os.RemoveAll(g.Dirs[1]))
+	if err := h.Enter(t.Context(), g, []int{43}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "43") {
+		t.Errorf("Enter of a group that is gone = %v", err)
+	}
+}
+
 func TestJoin(t *testing.T) {
 	h := newHost(t, v1Info)
 	g, err := h.Make(t.Context(), "1", "/p")

@@ -120,6 +120,19 @@ func (h hierarchy) memoryLimit(dir string) int64 {
 // pages that there can be.
 const noLimit = 1 << 60
 
+// Enter implements sandbox.Cgroups. What the processes have of memory by then stays counted
+// where they were.
+func (f *FS) Enter(_ context.Context, g sandbox.Cgroup, pids []int) error {
+	for _, dir := range g.Dirs {
+		for _, pid := range pids {
+			if err := os.WriteFile(filepath.Join(dir, procsFile), []byte(strconv.Itoa(pid)), 0); err != nil {
+				return fmt.Errorf("move process %d to its control group: %w", pid, err)
+			}
+		}
+	}
+	return nil
+}
+
 // Remove implements sandbox.Cgroups.
 func (f *FS) Remove(ctx context.Context, podID, parent string) error {
 	var errs []error

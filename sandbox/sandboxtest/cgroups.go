@@ -34,6 +34,20 @@ func (g Cgroups) Make(ctx context.Context, podID, parent string) (sandbox.Cgroup
 	return sandbox.Cgroup{Dirs: []string{"/sys/fs/cgroup" + parent + "/" + podID}, MemoryLimit: limit}, nil
 }
 
+// Enter implements sandbox.Cgroups: the VM of the group is in it from now on.
+func (g Cgroups) Enter(ctx context.Context, c sandbox.Cgroup, _ []int) error {
+	if err := g.call(ctx, "EnterCgroup"); err != nil {
+		return err
+	}
+	defer g.mu.Unlock()
+	for id, s := range g.shims {
+		if strings.HasSuffix(c.Dirs[0], "/"+id) {
+			s.config.Cgroups = c.Dirs
+		}
+	}
+	return nil
+}
+
 // Remove implements sandbox.Cgroups. A group whose VM runs is busy.
 func (g Cgroups) Remove(ctx context.Context, podID, _ string) error {
 	if err := g.call(ctx, "RemoveCgroup"); err != nil {
