@@ -29,7 +29,7 @@ type vmInfo struct {
 	} `json:"shim"`
 }
 
-func (p *pod) vm() vmInfo {
+func (p *pod) vmInfo() vmInfo {
 	p.t.Helper()
 	r, err := p.s.PodSandboxStatus(testContext(p.t), &cri.PodSandboxStatusRequest{PodSandboxId: p.id, Verbose: true})
 	if err != nil {
@@ -110,7 +110,7 @@ func removeGroups(t *testing.T, group string) {
 
 func (p *pod) wantGroup(t *testing.T, parent string) {
 	t.Helper()
-	info := p.vm()
+	info := p.vmInfo()
 	for what, pid := range map[string]int{"shim": info.Shim.PID, "qemu": info.Shim.VMPID} {
 		all := groups(t, pid)
 		if len(all) == 0 {
@@ -162,7 +162,7 @@ func TestPodCgroup(t *testing.T) {
 	if left := groupDirs(t, parent+"/porthole-"+a.id); len(left) > 0 {
 		t.Errorf("left of the removed pod: %v", left)
 	}
-	if got := b.vm().Shim.VMPID; got == 0 {
+	if got := b.vmInfo().Shim.VMPID; got == 0 {
 		t.Error("the other pod's VM has gone with it")
 	}
 	remove(b)
@@ -192,7 +192,7 @@ func TestPodCgroupGone(t *testing.T) {
 		c.Metadata.Name = "gone"
 		c.Linux.CgroupParent = parent
 	})
-	killAll(t, []int{p.vm().Shim.VMPID})
+	killAll(t, []int{p.vmInfo().Shim.VMPID})
 	eventually(t, "the pod is not ready", func() bool { return p.status().State == cri.PodSandboxState_SANDBOX_NOTREADY })
 	group := parent + "/porthole-" + p.id
 	eventually(t, "nobody is in the groups", func() bool {
@@ -251,10 +251,10 @@ func TestPodCgroupLimit(t *testing.T) {
 
 	s := ownServer(t, serverConfig{})
 	p := runPod(t, s, tight)
-	if why := p.vm().Ungrouped; !strings.Contains(why, "128 MiB") || !strings.Contains(why, "overhead") {
+	if why := p.vmInfo().Ungrouped; !strings.Contains(why, "128 MiB") || !strings.Contains(why, "overhead") {
 		t.Errorf("verbose status says %q, want that the limit of 128 MiB is too small", why)
 	}
-	for controllers, group := range groups(t, p.vm().Shim.VMPID) {
+	for controllers, group := range groups(t, p.vmInfo().Shim.VMPID) {
 		if strings.HasPrefix(group, small) {
 			t.Errorf("the VM is in %s of %q", group, controllers)
 		}
@@ -268,7 +268,7 @@ func TestPodCgroupLimit(t *testing.T) {
 		c.Linux.Overhead = &cri.LinuxContainerResources{MemoryLimitInBytes: 340 << 20}
 	})
 	fits.wantGroup(t, parent)
-	if got := fits.vm().Shim.MemoryMiB; got != 512 { // 640 less 96 for the host, in steps of 64
+	if got := fits.vmInfo().Shim.MemoryMiB; got != 512 { // 640 less 96 for the host, in steps of 64
 		t.Errorf("the VM has %d MiB, want 512", got)
 	}
 }

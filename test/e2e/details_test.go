@@ -67,7 +67,7 @@ func TestPodDetails(t *testing.T) {
 // daemon's view of the pod; a VM does not grow.
 func TestUpdatePodSandboxResources(t *testing.T) {
 	p := runPod(t, env.server)
-	vm := p.vm().Shim
+	vm := p.vmInfo().Shim
 	update := func(r, overhead *cri.LinuxContainerResources) error {
 		_, err := p.s.UpdatePodSandboxResources(testContext(t), &cri.UpdatePodSandboxResourcesRequest{PodSandboxId: p.id, Resources: r, Overhead: overhead})
 		return err
