@@ -100,13 +100,14 @@ posix: build guest tools fetch-e2e ## the POSIX card: named checks and random op
 	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'set -o pipefail; cd test/e2e && go test -count=1 -timeout 9m -v -run TestPOSIX . | grep -vE "^(=== |[{])"'
 
 .PHONY: critest
-critest: build guest ## the suite for CRI runtimes, over SPDY, and what it streams over WebSocket as well (CRITEST="-focus RE -parallel 4"; docs/conformance.md)
+critest: build guest ## the suite for CRI runtimes, over SPDY, and what it streams over WebSocket as well (CRITEST="-focus RE -parallel 4", BENCHMARK=1; docs/conformance.md)
 	@scripts/setup.sh test
 	@cd test/e2e && go test -c -o $(BIN)/critest sigs.k8s.io/cri-tools/cmd/critest && go build -o $(BIN)/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	@$(GOBUILD) -o $(BIN)/nnp ./test/critest/nnp
 	@$(GOBUILD) -o $(BIN)/critrun ./test/critest
 	@$(BIN)/critrun -fetch -cache $(PORTHOLE_CACHE)
 	@run="scripts/netns.sh $(BIN)/critrun -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE)"; \
+	if [ -n "$(BENCHMARK)" ]; then exec $$run -benchmark $(CRITEST); fi; \
 	$$run -transport spdy $(CRITEST) && $$run -transport websocket $(if $(LONG),,-focus Streaming) $(CRITEST)
 
 .PHONY: node

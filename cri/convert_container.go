@@ -28,7 +28,7 @@ func containerConfig(c *runtimeapi.ContainerConfig, pod sandbox.PodConfig) (sand
 		checkMap("config.labels", c.GetLabels()),
 		checkMap("config.annotations", c.GetAnnotations()),
 		checkLogPath(c.GetLogPath(), pod.LogDirectory),
-		checkNoDevices(c),
+		checkNoCDI(c),
 		checkEmptyWindows("config.windows", c.GetWindows()),
 	); err != nil {
 		return none, err
@@ -44,6 +44,10 @@ func containerConfig(c *runtimeapi.ContainerConfig, pod sandbox.PodConfig) (sand
 	if err != nil {
 		return none, err
 	}
+	given, err := devices(c.GetDevices())
+	if err != nil {
+		return none, err
+	}
 	stop, err := signalName("config.stop_signal", c.GetStopSignal())
 	if err != nil {
 		return none, err
@@ -53,7 +57,7 @@ func containerConfig(c *runtimeapi.ContainerConfig, pod sandbox.PodConfig) (sand
 		Image: c.GetImage().GetImage(), UserImage: c.GetImage().GetUserSpecifiedImage(),
 		Command: c.GetCommand(), Args: c.GetArgs(), WorkingDir: c.GetWorkingDir(), Env: env,
 		Labels: c.GetLabels(), Annotations: c.GetAnnotations(), LogPath: c.GetLogPath(),
-		Stdin: c.GetStdin(), StdinOnce: c.GetStdinOnce(), TTY: c.GetTty(), StopSignal: stop, Mounts: volumes,
+		Stdin: c.GetStdin(), StdinOnce: c.GetStdinOnce(), TTY: c.GetTty(), StopSignal: stop, Mounts: volumes, Devices: given,
 	}
 	return out, containerLinux(c.GetLinux(), pod, &out)
 }
@@ -106,17 +110,6 @@ func containerLinux(l *runtimeapi.LinuxContainerConfig, pod sandbox.PodConfig, o
 	s.MaskedPaths = sc.GetMaskedPaths()
 	s.ReadonlyPaths = sc.GetReadonlyPaths()
 	out.Security = s
-	return nil
-}
-
-// checkNoDevices refuses devices of the host: none of that is built.
-func checkNoDevices(c *runtimeapi.ContainerConfig) error {
-	switch {
-	case len(c.GetDevices()) > 0:
-		return unbuilt("config.devices[0] "+clean(c.GetDevices()[0].GetContainerPath(), maxPath), "host devices are not built yet")
-	case len(c.GetCDIDevices()) > 0:
-		return unbuilt("config.CDI_devices[0] "+clean(c.GetCDIDevices()[0].GetName(), maxName), "CDI devices are not built yet")
-	}
 	return nil
 }
 

@@ -51,15 +51,16 @@ func mount(at string, m *runtimeapi.Mount) (sandbox.Mount, error) {
 			return none, unbuilt(at+".mount_options", fmt.Sprintf("%q is not one of %s", clean(o, maxName), strings.Join(mountOptions, ", ")))
 		}
 	}
-	// Mappings are of user namespaces, which the handlers' features say there are none of.
-	if len(m.GetUidMappings()) > 0 || len(m.GetGidMappings()) > 0 {
-		return none, unbuilt(at+".uidMappings", "mounts with mapped ids are not built")
-	}
 	out := sandbox.Mount{
 		ContainerPath: to, ReadOnly: m.GetReadonly(), Recursive: m.GetRecursiveReadOnly(),
 		Relabel: m.GetSelinuxRelabel(), Options: m.GetMountOptions(),
 	}
 	var err error
+	if len(m.GetUidMappings()) > 0 || len(m.GetGidMappings()) > 0 {
+		if out.Users, err = users(at+".uidMappings", m.GetUidMappings(), m.GetGidMappings()); err != nil {
+			return none, err
+		}
+	}
 	if out.Propagation, err = propagation(at, m); err != nil {
 		return none, err
 	}
@@ -150,6 +151,9 @@ func mountStatus(m sandbox.Mount) *runtimeapi.Mount {
 	}
 	if m.Asked != nil {
 		out.ContainerPath, out.HostPath = m.Asked.Container, m.Asked.Host
+	}
+	if u := m.Users; u != nil {
+		out.UidMappings, out.GidMappings = shownMapping(u.UIDs), shownMapping(u.GIDs)
 	}
 	if i := m.Image; i != nil {
 		out.Image = &runtimeapi.ImageSpec{Image: i.Ref, UserSpecifiedImage: i.UserRef}

@@ -82,8 +82,8 @@ func TestMounts_Refused(t *testing.T) {
 		{"recursive_alone", `{"containerPath":"/d","hostPath":"/h","recursiveReadOnly":true}`, "recursive_read_only", errdefs.ErrInvalidArgument},
 		{"recursive_shared", `{"containerPath":"/d","hostPath":"/h","readonly":true,"recursiveReadOnly":true,"propagation":"PROPAGATION_HOST_TO_CONTAINER"}`,
 			"recursive_read_only", errdefs.ErrInvalidArgument},
-		{"uid_mappings", `{"containerPath":"/d","hostPath":"/h","uidMappings":[{"length":1}]}`, "uidMappings", errdefs.ErrNotImplemented},
-		{"gid_mappings", `{"containerPath":"/d","hostPath":"/h","gidMappings":[{"length":1}]}`, "Mappings", errdefs.ErrNotImplemented},
+		{"uid_mappings", `{"containerPath":"/d","hostPath":"/h","uidMappings":[{"length":1}]}`, "uidMappings", errdefs.ErrInvalidArgument},
+		{"gid_mappings", `{"containerPath":"/d","hostPath":"/h","gidMappings":[{"length":1}]}`, "Mappings", errdefs.ErrInvalidArgument},
 		{"option", `{"containerPath":"/d","hostPath":"/h","mountOptions":["suid"]}`, "mount_options", errdefs.ErrNotImplemented},
 	}
 	for _, tt := range tests {

@@ -68,7 +68,7 @@ func podLinux(l *runtimeapi.LinuxPodSandboxConfig, out *sandbox.PodConfig) error
 	if out.Resources, err = resources(at+".resources", l.GetResources()); err != nil {
 		return err
 	}
-	if _, err = resources(at+".overhead", l.GetOverhead()); err != nil {
+	if out.Overhead, err = resources(at+".overhead", l.GetOverhead()); err != nil {
 		return err
 	}
 	out.CgroupParent = l.GetCgroupParent()
@@ -159,7 +159,8 @@ func portMappings(in []*runtimeapi.PortMapping) ([]sandbox.PortMapping, error) {
 	return out, nil
 }
 
-// namespaces converts namespace modes and refuses those that a VM cannot give.
+// namespaces converts namespace modes. Whether the pod's VM gives them is the manager's
+// to say.
 func namespaces(field string, o *runtimeapi.NamespaceOption) (sandbox.Namespaces, error) {
 	none := sandbox.Namespaces{}
 	out := none
@@ -175,24 +176,17 @@ func namespaces(field string, o *runtimeapi.NamespaceOption) (sandbox.Namespaces
 			return none, invalid(field+"."+m.name, "%d is not a namespace mode", m.in)
 		}
 		*m.out = mode
-		if m.name != "pid" && (mode == sandbox.NamespaceContainer || mode == sandbox.NamespaceTarget) {
-			return none, invalid(field+"."+m.name, "%s: only POD and NODE are modes of it", m.in)
+	}
+	if out.TargetID = o.GetTargetId(); out.TargetID != "" {
+		if err := checkID(field+".target_id", out.TargetID); err != nil {
+			return none, err
 		}
 	}
-	if err := out.Validate(field); err != nil {
+	var err error
+	if out.Users, err = userNamespace(field+".userns_options", o.GetUsernsOptions()); err != nil {
 		return none, err
 	}
-	if o.GetTargetId() != "" {
-		return none, invalid(field+".target_id", "is set but pid is not TARGET")
-	}
-	u := o.GetUsernsOptions()
-	if u != nil && u.GetMode() != runtimeapi.NamespaceMode_NODE {
-		return none, unbuilt(field+".userns_options", "user namespaces are not built yet")
-	}
-	if len(u.GetUids()) > 0 || len(u.GetGids()) > 0 {
-		return none, invalid(field+".userns_options", "has mappings though its mode is NODE")
-	}
-	return out, nil
+	return out, out.Validate(field)
 }
 
 // podStatus is the answer's form of a pod.
@@ -207,6 +201,8 @@ func podStatus(p sandbox.Pod) *runtimeapi.PodSandboxStatus {
 				Network: namespaceMode(shownNetwork(p.Config)),
 				Pid:     namespaceMode(p.Config.Namespaces.PID),
 				Ipc:     namespaceMode(p.Config.Namespaces.IPC),
+
+				UsernsOptions: shownUsers(p.Config.Namespaces.Users),
 			},
 		}},
 		Labels:         p.Config.Labels,

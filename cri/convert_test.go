@@ -75,9 +75,16 @@ func TestPodConfig_Refused(t *testing.T) {
 		{"protocol", `{"portMappings":[{"containerPort":7,"protocol":9}]}`, "config.port_mappings[0].protocol", errdefs.ErrInvalidArgument},
 		{"sysctl", `{"linux":{"sysctls":{"a=b":"1"}}}`, "config.linux.sysctls", errdefs.ErrInvalidArgument},
 		{"group_alone", `{"linux":{"securityContext":{"runAsGroup":{"value":"1"}}}}`, "run_as_group", errdefs.ErrInvalidArgument},
-		{"host_ipc", `{"linux":{"securityContext":{"namespaceOptions":{"ipc":"NODE"}}}}`, "namespace_options.ipc", errdefs.ErrNotImplemented},
-		{"host_pid", `{"linux":{"securityContext":{"namespaceOptions":{"pid":"NODE"}}}}`, "namespace_options.pid", errdefs.ErrNotImplemented},
-		{"userns", `{"linux":{"securityContext":{"namespaceOptions":{"usernsOptions":{"mode":"POD"}}}}}`, "userns_options", errdefs.ErrNotImplemented},
+		{"ipc_target", `{"linux":{"securityContext":{"namespaceOptions":{"ipc":"TARGET"}}}}`, "namespace_options.ipc", errdefs.ErrInvalidArgument},
+		{"users_container", `{"linux":{"securityContext":{"namespaceOptions":{"usernsOptions":{"mode":"CONTAINER"}}}}}`, "userns_options.mode", errdefs.ErrInvalidArgument},
+		{"users_node", `{"linux":{"securityContext":{"namespaceOptions":{"usernsOptions":{"mode":"NODE","uids":[{"length":1}]}}}}}`, "userns_options", errdefs.ErrInvalidArgument},
+		{"users_two", `{"linux":{"securityContext":{"namespaceOptions":{"usernsOptions":{"mode":"POD","uids":[{"length":1},{"containerId":1,"length":1}],"gids":[{"length":1}]}}}}}`,
+			"userns_options", errdefs.ErrInvalidArgument},
+		{"users_root", `{"linux":{"securityContext":{"namespaceOptions":{"usernsOptions":{"mode":"POD","uids":[{"containerId":1,"length":1}],"gids":[{"length":1}]}}}}}`,
+			"userns_options.uids", errdefs.ErrInvalidArgument},
+		{"users_many", `{"linux":{"securityContext":{"namespaceOptions":{"usernsOptions":{"mode":"POD","uids":[{"length":1}],"gids":[{"hostId":4294967295,"length":9}]}}}}}`,
+			"userns_options.gids", errdefs.ErrInvalidArgument},
+		{"overhead", `{"linux":{"overhead":{"cpuQuota":"-9"}}}`, "config.linux.overhead.cpu_quota", errdefs.ErrInvalidArgument},
 		{"selinux", `{"linux":{"securityContext":{"selinuxOptions":{"level":"s0"}}}}`, "selinux_options", errdefs.ErrNotImplemented},
 		{"windows", `{"windows":{"securityContext":{"hostProcess":true}}}`, "config.windows", errdefs.ErrNotImplemented},
 		{"negative_limit", `{"linux":{"resources":{"memoryLimitInBytes":"-5"}}}`, "memory_limit_in_bytes", errdefs.ErrInvalidArgument},
@@ -99,8 +106,11 @@ func TestContainerConfig_Refused(t *testing.T) {
 		name, change, field string
 		kind                error
 	}{
-		{"devices", `{"devices":[{"containerPath":"/dev/fuse"}]}`, "config.devices[0] /dev/fuse", errdefs.ErrNotImplemented},
-		{"cdi", `{"CDIDevices":[{"name":"v/c=d"}]}`, "config.CDI_devices[0]", errdefs.ErrNotImplemented},
+		{"devices", `{"devices":[{"containerPath":"/dev/fuse"}]}`, "config.devices[0].host_path", errdefs.ErrInvalidArgument},
+		{"device_path", `{"devices":[{"containerPath":"dev/fuse","hostPath":"/dev/fuse"}]}`, "config.devices[0].container_path", errdefs.ErrInvalidArgument},
+		{"device_dots", `{"devices":[{"containerPath":"/dev/fuse","hostPath":"/dev/../etc"}]}`, "config.devices[0].host_path", errdefs.ErrInvalidArgument},
+		{"device_access", `{"devices":[{"containerPath":"/dev/fuse","hostPath":"/dev/fuse","permissions":"rx"}]}`, "config.devices[0].permissions", errdefs.ErrInvalidArgument},
+		{"cdi", `{"CDIDevices":[{"name":"v/c=d"}]}`, "unresolvable CDI devices v/c=d", errdefs.ErrInvalidArgument},
 		{"log_path", `{"logPath":"../../etc/passwd"}`, "config.log_path", errdefs.ErrInvalidArgument},
 		{"log_path_folder", `{"logPath":"web/.."}`, "config.log_path", errdefs.ErrInvalidArgument},
 		{"log_path_slash", `{"logPath":"web/"}`, "config.log_path", errdefs.ErrInvalidArgument},
@@ -121,7 +131,8 @@ func TestContainerConfig_Refused(t *testing.T) {
 		{"cpuset", `{"linux":{"resources":{"cpusetCpus":"x"}}}`, "config.linux.resources.cpuset_cpus", errdefs.ErrInvalidArgument},
 		{"unified", `{"linux":{"resources":{"unified":{"nope.max":"1"}}}}`, "config.linux.resources.unified", errdefs.ErrInvalidArgument},
 		{"page_size", `{"linux":{"resources":{"hugepageLimits":[{"pageSize":"big"}]}}}`, "page_size", errdefs.ErrInvalidArgument},
-		{"pid_target", `{"linux":{"securityContext":{"namespaceOptions":{"pid":"TARGET","targetId":"c"}}}}`, "namespace_options.pid", errdefs.ErrNotImplemented},
+		{"pid_target", `{"linux":{"securityContext":{"namespaceOptions":{"pid":"TARGET"}}}}`, "namespace_options.target_id", errdefs.ErrInvalidArgument},
+		{"target_alone", `{"linux":{"securityContext":{"namespaceOptions":{"targetId":"c"}}}}`, "namespace_options.target_id", errdefs.ErrInvalidArgument},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

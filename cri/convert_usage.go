@@ -48,7 +48,7 @@ func containerStats(u sandbox.ContainerUsage, disk string) *runtimeapi.Container
 	return out
 }
 
-// podStats is the answer's form of a pod's figures. The guest is Linux, whatever the host.
+// podStats is the answer's form of a pod's figures, with those of a Linux pod.
 func podStats(u sandbox.PodUsage, disk string) *runtimeapi.PodSandboxStats {
 	linux := &runtimeapi.LinuxPodSandboxStats{}
 	if g := u.Usage.Group; g != nil {

@@ -70,6 +70,9 @@ func (f *fakeNode) RunPod(_ context.Context, c sandbox.PodConfig) (string, error
 	if err != nil {
 		return "", err
 	}
+	if n := c.Namespaces; n.Network == sandbox.NamespaceNode || n.PID == sandbox.NamespaceNode || n.IPC == sandbox.NamespaceNode {
+		return "", fmt.Errorf("namespace_options.network, pid or ipc: NODE: %w", errdefs.ErrNotImplemented) // as the manager by default
+	}
 	id := f.id("pod")
 	f.pods[id] = sandbox.Pod{ID: id, Config: c, State: sandbox.PodReady, CreatedAt: created, IPs: []string{"10.0.0.2", "fd00::2"}}
 	return id, nil
@@ -174,6 +177,26 @@ func (f *fakeNode) StopContainer(_ context.Context, id string, _ time.Duration) 
 	return f.change("StopContainer", id, func(c *sandbox.Container) {
 		c.Phase, c.FinishedAt, c.ExitCode, c.Reason = sandbox.ContainerExited, created, 143, "Error"
 	})
+}
+
+func (f *fakeNode) UpdatePod(_ context.Context, id string, resources, overhead *sandbox.Resources) error {
+	unlock, err := f.enter("UpdatePod")
+	defer unlock()
+	p, ok := f.pods[id]
+	if err == nil && !ok {
+		err = notFound("pod sandbox", id)
+	}
+	if err != nil {
+		return err
+	}
+	if resources != nil {
+		p.Config.Resources = *resources
+	}
+	if overhead != nil {
+		p.Config.Overhead = *overhead
+	}
+	f.pods[id] = p
+	return nil
 }
 
 func (f *fakeNode) UpdateContainer(_ context.Context, id string, r sandbox.Resources) error {

@@ -14,6 +14,9 @@ type Pods interface {
 	RunPod(ctx context.Context, c sandbox.PodConfig) (id string, err error)
 	// StopPod stops its containers and its VM and frees its addresses; may be repeated.
 	StopPod(ctx context.Context, id string) error
+	// UpdatePod records new sums of resources; nil: as before. ResourceExhausted for what
+	// its VM cannot hold.
+	UpdatePod(ctx context.Context, id string, resources, overhead *sandbox.Resources) error
 	// RemovePod stops it if needed and forgets it and its containers.
 	RemovePod(ctx context.Context, id string) error
 	Pod(ctx context.Context, id string) (sandbox.Pod, error)

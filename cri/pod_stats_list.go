@@ -44,7 +44,7 @@ func (s *Server) listPodStats(ctx context.Context, in *runtimeapi.PodSandboxStat
 	}
 	var stats []*runtimeapi.PodSandboxStats
 	for _, u := range all {
-		stats = append(stats, podStats(u, disk))
+		stats = append(stats, s.podStats(u, disk))
 	}
 	return stats, nil
 }

@@ -15,13 +15,15 @@ func (s *Server) PodSandboxStatus(ctx context.Context, r *runtimeapi.PodSandboxS
 	resp := &runtimeapi.PodSandboxStatusResponse{Status: podStatus(p)}
 	if r.GetVerbose() {
 		resp.Info, err = verbose(map[string]any{"info": struct {
-			Config  any    `json:"config"`
-			NetNS   string `json:"netns,omitempty"`
-			Reason  string `json:"reason,omitempty"`
-			Shim    any    `json:"shim"`
-			Handler string `json:"runtimeHandler"`
-			VM      string `json:"vm"` // which pods that share one have in common
-		}{p.Config, p.NetNS, p.Reason, p.Shim, p.Config.RuntimeHandler, p.VM}})
+			Config any    `json:"config"`
+			NetNS  string `json:"netns,omitempty"`
+			Reason string `json:"reason,omitempty"`
+			// Why the VM is not in the pod's control group of the host.
+			Ungrouped string `json:"ungrouped,omitempty"`
+			Shim      any    `json:"shim"`
+			Handler   string `json:"runtimeHandler"`
+			VM        string `json:"vm"` // which pods that share one have in common
+		}{p.Config, p.NetNS, p.Reason, p.Ungrouped, p.Shim, p.Config.RuntimeHandler, p.VM}})
 		if err != nil {
 			return nil, err
 		}

@@ -9,11 +9,6 @@ import (
 // The verbs that are not built. Each says so in a sentence; the kubelet does without
 // all of them, as docs/cri.md says.
 
-// UpdatePodSandboxResources answers Unimplemented.
-func (s *Server) UpdatePodSandboxResources(context.Context, *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
-	return nil, unbuilt("UpdatePodSandboxResources", "changing the size of a VM that runs is not built yet")
-}
-
 // CheckpointContainer answers Unimplemented.
 func (s *Server) CheckpointContainer(context.Context, *runtimeapi.CheckpointContainerRequest) (*runtimeapi.CheckpointContainerResponse, error) {
 	return nil, unbuilt("CheckpointContainer", "containers cannot be checkpointed")

@@ -178,8 +178,15 @@ func (c *Client) Close() error {
 	return err
 }
 
+// namespacesVersion is the protocol's since which agents know of PodNamespaces, PID
+// targets and mapped owners.
+const namespacesVersion = 2
+
 // CreatePod makes a pod. AlreadyExists when it is there.
 func (c *Client) CreatePod(ctx context.Context, p Pod) error {
+	if p.Namespaces != (PodNamespaces{}) && c.Info().Protocol < namespacesVersion {
+		return fmt.Errorf("the agent (%s) is of an older build, which gives pods no namespaces but the usual: %w", c.Info().AgentVersion, errdefs.ErrNotImplemented)
+	}
 	_, err := call(ctx, c.api.CreatePod, podRequest(p))
 	return inGuest(err)
 }
@@ -192,6 +199,9 @@ func (c *Client) RemovePod(ctx context.Context, podID string) error {
 
 // CreateContainer makes a container that does not run yet. On error the guest keeps nothing of it.
 func (c *Client) CreateContainer(ctx context.Context, r Container) (Created, error) {
+	if r.TargetID != "" && c.Info().Protocol < namespacesVersion {
+		return Created{}, fmt.Errorf("the agent (%s) is of an older build, which joins no container's PID namespace: %w", c.Info().AgentVersion, errdefs.ErrNotImplemented)
+	}
 	r.PodID = c.inside(r.PodID)
 	resp, err := call(ctx, c.api.CreateContainer, containerRequest(r))
 	if err != nil {

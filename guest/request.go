@@ -13,6 +13,12 @@ func podRequest(p Pod) *api.CreatePodRequest {
 		ShmBytes:   p.ShmBytes,
 		Limits:     p.Limits,
 	}
+	if n := p.Namespaces; n != (PodNamespaces{}) {
+		r.Namespaces = &api.PodNamespaces{VmNetwork: n.VMNetwork, VmPid: n.VMPID, VmIpc: n.VMIPC}
+		if n.Users != nil {
+			r.Namespaces.Users = &api.UserNamespace{Uids: mappingRequest(n.Users.UIDs), Gids: mappingRequest(n.Users.GIDs)}
+		}
+	}
 	for _, i := range p.Interfaces {
 		out := &api.Interface{Name: i.Name, BootMac: i.BootMAC, Mac: i.MAC, Mtu: i.MTU}
 		for _, a := range i.Addresses {
@@ -42,7 +48,10 @@ func containerRequest(c Container) *api.CreateContainerRequest {
 		},
 		Stdio: stdioRequest(c.Stdio),
 	}
-	if c.SharePID {
+	switch {
+	case c.TargetID != "":
+		r.PidNamespace, r.PidTarget = api.PIDNamespace_PID_NAMESPACE_TARGET, c.TargetID
+	case c.SharePID:
 		r.PidNamespace = api.PIDNamespace_PID_NAMESPACE_POD
 	}
 	for _, l := range c.Layers {
@@ -56,7 +65,7 @@ func containerRequest(c Container) *api.CreateContainerRequest {
 }
 
 func mountRequest(m Mount) *api.Mount {
-	out := &api.Mount{ContainerPath: m.Path, ReadOnly: m.ReadOnly, Options: m.Options}
+	out := &api.Mount{ContainerPath: m.Path, ReadOnly: m.ReadOnly, Options: m.Options, MapIds: m.MapIDs}
 	switch {
 	case m.Image != nil:
 		s := &api.ImageSource{SubPath: m.Image.SubPath}
@@ -78,6 +87,10 @@ func mountRequest(m Mount) *api.Mount {
 		out.Source = &api.Mount_Share{Share: &api.ShareSource{ShareId: m.ShareID}}
 	}
 	return out
+}
+
+func mappingRequest(m IDMapping) *api.IDMapping {
+	return &api.IDMapping{ContainerId: m.ContainerID, HostId: m.HostID, Length: m.Length}
 }
 
 func diskRequest(d DiskAddress) *api.DiskAddress {

@@ -30,6 +30,23 @@ type Pod struct {
 	Sysctls    map[string]string
 	ShmBytes   uint64 // 0: the agent's default
 	Limits     []byte // of the pod as a whole, OCI LinuxResources as JSON; empty: the VM's
+	Namespaces PodNamespaces
+}
+
+// PodNamespaces says which of a pod's namespaces are the VM's own, and its user namespace.
+type PodNamespaces struct {
+	VMNetwork, VMPID, VMIPC bool
+	Users                   *UserNamespace // nil: none
+}
+
+// UserNamespace maps the ids of a pod to the VM's.
+type UserNamespace struct {
+	UIDs, GIDs IDMapping
+}
+
+// IDMapping says that Length ids from ContainerID on are those from HostID on in the VM.
+type IDMapping struct {
+	ContainerID, HostID, Length uint32
 }
 
 // Interface is one NIC of a pod.
@@ -88,6 +105,7 @@ type Container struct {
 	User     User
 	Stdio    Stdio
 	SharePID bool    // the pod's PID namespace rather than its own
+	TargetID string  // id of the container whose PID namespace it joins; empty: none
 	Mounts   []Mount // in the order they are made
 }
 
@@ -96,6 +114,7 @@ type Mount struct {
 	Path     string // in the container
 	ReadOnly bool
 	Options  []string // of noexec, nodev, nosuid
+	MapIDs   bool     // owners are seen through the pod's user namespace; not for shares
 	ShareID  uint64   // of an attached share
 	Disk     *Volume
 	Image    *ImageVolume

@@ -46,6 +46,9 @@ func (m *Manager) checkpointPod(ctx context.Context, p *pod, dir string, ids []s
 	if !ok {
 		return fmt.Errorf("its VM cannot be saved: %w", errdefs.ErrNotImplemented)
 	}
+	if n := p.config.Namespaces.toVM(); n != (PodNamespaces{}) {
+		return fmt.Errorf("a pod with a user namespace, or with namespaces of its VM, cannot be saved: %w", errdefs.ErrNotImplemented)
+	}
 	containers, err := m.selected(p, ids)
 	if err != nil {
 		return err

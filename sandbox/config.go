@@ -24,6 +24,7 @@ type PodConfig struct {
 	AskedNetwork   NamespaceMode     `json:"askedNetwork,omitempty"` // where the caller is to see another than it got
 	Privileged     bool              `json:"privileged"`
 	Resources      Resources         `json:"resources"` // the sum of the pod's containers, when told
+	Overhead       Resources         `json:"overhead"`  // what the pod costs beyond its containers, when told
 	RuntimeHandler string            `json:"runtimeHandler"`
 	Security       Security          `json:"security"`
 }
@@ -51,6 +52,21 @@ type Namespaces struct {
 	PID      NamespaceMode `json:"pid"`
 	IPC      NamespaceMode `json:"ipc"`
 	TargetID string        `json:"targetId"`
+	// Users is the user namespace; nil: the VM's.
+	Users *UserNamespace `json:"users,omitempty"`
+}
+
+// UserNamespace is how the ids of a pod are those of its VM, which begin at 0 too.
+type UserNamespace struct {
+	UIDs IDMapping `json:"uids"`
+	GIDs IDMapping `json:"gids"`
+}
+
+// IDMapping says that Length ids from ContainerID on are those from HostID on.
+type IDMapping struct {
+	ContainerID uint32 `json:"containerId"`
+	HostID      uint32 `json:"hostId"`
+	Length      uint32 `json:"length"`
 }
 
 // ContainerConfig is what the caller asked of a container.
@@ -74,6 +90,14 @@ type ContainerConfig struct {
 	Security    Security          `json:"security"`
 	Namespaces  Namespaces        `json:"namespaces"`
 	Mounts      []Mount           `json:"mounts,omitempty"`
+	Devices     []Device          `json:"devices,omitempty"`
+}
+
+// Device is a device of the guest that a container is given.
+type Device struct {
+	HostPath      string `json:"hostPath"` // as the caller names it: the guest's device of that name is meant
+	ContainerPath string `json:"containerPath"`
+	Permissions   string `json:"permissions"` // of r, w and m
 }
 
 // EnvVar is one environment variable.
@@ -163,6 +187,7 @@ type Pod struct {
 	IPs       []string // primary first
 	NetNS     string
 	Reason    string   // why it is not ready, when it did not stop by request
+	Ungrouped string   // why its VM is not below CgroupParent; empty: it is, or there is none
 	Shim      ShimInfo // zero when its VM does not run
 	VM        string   // its VM's id, which pods that share one have in common
 }

@@ -86,7 +86,7 @@ func (p *pod) checkContainer(cc ContainerConfig) (logPath string, err error) {
 	if cc.Name == "" {
 		return "", fmt.Errorf("metadata.name: is empty: %w", errdefs.ErrInvalidArgument)
 	}
-	if err := errors.Join(cc.Namespaces.Validate("namespace_options"), cc.Resources.Validate("resources")); err != nil {
+	if err := errors.Join(p.checkNamespaces(cc.Namespaces), p.checkMappings(cc.Mounts), cc.Resources.Validate("resources")); err != nil {
 		return "", err
 	}
 	if err := cc.Resources.fits("resources", p.vcpus); err != nil {
@@ -113,6 +113,10 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	}
 	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
+	target, err := m.target(c.pod, c.config.Namespaces)
+	if err != nil {
+		return err
+	}
 	step := phase.Steps(stepCtx)
 	defer step("")
 	step("image")
@@ -151,7 +155,8 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 		Layers:      root.Layers,
 		Spec:        specJSON,
 		User:        user,
-		SharePID:    c.config.Namespaces.PID == NamespacePod,
+		SharePID:    c.config.Namespaces.PID == NamespacePod || c.config.Namespaces.PID == NamespaceNode,
+		TargetID:    target,
 		Stdin:       c.config.Stdin,
 		StdinOnce:   c.config.StdinOnce,
 		Terminal:    c.config.TTY,

@@ -226,31 +226,37 @@ func FuzzLastOf(f *testing.F) {
 }
 
 func TestHandlerSize(t *testing.T) {
-	h := Handler{VCPUs: 1, MemoryMiB: 256, MaxVCPUs: 4, MaxMemoryMiB: 2048, ScratchBytes: mib}
+	h := Handler{VCPUs: 1, MemoryMiB: 256, MaxVCPUs: 4, MaxMemoryMiB: 2048, ScratchBytes: mib, HostMiB: 96}
 	for name, tt := range map[string]struct {
 		r      Resources
+		told   Resources
 		vcpus  int
 		memory int
 	}{
-		"none":       {Resources{}, 1, 256},
-		"small":      {Resources{MemoryLimit: 1, CPUQuota: 1000}, 1, 256},
-		"exact":      {Resources{MemoryLimit: 192 * mib, CPUQuota: 100_000}, 1, 256},
-		"one-more":   {Resources{MemoryLimit: 192*mib + 1, CPUQuota: 100_001}, 2, 320},
-		"period":     {Resources{CPUQuota: 100_000, CPUPeriod: 50_000}, 2, 256},
-		"capped":     {Resources{CPUQuota: 10_000_000}, 4, 256},
-		"no-cpu-cap": {Resources{CPUQuota: -1}, 1, 256},
+		"none":       {vcpus: 1, memory: 256},
+		"small":      {Resources{MemoryLimit: 1, CPUQuota: 1000}, Resources{}, 1, 256},
+		"exact":      {Resources{MemoryLimit: 192 * mib, CPUQuota: 100_000}, Resources{}, 1, 256},
+		"one-more":   {Resources{MemoryLimit: 192*mib + 1, CPUQuota: 100_001}, Resources{}, 2, 320},
+		"period":     {Resources{CPUQuota: 100_000, CPUPeriod: 50_000}, Resources{}, 2, 256},
+		"capped":     {Resources{CPUQuota: 10_000_000}, Resources{}, 4, 256},
+		"no-cpu-cap": {Resources{CPUQuota: -1}, Resources{}, 1, 256},
+		// 512 and 400 MiB, less 96 of the host's: 816, of which a VM has whole steps.
+		"overhead":       {Resources{MemoryLimit: 512 * mib}, Resources{MemoryLimit: 400 * mib}, 1, 768},
+		"overhead-small": {Resources{MemoryLimit: 512 * mib}, Resources{MemoryLimit: 100 * mib}, 1, 576},
+		"overhead-cpu":   {Resources{CPUQuota: 100_000}, Resources{CPUQuota: 50_000}, 1, 256},
+		"overhead-alone": {Resources{}, Resources{MemoryLimit: 1024 * mib}, 1, 256},
 	} {
-		vcpus, memory, err := h.size(tt.r)
+		vcpus, memory, err := h.size(tt.r, tt.told)
 		if err != nil || vcpus != tt.vcpus || memory != tt.memory {
 			t.Errorf("%s: size = %d, %d, %v; want %d, %d", name, vcpus, memory, err, tt.vcpus, tt.memory)
 		}
 	}
-	if _, _, err := h.size(Resources{MemoryLimit: 4096 * mib}); !errdefs.IsInvalidArgument(err) {
+	if _, _, err := h.size(Resources{MemoryLimit: 4096 * mib}, Resources{}); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("size beyond the bound = %v, want InvalidArgument", err)
 	}
 	unbounded := Handler{VCPUs: 1, MemoryMiB: 256, ScratchBytes: mib}
 	for _, r := range []Resources{{CPUQuota: 6_400_001}, {MemoryLimit: MaxMemoryMiB * mib}} {
-		if _, _, err := unbounded.size(r); !errdefs.IsInvalidArgument(err) {
+		if _, _, err := unbounded.size(r, Resources{}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("size of %+v, more than a VM can have: %v, want InvalidArgument", r, err)
 		}
 	}

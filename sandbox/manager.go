@@ -28,6 +28,11 @@ type Config struct {
 	Network  Network
 	Specs    Specs
 	Scratch  Scratch
+	// Cgroups puts VMs into the control groups that callers name as their pods' parents;
+	// nil: VMs stay in the daemon's. A VM that may take more memory than the parent has
+	// stays there too, unless CgroupsMust is set: then its pod is refused.
+	Cgroups     Cgroups
+	CgroupsMust bool
 	// Handlers are the VM configurations by runtime handler name; "" is the default
 	// one and must be there.
 	Handlers map[string]Handler
@@ -323,14 +328,19 @@ func (m *Manager) containersOf(p *pod) []*container {
 	return out
 }
 
-// addPod reserves the pod's name and makes it known.
-func (m *Manager) addPod(p *pod) error {
+// addPod reserves the pod's name, and the host ports of one that is fresh, and makes it known.
+func (m *Manager) addPod(p *pod, fresh bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := keyOfPod(p.config)
 	if id, ok := m.podNames[key]; ok {
 		return fmt.Errorf("pod sandbox %s/%s (uid %s, attempt %d) is there as %s: %w",
 			key.namespace, key.name, key.uid, key.attempt, id, errdefs.ErrAlreadyExists)
+	}
+	if fresh {
+		if err := m.checkPorts(p.config); err != nil {
+			return err
+		}
 	}
 	m.podNames[key] = p.id
 	m.pods[p.id] = p

@@ -277,8 +277,8 @@ func TestCreateContainerRefuses(t *testing.T) {
 			"signal":       {func(c *sandbox.ContainerConfig) { c.StopSignal = "SIGFOO" }, errdefs.IsInvalidArgument, "SIGFOO"},
 			"limit":        {func(c *sandbox.ContainerConfig) { c.Resources.PidsLimit = -5 }, errdefs.IsInvalidArgument, "pids_limit"},
 			"cpuset":       {func(c *sandbox.ContainerConfig) { c.Resources.CpusetCPUs = "99" }, errdefs.IsInvalidArgument, "resources.cpuset_cpus"},
-			"host-network": {func(c *sandbox.ContainerConfig) { c.Namespaces.Network = sandbox.NamespaceNode }, errdefs.IsNotImplemented, "namespace_options.network"},
-			"target-pid":   {func(c *sandbox.ContainerConfig) { c.Namespaces.PID = sandbox.NamespaceTarget }, errdefs.IsNotImplemented, "namespace_options.pid"},
+			"host-network": {func(c *sandbox.ContainerConfig) { c.Namespaces.Network = sandbox.NamespaceNode }, errdefs.IsInvalidArgument, "namespace_options.network"},
+			"target-pid":   {func(c *sandbox.ContainerConfig) { c.Namespaces.PID = sandbox.NamespaceTarget }, errdefs.IsInvalidArgument, "namespace_options.target_id"},
 		} {
 			c := containerConfig("new")
 			tt.edit(&c)

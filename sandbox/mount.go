@@ -10,7 +10,9 @@ type Mount struct {
 	Relabel       bool        `json:"relabel,omitempty"` // kept to be echoed
 	Options       []string    `json:"options,omitempty"` // of noexec, nodev, nosuid
 	Image         *MountImage `json:"image,omitempty"`   // instead of HostPath
-	Asked         *MountPaths `json:"asked,omitempty"`   // the paths as the caller wrote them, where it wrote others; to be echoed
+	// Users has owners seen through a user namespace, which is the pod's; nil: they are as they are.
+	Users *UserNamespace `json:"users,omitempty"`
+	Asked *MountPaths    `json:"asked,omitempty"` // the paths as the caller wrote them, where it wrote others; to be echoed
 }
 
 // MountPaths are a mount's paths in the caller's own way of writing them.
@@ -40,6 +42,7 @@ type MountSetup struct {
 	ContainerPath string        `json:"containerPath"`
 	ReadOnly      bool          `json:"readOnly"`
 	Options       []string      `json:"options,omitempty"`
+	MapIDs        bool          `json:"mapIds,omitempty"` // owners are seen through the pod's user namespace
 	Folder        *FolderSource `json:"folder,omitempty"`
 	Disk          *DiskSource   `json:"disk,omitempty"`
 	Image         *ImageSource  `json:"image,omitempty"`

@@ -36,7 +36,7 @@ func planMounts(p PodConfig, c ContainerConfig) (plan []MountSetup, index []int,
 	for _, i := range index {
 		m := c.Mounts[i]
 		at := path.Clean(m.ContainerPath)
-		s := MountSetup{ContainerPath: at, ReadOnly: m.ReadOnly, Options: m.Options}
+		s := MountSetup{ContainerPath: at, ReadOnly: m.ReadOnly, Options: m.Options, MapIDs: m.Users != nil}
 		if m.Image == nil {
 			if err := s.planHostPath(p, m, disks[at]); err != nil {
 				return nil, nil, fmt.Errorf("mounts[%d] %s: %w", i, at, err)

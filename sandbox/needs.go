@@ -81,6 +81,27 @@ type NetworkResult struct {
 	DNSOptions []string `json:"dnsOptions"`
 }
 
+// Cgroups keeps the control groups of the host that pods' VMs run in.
+type Cgroups interface {
+	// Make makes the group of a pod below the parent that its caller named; what is not
+	// there of the parent is made too. InvalidArgument when the parent cannot be one. After
+	// an error nothing is left.
+	Make(ctx context.Context, podID, parent string) (Cgroup, error)
+	// Enter moves processes that run into the group, for good.
+	Enter(ctx context.Context, g Cgroup, pids []int) error
+	// Remove waits until nothing runs in the group any more and removes it, with what Make
+	// made above it and nobody else uses. It may be called again, without Make before, and
+	// after the parent has gone; gone is not an error. Without a parent the group is looked
+	// for.
+	Remove(ctx context.Context, podID, parent string) error
+}
+
+// Cgroup is the host's control group of a pod.
+type Cgroup struct {
+	Dirs        []string // its folders, one a hierarchy
+	MemoryLimit int64    // of the parent, in bytes; -1: none
+}
+
 // Specs makes the OCI spec of a container. Package sandbox/ocispec implements it.
 type Specs interface {
 	// Spec returns InvalidArgument errors that name the field at fault.

@@ -11,10 +11,11 @@ import (
 // pod is one pod sandbox in the daemon.
 type pod struct {
 	id        string    // immutable
-	config    PodConfig // immutable
+	config    PodConfig // immutable; its Resources and Overhead are those at first
 	createdAt time.Time // immutable
 	store     *store    // immutable
-	vcpus     int       // immutable; of its VM, 0 when an older build did not record it
+	vcpus     int       // immutable; that its VM has at least, 0 when an older build did not record it
+	memoryMiB int       // immutable; likewise
 
 	// seat is its place in a VM that it shares; nil: it has a VM to itself, of its own id.
 	// Immutable once others know the pod.
@@ -35,12 +36,17 @@ type pod struct {
 	told  told // guarded by order
 	// saving keeps writes of the record in the order of the changes. It is taken before mu.
 	saving sync.Mutex
+	// updating is held while the pod's resources change. It is taken before saving.
+	updating sync.Mutex
 
 	mu        sync.Mutex // guards the fields below; never held over a slow call
 	state     podState
 	forgotten bool // the record is removed and must not come back
 	network   *NetworkResult
 	reason    string
+	ungrouped string
+	resources Resources // as they are now
+	overhead  Resources
 	shim      Shim     // nil when there is none to talk to
 	info      ShimInfo // shim's, zero without one
 }
@@ -63,9 +69,11 @@ func (p *pod) view() Pod {
 		State:     p.state.shown(),
 		CreatedAt: p.createdAt,
 		Reason:    p.reason,
+		Ungrouped: p.ungrouped,
 		Shim:      p.info,
 		VM:        p.vmID(),
 	}
+	v.Config.Resources, v.Config.Overhead = p.resources, p.overhead
 	if p.network != nil {
 		v.IPs, v.NetNS = p.network.IPs, p.network.Namespace
 	}
@@ -115,8 +123,11 @@ func (p *pod) save() error {
 		CreatedAt: p.createdAt,
 		Network:   p.network,
 		Reason:    p.reason,
+		Ungrouped: p.ungrouped,
 		VCPUs:     p.vcpus,
+		MemoryMiB: p.memoryMiB,
 	}
+	r.Config.Resources, r.Config.Overhead = p.resources, p.overhead
 	if p.seat != nil {
 		r.VM = &vmRecord{ID: p.seat.vm.id, Need: p.seat.need, Spec: p.seat.vm.spec}
 	}
@@ -187,7 +198,7 @@ func (p *pod) connect(s Shim) {
 func (p *pod) toNetwork() PodNetwork {
 	return PodNetwork{
 		ID: p.id, Name: p.config.Name, Namespace: p.config.Namespace, UID: p.config.UID,
-		PortMappings: p.config.PortMappings,
+		PortMappings: p.config.hostPorts(),
 		Annotations:  p.config.Annotations,
 		Labels:       p.config.Labels,
 		CgroupParent: p.config.CgroupParent,

@@ -25,7 +25,7 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 	if err != nil {
 		return "", err
 	}
-	vcpus, memoryMiB, err := handler.size(c.Resources)
+	vcpus, memoryMiB, err := handler.size(c.Resources, c.Overhead)
 	if err != nil {
 		return "", err
 	}
@@ -39,10 +39,10 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (_ string, err error)
 	vm.ID, spare = m.takeSpare(handler, vm)
 	p := &pod{
 		id: vm.ID, config: c, createdAt: m.cfg.Clock(), store: m.store, spare: spare,
-		gate: newGate(), state: podMaking, vcpus: vcpus,
+		gate: newGate(), state: podMaking, vcpus: vcpus, memoryMiB: memoryMiB, resources: c.Resources, overhead: c.Overhead,
 	}
 	m.joinShared(p, handler)
-	if err := m.addPod(p); err != nil {
+	if err := m.addPod(p, true); err != nil {
 		return "", errors.Join(err, m.leaveUnseen(ctx, p))
 	}
 	ctx = logkey.With(ctx, logkey.PodID, p.id)
@@ -114,7 +114,8 @@ func (m *Manager) checkPod(c PodConfig) (Handler, error) {
 			return Handler{}, err
 		}
 	}
-	return h, errors.Join(c.Namespaces.Validate("namespace_options"), c.Resources.Validate("resources"), c.DNS.validate())
+	return h, errors.Join(h.checkPodNamespaces(c.Namespaces), c.Resources.Validate("resources"),
+		c.Overhead.Validate("overhead"), c.DNS.validate())
 }
 
 // makePod does the steps of RunPod, and puts what takes them back on u.
@@ -122,11 +123,10 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 	if p.seat != nil {
 		u.Push("leave shared VM", func(ctx context.Context) error { return m.vacate(ctx, p.seat) })
 	}
-	// The record comes first: whatever a crash leaves, the next start knows of.
-	if err := m.store.makePodDir(p.id); err != nil {
-		return fmt.Errorf("make pod's folder: %w", err)
-	}
-	if err := p.save(); err != nil {
+	if err := m.recordPod(ctx, p, u, h, &vm); err != nil {
+		if p.spare != nil {
+			u.Push("end spare VM", func(ctx context.Context) error { return m.endSpare(ctx, p.spare) })
+		}
 		return err
 	}
 	shim, network, disk, err := m.gather(ctx, p, u, h, vm)
@@ -158,6 +158,7 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 		Sysctls:    p.config.Sysctls,
 		ShmBytes:   h.ShmBytes,
 		Limits:     limits,
+		Namespaces: p.config.Namespaces.toVM(),
 	})
 	measured(err)
 	if err != nil {
@@ -169,6 +170,18 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 	}
 	m.watchPod(ctx, p, shim)
 	return nil
+}
+
+// recordPod makes what comes before the VM. The record is first: whatever a crash leaves,
+// the next start knows of.
+func (m *Manager) recordPod(ctx context.Context, p *pod, u *undo.Stack, h Handler, vm *ShimConfig) error {
+	if err := m.store.makePodDir(p.id); err != nil {
+		return fmt.Errorf("make pod's folder: %w", err)
+	}
+	if err := p.save(); err != nil {
+		return err
+	}
+	return m.makeCgroup(ctx, p, u, h, vm)
 }
 
 // showPod lets others see a pod that is made.

@@ -14,8 +14,8 @@ import (
 // errPodStopping ends what is at work in a pod that is to stop.
 var errPodStopping = fmt.Errorf("the pod sandbox is being stopped: %w", errdefs.ErrFailedPrecondition)
 
-// StopPod kills the pod's containers, ends its VM and gives back its network and its
-// scratch disk. The pod stays, not ready, until RemovePod. A pod that is stopped is not
+// StopPod kills the pod's containers, ends its VM and gives back its network, its
+// scratch disk and its control group. The pod stays, not ready, until RemovePod. A pod that is stopped is not
 // an error; after an error it may be called again to finish. Once begun it goes on to its
 // end when ctx ends: its steps have limits of their own, and cut short they would kill
 // the shim with the rest of the logs in it.
@@ -195,7 +195,7 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-// detach gives the network and the scratch disk back; both are tried.
+// detach gives the network, the scratch disk and the control group back; all are tried.
 func (m *Manager) detach(ctx context.Context, p *pod) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
@@ -205,6 +205,9 @@ func (m *Manager) detach(ctx context.Context, p *pod) error {
 	}
 	if err := m.cfg.Scratch.Remove(ctx, m.store.scratchPath(p.id)); err != nil {
 		errs = append(errs, fmt.Errorf("remove scratch disk: %w", err))
+	}
+	if p.config.CgroupParent != "" {
+		errs = append(errs, m.removeCgroup(ctx, p.id, p.config.CgroupParent))
 	}
 	return errors.Join(errs...)
 }

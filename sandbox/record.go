@@ -39,7 +39,9 @@ type podRecord struct {
 	CreatedAt time.Time      `json:"createdAt"`
 	Network   *NetworkResult `json:"network,omitempty"`
 	Reason    string         `json:"reason,omitempty"`
+	Ungrouped string         `json:"ungrouped,omitempty"`
 	VCPUs     int            `json:"vcpus,omitempty"`
+	MemoryMiB int            `json:"memoryMiB,omitempty"`
 	VM        *vmRecord      `json:"vm,omitempty"` // nil: the VM has the pod's id and no other pod
 }
 

@@ -90,13 +90,14 @@ func (m *Manager) adopt(s stored) error {
 	state, _ := stateNamed(podStateNames, r.State)
 	p := &pod{
 		id: r.ID, config: r.Config, createdAt: r.CreatedAt, store: m.store,
-		gate: newGate(), state: state, network: r.Network, reason: r.Reason, vcpus: r.VCPUs,
+		gate: newGate(), state: state, network: r.Network, reason: r.Reason, ungrouped: r.Ungrouped,
+		vcpus: r.VCPUs, memoryMiB: r.MemoryMiB, resources: r.Config.Resources, overhead: r.Config.Overhead,
 		told: told{made: state != podMaking},
 	}
 	if r.VM != nil && state != podStopped && state != podRemoving { // those hold no VM any more
 		p.seat = m.shared.adopt(p, r.VM.ID, r.VM.Spec, r.VM.Need)
 	}
-	if err := m.addPod(p); err != nil {
+	if err := m.addPod(p, false); err != nil {
 		return err
 	}
 	for _, r := range s.containers {
@@ -180,7 +181,8 @@ func (m *Manager) dropBroken(ctx context.Context, b brokenRecord) {
 	} else {
 		err = errors.Join(
 			m.cfg.Network.Detach(ctx, PodNetwork{ID: b.podID}),
-			m.cfg.Scratch.Remove(ctx, filepath.Join(b.movedTo, scratchFile)))
+			m.cfg.Scratch.Remove(ctx, filepath.Join(b.movedTo, scratchFile)),
+			m.removeCgroup(ctx, b.podID, ""))
 	}
 	if err != nil {
 		m.log.Error("give back what a broken record held", logkey.PodID, b.podID, logkey.Error, err)

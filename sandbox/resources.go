@@ -111,22 +111,3 @@ func lastOf(list string) (int, error) {
 	}
 	return last, nil
 }
-
-// Validate refuses namespaces that a pod in a VM cannot have: those of the node would be
-// the VM's, which is not what was asked for. field is what the errors call n.
-func (n Namespaces) Validate(field string) error {
-	for _, f := range []struct {
-		name string
-		mode NamespaceMode
-	}{{"network", n.Network}, {"pid", n.PID}, {"ipc", n.IPC}} {
-		if f.mode == NamespaceNode {
-			return fmt.Errorf("%s.%s: NODE: a pod in its own VM cannot share the host's %s namespace; run it with another runtime class: %w",
-				field, f.name, f.name, errdefs.ErrNotImplemented)
-		}
-	}
-	if n.PID == NamespaceTarget {
-		return fmt.Errorf("%s.pid: TARGET: joining another container's pid namespace is not built yet: %w",
-			field, errdefs.ErrNotImplemented)
-	}
-	return nil
-}

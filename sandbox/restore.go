@@ -52,9 +52,10 @@ func (m *Manager) RestorePod(ctx context.Context, r RestoreConfig) (string, []Re
 	}
 	p := &pod{
 		id: newID(), config: r.Pod, createdAt: m.cfg.Clock(), store: m.store,
-		gate: newGate(), state: podMaking, vcpus: saved.Saved.VCPUs,
+		gate: newGate(), state: podMaking, vcpus: saved.Saved.VCPUs, memoryMiB: saved.Saved.MemoryMiB,
+		resources: r.Pod.Resources, overhead: r.Pod.Overhead,
 	}
-	if err := m.addPod(p); err != nil {
+	if err := m.addPod(p, true); err != nil {
 		return "", nil, err
 	}
 	ctx = logkey.With(ctx, logkey.PodID, p.id)
@@ -85,6 +86,7 @@ type restore struct {
 
 	containers []*container // in the order of config.Containers
 	setup      PodRestore
+	cgroups    []string          // of the host, that the VM is to be in
 	layers     map[string]string // paths by diff id
 }
 
@@ -133,6 +135,11 @@ func (r *restore) run(ctx context.Context) error {
 	if err := p.save(); err != nil {
 		return err
 	}
+	vm := ShimConfig{MemoryMiB: r.from.Saved.MemoryMiB}
+	if err := m.makeCgroup(ctx, p, r.undo, r.handler, &vm); err != nil {
+		return err
+	}
+	r.cgroups = vm.Cgroups
 	r.layers = map[string]string{}
 	for _, cc := range r.config.Containers {
 		if err := r.prepareContainer(ctx, cc); err != nil {
@@ -311,7 +318,7 @@ func (r *restore) launch(ctx context.Context, scratch Disk) (Shim, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.m.cfg.Timeouts.Launch)
 	defer cancel()
 	shim, err := r.m.cfg.Launcher.Launch(ctx, ShimConfig{
-		ID: r.pod.id, VCPUs: saved.VCPUs, MemoryMiB: saved.MemoryMiB,
+		ID: r.pod.id, VCPUs: saved.VCPUs, MemoryMiB: saved.MemoryMiB, Cgroups: r.cgroups,
 		Restore: &ShimRestore{State: filepath.Join(r.config.Dir, StateFile), Saved: saved},
 	})
 	if err != nil {

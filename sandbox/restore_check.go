@@ -29,7 +29,7 @@ func (c checkpoint) fits(r RestoreConfig, h Handler) error {
 	if r.Pod.RuntimeHandler != c.Handler {
 		return misfit("runtime_handler", "the checkpoint is of handler %q, not of %q", c.Handler, r.Pod.RuntimeHandler)
 	}
-	vcpus, memoryMiB, err := h.size(r.Pod.Resources)
+	vcpus, memoryMiB, err := h.size(r.Pod.Resources, r.Pod.Overhead)
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,9 @@ type ShimConfig struct {
 	// Restore is what the VM is restored from, whose size is VCPUs and MemoryMiB then; nil:
 	// it boots, or is cloned.
 	Restore *ShimRestore
+	// Cgroups are the folders of the host's control groups that the shim joins before it
+	// makes the VM; none: it stays in the daemon's.
+	Cgroups []string
 }
 
 // A Shim is the process that owns one VM, seen from the daemon. All methods are safe
@@ -107,6 +110,9 @@ type ShimInfo struct {
 	Accelerator   string `json:"accelerator"`
 	KernelRelease string `json:"kernelRelease"`
 	AgentVersion  string `json:"agentVersion"`
+	// What the VM has; 0 from a shim of a build that did not tell.
+	VCPUs     int `json:"vcpus,omitempty"`
+	MemoryMiB int `json:"memoryMiB,omitempty"`
 	// Template is the id of the template that the VM is a clone of; empty: it booted.
 	// TemplateError says why it did though there was a template.
 	Template      string `json:"template,omitempty"`
@@ -125,7 +131,17 @@ type PodSetup struct {
 	ShmBytes   uint64            `json:"shmBytes"`
 	// Limits are those of all the pod's containers together, an OCI LinuxResources as JSON;
 	// empty: what the VM has.
-	Limits []byte `json:"limits,omitempty"`
+	Limits     []byte        `json:"limits,omitempty"`
+	Namespaces PodNamespaces `json:"namespaces"`
+}
+
+// PodNamespaces says which of a pod's namespaces are the VM's own instead, those that the
+// agent is in, and what its user namespace is.
+type PodNamespaces struct {
+	VMNetwork bool           `json:"vmNetwork"`
+	VMPID     bool           `json:"vmPid"`
+	VMIPC     bool           `json:"vmIpc"`
+	Users     *UserNamespace `json:"users,omitempty"` // nil: none
 }
 
 // PodNIC is one NIC with what the guest is to set on it.
@@ -153,6 +169,7 @@ type ContainerSetup struct {
 	Spec        []byte       `json:"spec"`   // OCI runtime spec, JSON; root, namespace paths, cgroupsPath and user are the agent's to fill
 	User        User         `json:"user"`
 	SharePID    bool         `json:"sharePid"` // the pod's PID namespace rather than its own
+	TargetID    string       `json:"targetId"` // id of the container whose PID namespace it joins; empty: none
 	Stdin       bool         `json:"stdin"`
 	StdinOnce   bool         `json:"stdinOnce"`
 	Terminal    bool         `json:"terminal"`

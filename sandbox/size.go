@@ -23,13 +23,15 @@ type Handler struct {
 	VCPUs        int   // at least this many
 	MemoryMiB    int   // at least this much
 	OverheadMiB  int   // what the guest itself needs on top of the pod's memory limit; 0: 64
+	HostMiB      int   // what the VM takes of the host beyond its memory: the hypervisor and the shim
 	MaxVCPUs     int   // growth stops here; 0: no bound
 	MaxMemoryMiB int   // pods that need more are refused; 0: no bound
 	ScratchBytes int64 // size of the pod's writable disk (sparse)
 	ShmBytes     uint64
 	// Sharing, when set, puts several pods into one VM of VCPUs and MemoryMiB, which does
 	// not grow: a pod that does not fit beside the others gets another one.
-	Sharing *Sharing
+	Sharing      *Sharing
+	VMNamespaces bool // the node's network, PID and IPC namespaces are the VM's; else they are refused
 }
 
 func (h Handler) validate(name string) error {
@@ -43,6 +45,8 @@ func (h Handler) validate(name string) error {
 		return bad("MemoryMiB", h.MemoryMiB)
 	case h.OverheadMiB < 0:
 		return bad("OverheadMiB", h.OverheadMiB)
+	case h.HostMiB < 0:
+		return bad("HostMiB", h.HostMiB)
 	case h.MaxVCPUs < 0 || h.MaxVCPUs > 0 && h.MaxVCPUs < h.VCPUs:
 		return bad("MaxVCPUs", h.MaxVCPUs)
 	case h.MaxMemoryMiB < 0 || h.MaxMemoryMiB > 0 && h.MaxMemoryMiB < h.MemoryMiB:
@@ -64,8 +68,10 @@ func (h Handler) validate(name string) error {
 
 func (h Handler) overhead() int { return cmp.Or(h.OverheadMiB, defaultOverheadMiB) }
 
-// size is the VM a pod with resources r gets: the handler's, grown to hold r unless it is shared.
-func (h Handler) size(r Resources) (vcpus, memoryMiB int, err error) {
+// size is the VM a pod with resources r gets: the handler's, grown to hold r unless it is
+// shared. Of the overhead that was told, the guest gets what the host does not need for the
+// VM; its CPU is the host's, as a VM has whole ones.
+func (h Handler) size(r, told Resources) (vcpus, memoryMiB int, err error) {
 	vcpus, memoryMiB = h.VCPUs, h.MemoryMiB
 	if h.Sharing != nil {
 		return vcpus, memoryMiB, h.sharedSize(r)
@@ -87,6 +93,10 @@ func (h Handler) size(r Resources) (vcpus, memoryMiB int, err error) {
 	if r.MemoryLimit > 0 {
 		need := r.need() + h.overhead()
 		need = (need + memoryStepMiB - 1) / memoryStepMiB * memoryStepMiB
+		if told.MemoryLimit > 0 {
+			all := int((r.MemoryLimit+told.MemoryLimit)/mib) - h.HostMiB
+			need = max(need, all/memoryStepMiB*memoryStepMiB) // not more than the pod may take
+		}
 		memoryMiB = max(memoryMiB, need)
 		if h.MaxMemoryMiB > 0 && memoryMiB > h.MaxMemoryMiB {
 			return 0, 0, fmt.Errorf("resources.memory_limit_in_bytes: %d bytes need a VM of %d MiB, and the runtime handler allows %d MiB: %w",

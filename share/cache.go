@@ -138,7 +138,7 @@ func wireAttr(a *Attr) fuse.Attr {
 // entry is the answer that gives the kernel a node under a name of dir; dir is nil for
 // a file without one.
 func (s *Session) entry(r *request, dir, n *node, a *Attr) fuse.EntryOut {
-	e := fuse.EntryOut{NodeID: n.id, Generation: 1, Attr: wireAttr(a)}
+	e := fuse.EntryOut{NodeID: n.id, Generation: 1, Attr: s.wireAttr(a)}
 	if dir != nil {
 		e.EntryValid, e.EntryValidNsec = split(s.entryFor(dir, r.since))
 	}
@@ -165,6 +165,6 @@ func (s *Session) missing(r *request, dir *node, base string) error {
 func (s *Session) attrOut(r *request, n *node, a *Attr) {
 	var o fuse.AttrOut
 	o.AttrValid, o.AttrValidNsec = split(s.attrFor(n, a, r.since))
-	o.Attr = wireAttr(a)
+	o.Attr = s.wireAttr(a)
 	r.append(o)
 }

@@ -178,6 +178,9 @@ func (s *Session) perform(ctx context.Context, r *request) (err error) {
 	if op.needs&changes != 0 && s.readOnly {
 		return posix.EROFS
 	}
+	if err := s.mapCaller(r); err != nil {
+		return err
+	}
 	if op.needs&nodeless == 0 {
 		if r.node = s.nodes.get(r.NodeID); r.node == nil {
 			return posix.ESTALE

@@ -322,7 +322,7 @@ func (i *injector) ghost(s *Session, r *request, a *armed, n, dir *node, base st
 
 // spectre answers with a node, to be believed for no time, and ends a reference to it.
 func (i *injector) spectre(s *Session, r *request, n *node, attr *Attr) error {
-	r.append(fuse.EntryOut{NodeID: n.id, Generation: 1, Attr: wireAttr(attr)})
+	r.append(fuse.EntryOut{NodeID: n.id, Generation: 1, Attr: s.wireAttr(attr)})
 	s.nodes.unref(n)
 	return nil
 }
@@ -365,7 +365,7 @@ func (i *injector) setattr(s *Session, r *request, a *armed) error {
 	if err != nil {
 		return err
 	}
-	r.append(fuse.AttrOut{Attr: wireAttr(&attr)})
+	r.append(fuse.AttrOut{Attr: s.wireAttr(&attr)})
 	return nil
 }
 

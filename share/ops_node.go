@@ -126,6 +126,9 @@ func (s *Session) setattr(ctx context.Context, r *request) error {
 			set.Fields |= f.f
 		}
 	}
+	if err := s.mapChange(&set); err != nil {
+		return err
+	}
 	const maxNsec = 999_999_999
 	if m.AtimeNsec > maxNsec || m.MtimeNsec > maxNsec {
 		return posix.EINVAL

@@ -26,6 +26,8 @@ type Config struct {
 	// when not Private.
 	Locker Locker
 	Peers  Peers // may be nil: nobody else has the files
+	// Owners has the guest see owners through a user namespace; nil: as they are.
+	Owners *Owners
 	Log    *slog.Logger
 	Limits Limits
 }
@@ -65,6 +67,7 @@ type Session struct {
 	private  bool
 	locker   Locker
 	peers    Peers
+	owners   *Owners
 	log      *slog.Logger
 	limits   Limits
 
@@ -103,12 +106,17 @@ func NewSession(c Config) (*Session, error) {
 	if !c.Private && c.Locker == nil {
 		return nil, errors.New("new session: no locker for files that others may have")
 	}
+	if o := c.Owners; o != nil {
+		if err := errors.Join(o.UIDs.Check(), o.GIDs.Check()); err != nil {
+			return nil, fmt.Errorf("new session: %w", err)
+		}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Limits.setDefaults()
 	s := &Session{backend: c.Backend, features: c.Backend.Features(), readOnly: c.ReadOnly,
-		renewed: make(chan struct{}), private: c.Private, locker: c.Locker, peers: c.Peers, log: c.Log, limits: c.Limits}
+		renewed: make(chan struct{}), private: c.Private, locker: c.Locker, peers: c.Peers, owners: c.Owners, log: c.Log, limits: c.Limits}
 	s.watcher, _ = c.Backend.(Watcher)
 	s.single = oneFile(c.Backend)
 	root := c.Backend.Root()

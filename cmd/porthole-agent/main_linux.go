@@ -23,6 +23,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/boot"
 	"github.com/porthole-run/porthole/guest/agent/cgroup"
 	"github.com/porthole-run/porthole/guest/agent/crun"
+	"github.com/porthole-run/porthole/guest/agent/device"
 	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/agent/entropy"
 	"github.com/porthole-run/porthole/guest/agent/podns"
@@ -89,8 +90,10 @@ func run(ctx context.Context, platform boot.Platform) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range []string{"/run/crun", "/run/g"} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	// Roots of pods with user namespaces are nobody here, and pass through the second to
+	// what is mounted for them.
+	for dir, mode := range map[string]os.FileMode{"/run/crun": 0o700, "/run/g": 0o711} {
+		if err := os.MkdirAll(dir, mode); err != nil {
 			return err
 		}
 	}
@@ -114,9 +117,10 @@ func run(ctx context.Context, platform boot.Platform) error {
 			}
 			return nil
 		},
-		Seed:   entropy.Seed,
-		BootID: bootID,
-		System: system,
+		Devices: &device.Guest{Sys: "/sys", Load: boot.LoadWanted},
+		Seed:    entropy.Seed,
+		BootID:  bootID,
+		System:  system,
 	})
 	slog.Info("agent ready", "version", version, "platform", platform.String(), "kernel", system.KernelRelease)
 	if platform == boot.HyperV {

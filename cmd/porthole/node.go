@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ import (
 	"github.com/porthole-run/porthole/network"
 	"github.com/porthole-run/porthole/network/hcnnet"
 	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/cgroup"
 	"github.com/porthole-run/porthole/sandbox/ocispec"
 	"github.com/porthole-run/porthole/sandbox/pool"
 	"github.com/porthole-run/porthole/sandbox/qemuvm"
@@ -39,6 +41,7 @@ type node struct {
 	network *network.Manager
 	host    *hcnnet.Host // of the network; nil on Linux
 	manager *sandbox.Manager
+	cgroups *cgroup.FS // that VMs run in; nil: they stay in the daemon's
 
 	spares  *pool.Pool // nil: there are none
 	journal *phase.Journal
@@ -77,6 +80,9 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if n.network, n.host, err = newNetwork(c, log); err != nil {
 		return nil, err
 	}
+	if n.cgroups, err = openCgroups(c.VM.PodCgroup, log); err != nil {
+		return nil, err
+	}
 	launcher, err := n.launcher(ctx, log)
 	if err != nil {
 		return nil, err
@@ -88,7 +94,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if n.spares, err = newPool(ctx, c, launcher, disks, log); err != nil {
 		return nil, err
 	}
-	n.manager, err = sandbox.New(ctx, sandbox.Config{
+	manage := sandbox.Config{
 		Root:     filepath.Join(c.Root, "sandboxes"),
 		Launcher: launcher,
 		Images:   rootFS{n.images},
@@ -100,7 +106,11 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		Journal:  n.journal,
 		Logger:   log,
 		Timeouts: sandbox.Timeouts{Launch: time.Duration(c.VM.StartTimeout)},
-	})
+	}
+	if n.cgroups != nil {
+		manage.Cgroups, manage.CgroupsMust = n.cgroups, c.VM.PodCgroup == "on"
+	}
+	n.manager, err = sandbox.New(ctx, manage)
 	if err != nil {
 		return nil, err
 	}
@@ -193,10 +203,18 @@ func (n *node) launcher(ctx context.Context, log *slog.Logger) (*shim.Launcher, 
 	if err != nil {
 		return nil, err
 	}
+	args := []string{"shim", "--locks", filepath.Join(n.config.State, "locks")}
+	if n.cgroups != nil {
+		home, err := n.cgroups.Home()
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "--home", strings.Join(home, string(filepath.ListSeparator)))
+	}
 	c := shim.LauncherConfig{
 		StateDir:     filepath.Join(n.config.State, "vm"),
 		Executable:   self,
-		Args:         []string{"shim", "--locks", filepath.Join(n.config.State, "locks")},
+		Args:         args,
 		TemplateArgs: []string{"template"},
 		DriverConfig: settings,
 		Kernel:       n.bundle.Kernel(),
@@ -291,6 +309,7 @@ func handler(vm config.VM) sandbox.Handler {
 		VCPUs: int(vm.VCPUs), MemoryMiB: vm.Memory.MiB(), OverheadMiB: vm.Overhead.MiB(),
 		MaxVCPUs: int(vm.MaxVCPUs), MaxMemoryMiB: vm.MaxMemory.MiB(),
 		ScratchBytes: int64(vm.Scratch), ShmBytes: uint64(vm.Shm),
+		HostMiB: vm.HostOverhead.MiB(), VMNamespaces: vm.HostNamespaces == "vm",
 	}
 }
 

@@ -16,6 +16,7 @@ func runShim(ctx context.Context, io stdio, args []string) error {
 	f := flags(io, "shim")
 	dir := f.String("dir", "", "the shim's `folder`")
 	locks := f.String("locks", "", "the `folder` of the arbiter of shares' locks")
+	home := f.String("home", "", "`folders` of the control groups that the arbiter of locks runs in, which outlives the VM")
 	if _, err := parse(f, args, 0, 0); err != nil {
 		return err
 	}
@@ -31,7 +32,7 @@ func runShim(ctx context.Context, io stdio, args []string) error {
 		Shares: func(log *slog.Logger) shim.Shares {
 			return hostshare.New(hostshare.Config{
 				ArbiterDir:   *locks,
-				StartArbiter: arbiter.Exec(self, "arbiter", "--dir", *locks),
+				StartArbiter: arbiter.Exec(self, "arbiter", "--dir", *locks, "--home", *home),
 				Log:          log,
 			})
 		},

@@ -44,7 +44,7 @@ func (w *Windows) Container(ctx context.Context, c *runtimeapi.ContainerConfig, 
 	if win.GetCredentialSpec() != "" {
 		return none, unbuilt(at+".security_context.credential_spec", "a Linux container has no group-managed service account")
 	}
-	limits, err := w.limits(at+".resources", c.GetWindows().GetResources())
+	limits, err := w.Limits(at+".resources", c.GetWindows().GetResources())
 	if err != nil {
 		return none, err
 	}

@@ -19,9 +19,9 @@ const (
 	oomBestEffort = 1000
 )
 
-// limits turns the limits that a Windows kubelet sends. Without a spec they are all that
+// Limits turns the limits that a Windows kubelet sends. Without a spec they are all that
 // is known; the CPU limit is as exact as its unit, a ten-thousandth of the host.
-func (w *Windows) limits(field string, r *runtimeapi.WindowsContainerResources) (*runtimeapi.LinuxContainerResources, error) {
+func (w *Windows) Limits(field string, r *runtimeapi.WindowsContainerResources) (*runtimeapi.LinuxContainerResources, error) {
 	out := &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: r.GetMemoryLimitInBytes()}
 	if r.GetMemoryLimitInBytes() < 0 {
 		return nil, invalid(field+".memory_limit_in_bytes", "%d is negative", r.GetMemoryLimitInBytes())

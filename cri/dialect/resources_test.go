@@ -95,7 +95,7 @@ func TestLimits(t *testing.T) {
 		if err := protojson.Unmarshal([]byte(in), r); err != nil {
 			t.Fatal(err)
 		}
-		got, err := w.limits("f", r)
+		got, err := w.Limits("f", r)
 		if err != nil {
 			t.Errorf("%s: %v", in, err)
 			continue
@@ -111,7 +111,7 @@ func TestLimits(t *testing.T) {
 		if err := protojson.Unmarshal([]byte(in), r); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.limits("f", r); err == nil || !strings.HasPrefix(err.Error(), field+":") {
+		if _, err := w.Limits("f", r); err == nil || !strings.HasPrefix(err.Error(), field+":") {
 			t.Errorf("%s = %v, want one that names %s", in, err, field)
 		}
 	}

@@ -70,11 +70,11 @@ func TestHello_Seed(t *testing.T) {
 }
 
 // lifecycle runs a pod with a container and an exec, and takes it down.
-func lifecycle(ctx context.Context, h *host) error {
-	if _, err := h.CreatePod(ctx, podRequest()); err != nil {
+func lifecycle(ctx context.Context, h *host, p *api.CreatePodRequest, c *api.CreateContainerRequest) error {
+	if _, err := h.CreatePod(ctx, p); err != nil {
 		return err
 	}
-	if _, err := h.CreateContainer(ctx, containerRequest("c")); err != nil {
+	if _, err := h.CreateContainer(ctx, c); err != nil {
 		return err
 	}
 	if _, err := h.StartContainer(ctx, &api.StartContainerRequest{ContainerId: "c"}); err != nil {
@@ -85,13 +85,18 @@ func lifecycle(ctx context.Context, h *host) error {
 }
 
 func TestAgent_EveryStepFailsOnce(t *testing.T) {
+	everyStepFails(t, podRequest, func() *api.CreateContainerRequest { return containerRequest("c") })
+}
+
+func everyStepFails(t *testing.T, pod func() *api.CreatePodRequest, container func() *api.CreateContainerRequest) {
+	t.Helper()
 	for n, failed := 1, true; failed; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			m := newMachine(t)
 			m.failAt = n
 			h := newHost(t, m)
 			hello(t, h)
-			err := lifecycle(t.Context(), h)
+			err := lifecycle(t.Context(), h, pod(), container())
 			if failed = err != nil; failed && !strings.Contains(err.Error(), "injected") {
 				t.Errorf("%v, want the injected error", err)
 			}
@@ -200,7 +205,7 @@ func TestAgent_Hello(t *testing.T) {
 }
 
 func TestNegotiate(t *testing.T) {
-	for _, tt := range []struct{ min, max, want uint32 }{{1, 1, 1}, {0, 1, 1}, {1, 9, 1}, {0, 0, 0}, {2, 9, 0}, {9, 1, 0}} {
+	for _, tt := range []struct{ min, max, want uint32 }{{1, 1, 1}, {0, 1, 1}, {1, 9, 2}, {2, 9, 2}, {0, 0, 0}, {3, 9, 0}, {9, 1, 0}} {
 		got, err := negotiate(tt.min, tt.max)
 		if got != tt.want || (err == nil) != (tt.want != 0) {
 			t.Errorf("negotiate(%d, %d) = %d, %v, want %d", tt.min, tt.max, got, err, tt.want)

@@ -39,7 +39,8 @@ type container struct {
 	mu            sync.Mutex // held through each call but Wait and Signal; guards the rest
 	made          bool       // made and not removed
 	spec          *specs.Spec
-	podPID        bool
+	sharesPID     bool     // its PID namespace is not its own
+	mappedDirs    []string // where layers and images are mounted for it alone, with other owners
 	process       *process // immutable once made
 	started       int64    // unix nanos; 0: not started
 	renewed       bool     // frozen since its VM was saved, and to be thawed to start
@@ -98,15 +99,15 @@ func (c *control) StartContainer(ctx context.Context, r *api.StartContainerReque
 }
 
 // watch makes a process of p, whose exit is told when it comes.
-func (a *Agent) watch(c *container, execID string, p *reap.Process, pio *processIO, podPID bool) *process {
+func (a *Agent) watch(c *container, execID string, p *reap.Process, pio *processIO, sharesPID bool) *process {
 	proc := &process{proc: p, io: pio, done: make(chan struct{})}
 	kills := a.cfg.Cgroups.OOMKills(c.cgroup())
 	go func() { // ends with the process, which RemoveContainer sees to
 		<-p.Done()
 		e := p.Exit()
 		oom := e.Code != 0 && a.cfg.Cgroups.OOMKills(c.cgroup()) > kills
-		if execID == "" && podPID {
-			// In the pod's PID namespace the kernel does not end the rest for us.
+		if execID == "" && sharesPID {
+			// In a PID namespace that it shares the kernel does not end the rest for us.
 			a.cfg.Cgroups.Kill(c.cgroup())
 		}
 		pio.endInput()
@@ -200,8 +201,12 @@ func (c *control) UpdateContainer(ctx context.Context, r *api.UpdateContainerReq
 	if !ct.made || ct.process.exited() {
 		return nil, fmt.Errorf("container %q does not run: %w", ct.id, errdefs.ErrFailedPrecondition)
 	}
+	resources, err := c.guestResources(r.Resources)
+	if err != nil {
+		return nil, fmt.Errorf("update container %q: %w", ct.id, err)
+	}
 	file := filepath.Join(ct.dir, "resources.json")
-	if err := os.WriteFile(file, r.Resources, 0o600); err != nil {
+	if err := os.WriteFile(file, resources, 0o600); err != nil {
 		return nil, fmt.Errorf("update container %q: %w", ct.id, err)
 	}
 	if err := c.cfg.Runtime.Update(ctx, ct.id, ct.dir, file); err != nil {

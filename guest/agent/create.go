@@ -16,6 +16,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/account"
 	"github.com/porthole-run/porthole/guest/agent/crun"
 	"github.com/porthole-run/porthole/guest/agent/disk"
+	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/undo"
@@ -54,7 +55,6 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 		project: c.nextProject(),
 		layers:  layers,
 		spec:    spec,
-		podPID:  r.PidNamespace == api.PIDNamespace_PID_NAMESPACE_POD,
 		execs:   map[string]*process{},
 		making:  map[string]chan struct{}{},
 	}
@@ -95,6 +95,12 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	if err != nil {
 		return id, err
 	}
+	pidOf, err := a.pidNamespace(c.pod, r)
+	if err != nil {
+		pio.close()
+		return id, err
+	}
+	c.sharesPID = pidOf != 0
 	u.Push("close streams", func(context.Context) error { pio.close(); return nil })
 	u.Push("remove folders", func(context.Context) error { return errors.Join(os.RemoveAll(c.dir), os.RemoveAll(c.upper)) })
 	step("make folders")
@@ -108,13 +114,20 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 		return id, err
 	}
 	u.Push("let go of layers", func(ctx context.Context) error { _, err := a.dropLayers(ctx, c.layers); return err })
+	u.Push("unmount mapped folders", func(ctx context.Context) error { return a.dropMapped(ctx, c) })
+	if dirs, err = a.mapLayers(c, dirs); err != nil {
+		return id, err
+	}
 	step("mount root")
 	if err := a.cfg.Disks.MountOverlay(c.root(), dirs, upper, work); err != nil {
 		return id, err
 	}
 	u.Push("unmount root", func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, c.root()) })
 	step("find user")
-	if id, err = prepareRoot(c.root(), r.User, c.spec.Process.Cwd); err != nil {
+	if id, err = prepareRoot(c.root(), r.User, c.spec.Process.Cwd, c.pod.namespaces.Users); err != nil {
+		return id, err
+	}
+	if err := a.prepareDevices(c.spec.Linux); err != nil {
 		return id, err
 	}
 	u.Push("let go of mounts", func(ctx context.Context) error { _, _, err := a.dropMounts(ctx, c); return err })
@@ -124,7 +137,7 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 		return id, err
 	}
 	complete(c.spec, place{
-		root: c.root(), cgroup: c.cgroup(), pausePID: c.pod.pause.PID(), podPID: c.podPID,
+		root: c.root(), cgroup: c.cgroup(), pausePID: c.pod.pause.PID(), pidOf: pidOf, users: c.pod.namespaces.Users,
 		terminal: pio.terminal, width: r.Stdio.GetWidth(), height: r.Stdio.GetHeight(),
 		files: c.pod.files, shm: c.pod.shmDir(), mounts: mounts, user: id,
 	})
@@ -154,7 +167,7 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 			return &api.Event{Seq: seq, ContainerId: c.id, Kind: &api.Event_Oom{Oom: &api.OOM{}}}
 		})
 	})
-	c.process = a.watch(c, "", proc, pio, c.podPID)
+	c.process = a.watch(c, "", proc, pio, c.sharesPID)
 	c.execsMu.Lock()
 	c.execs[""] = c.process
 	c.execsMu.Unlock()
@@ -173,11 +186,18 @@ func (c *container) makeFolders(disks Disks) (upper, work string, err error) {
 	if err := disks.SetProject(c.upper, c.project); err != nil {
 		return "", "", err
 	}
-	return upper, work, errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755))
+	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
+		return "", "", err
+	}
+	if u := c.pod.namespaces.Users; u != nil {
+		uid, gid := u.Root()
+		return upper, work, os.Chown(upper, int(uid), int(gid))
+	}
+	return upper, work, nil
 }
 
 // prepareRoot finds out who the process runs as and makes its working directory.
-func prepareRoot(dir string, u *api.User, cwd string) (account.Identity, error) {
+func prepareRoot(dir string, u *api.User, cwd string, users *podns.Users) (account.Identity, error) {
 	root, err := openRoot(dir)
 	if err != nil {
 		return account.Identity{}, err
@@ -202,7 +222,11 @@ func prepareRoot(dir string, u *api.User, cwd string) (account.Identity, error) 
 	if err != nil {
 		return id, err
 	}
-	return id, root.mkdirAll(cwd)
+	if users != nil {
+		uid, gid := users.Root()
+		root.uid, root.gid = int(uid), int(gid)
+	}
+	return id, errors.Join(checkMapped(users, id), root.mkdirAll(cwd))
 }
 
 func checkLayers(layers []*api.DiskAddress, ids []string) ([]layerRef, error) {

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/ttrpc"
 	"github.com/hashicorp/yamux"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -137,6 +138,9 @@ func (m *machine) Unmount(_ context.Context, target string) error {
 	m.drop("mount " + target)
 	return os.RemoveAll(target)
 }
+func (m *machine) MapIDs(source, target, users string) error {
+	return m.MountLayer(context.Background(), disk.Address{}, target)
+}
 func (m *machine) Eject(disk.Address) error { return nil }
 func (m *machine) MountVolume(ctx context.Context, a disk.Address, target string, _ disk.VolumeOptions) error {
 	return m.MountLayer(ctx, a, target)
@@ -153,7 +157,7 @@ func (m *machine) sleeper(out *os.File) (*reap.Process, error) {
 		&os.ProcAttr{Files: []*os.File{nil, out, nil}})
 }
 
-func (m *machine) Start() (*reap.Process, error) {
+func (m *machine) Start(o podns.Options) (*reap.Process, error) {
 	if err := m.step(""); err != nil {
 		return nil, err
 	}
@@ -267,6 +271,22 @@ func (r fakeRuntime) Exec(ctx context.Context, s crun.Spawn) (*reap.Process, *os
 	}
 	return r.Create(ctx, s)
 }
+
+// fakeDevices has /dev/fuse and huge pages of 2 MB.
+type fakeDevices struct{ m *machine }
+
+func (d fakeDevices) Find(dev specs.LinuxDevice) error {
+	if err := d.m.step(""); err != nil {
+		return err
+	}
+	if dev.Major != 10 || dev.Minor != 229 {
+		return fmt.Errorf("the guest has none: %w", errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+func (d fakeDevices) PageSizes() []string             { return []string{"2MB"} }
+func (d fakeDevices) AllowPages(string, uint64) error { return d.m.step("") }
+
 func (r fakeRuntime) Start(context.Context, string, string, string) error  { return r.m.step("") }
 func (r fakeRuntime) Update(context.Context, string, string, string) error { return r.m.step("") }
 func (r fakeRuntime) Delete(context.Context, string) error                 { return nil }
@@ -283,7 +303,7 @@ type host struct {
 func newHost(t *testing.T, m *machine) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir()}
-	a := New(Config{Dir: h.dir, Version: "test", Disks: m, Namespaces: m, Cgroups: m, Runtime: fakeRuntime{m}, Shares: fakeShares{m}, SetClock: func(time.Time) error { return nil }, Seed: m.seed, BootID: m.bootID})
+	a := New(Config{Dir: h.dir, Version: "test", Disks: m, Namespaces: m, Cgroups: m, Runtime: fakeRuntime{m}, Shares: fakeShares{m}, Devices: fakeDevices{m}, SetClock: func(time.Time) error { return nil }, Seed: m.seed, BootID: m.bootID})
 	ours, theirs := net.Pipe()
 	done := make(chan struct{})
 	go func() { transport.ServeMux(context.Background(), theirs, a.Serve); close(done) }()

@@ -124,17 +124,22 @@ func (a *Agent) useMount(ctx context.Context, c *container, m *api.Mount, target
 		return dir, err
 	case *api.Mount_Disk:
 		dir, err := a.useVolume(ctx, s.Disk)
-		if err == nil {
-			set.volumes = append(set.volumes, s.Disk.VolumeId)
+		if err != nil {
+			return "", err
 		}
-		return dir, err
+		set.volumes = append(set.volumes, s.Disk.VolumeId)
+		if !m.MapIds || c.pod.namespaces.Users == nil {
+			return dir, nil
+		}
+		return target, a.mapDir(c, dir, target)
 	case *api.Mount_Image:
-		return a.useImage(ctx, set, s.Image, target)
+		return a.useImage(ctx, c, s.Image, target, m.MapIds)
 	}
 	return "", invalid("no source")
 }
 
-func (a *Agent) useImage(ctx context.Context, set *mountSet, s *api.ImageSource, target string) (string, error) {
+func (a *Agent) useImage(ctx context.Context, c *container, s *api.ImageSource, target string, mapped bool) (string, error) {
+	set := &c.mounts
 	refs, err := checkLayers(s.Layers, s.LayerIds)
 	if err != nil {
 		return "", err
@@ -144,6 +149,11 @@ func (a *Agent) useImage(ctx context.Context, set *mountSet, s *api.ImageSource,
 		return "", err
 	}
 	set.layers = append(set.layers, refs...)
+	if mapped {
+		if dirs, err = a.mapLayers(c, dirs); err != nil {
+			return "", err
+		}
+	}
 	root := dirs[0]
 	if len(dirs) > 1 {
 		root = target + "-image"
@@ -172,6 +182,9 @@ func (a *Agent) dropMounts(ctx context.Context, c *container) (layers, volumes [
 			return nil, nil, err
 		}
 		set.targets = set.targets[:last]
+	}
+	if err := a.dropMapped(ctx, c); err != nil {
+		return nil, nil, err
 	}
 	for _, id := range set.shares {
 		a.dropShare(id)

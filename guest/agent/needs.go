@@ -25,6 +25,8 @@ type Disks interface {
 	MountScratch(ctx context.Context, a disk.Address, target string) error
 	MountOverlay(target string, layers []string, upper, work string) error
 	MountShm(target string, size uint64) error
+	// MapIDs shows a folder at target with owners as the user namespace of a path has them.
+	MapIDs(source, target, users string) error
 	// Unmount may be called for what is not mounted.
 	Unmount(ctx context.Context, target string) error
 	Eject(a disk.Address) error
@@ -38,7 +40,7 @@ type Disks interface {
 // Namespaces makes pods' namespaces. Package podns implements it.
 type Namespaces interface {
 	// Start returns the process that holds them.
-	Start() (*reap.Process, error)
+	Start(o podns.Options) (*reap.Process, error)
 	SetNames(pid int, hostname string, sysctls map[string]string) error
 	SetNetwork(ctx context.Context, pid int, interfaces []podns.Interface) error
 	ReleaseNetwork(pid int, interfaces []podns.Interface) error
@@ -87,6 +89,16 @@ type Shares interface {
 	Path(id uint64) string
 }
 
+// Devices is the guest's hardware. Package device implements it.
+type Devices interface {
+	// Find makes sure that a device is there. InvalidArgument when the guest has none.
+	Find(d specs.LinuxDevice) error
+	// PageSizes are those of the huge pages that the kernel has, such as "2MB".
+	PageSizes() []string
+	// AllowPages lets the kernel make so many bytes of huge pages more, when they are asked for.
+	AllowPages(size string, bytes uint64) error
+}
+
 // Config is what an Agent is made from. All is needed but Log's output.
 type Config struct {
 	Dir        string // an empty folder for pods' files, with a short path
@@ -97,6 +109,7 @@ type Config struct {
 	Runtime    Runtime
 	Shares     Shares
 	SetClock   func(time.Time) error
+	Devices    Devices
 	Seed       func([]byte) error     // mixes host's randomness into the kernel's pool, which gives no byte of before after it
 	BootID     func() (string, error) // not called in a template: the kernel makes it up when it is first asked
 	System     System

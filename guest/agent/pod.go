@@ -28,9 +28,10 @@ const nicTime = 10 * time.Second
 
 // pod is what containers share.
 type pod struct {
-	id      string // immutable, as the next two
-	dir     string
-	scratch disk.Address
+	id         string // immutable, as the next three
+	dir        string
+	scratch    disk.Address
+	namespaces podns.Options
 
 	limits podLimits // has its own lock
 
@@ -58,12 +59,17 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 			return nil, err
 		}
 	}
+	namespaces, err := podNamespaces(r.Namespaces)
+	if err != nil {
+		return nil, err
+	}
 	p := &pod{
 		id:         r.PodId,
 		dir:        filepath.Join(c.cfg.Dir, "p", r.PodId),
 		interfaces: interfaces,
 		scratch:    disk.Address{Controller: r.Scratch.Controller, LUN: r.Scratch.Lun},
 		limits:     podLimits{resources: limits},
+		namespaces: namespaces,
 	}
 	p.ready.Lock()
 	defer p.ready.Unlock()
@@ -126,7 +132,7 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 		}
 	}
 	step("make namespaces")
-	pause, err := a.cfg.Namespaces.Start()
+	pause, err := a.cfg.Namespaces.Start(p.namespaces)
 	if err != nil {
 		return err
 	}
@@ -166,6 +172,12 @@ func (p *pod) writeFiles(r *api.CreatePodRequest) error {
 		file := filepath.Join(p.dir, "etc", name)
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			return err
+		}
+		if u := p.namespaces.Users; u != nil {
+			uid, gid := u.Root()
+			if err := os.Chown(file, int(uid), int(gid)); err != nil {
+				return err
+			}
 		}
 		p.files["/etc/"+name] = file
 	}

@@ -25,7 +25,7 @@ func TestAgent_Pods(t *testing.T) {
 	if _, err := h.CreatePod(t.Context(), bad); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("CreatePod with limits that are no JSON = %v", err)
 	}
-	if err := lifecycle(t.Context(), h); err != nil {
+	if err := lifecycle(t.Context(), h, podRequest(), containerRequest("c")); err != nil {
 		t.Fatal(err)
 	}
 	// The fake has one network and one pause process, however many pods there are.

@@ -17,7 +17,8 @@ import (
 // rootFS opens files below a container's root as the container itself would see them:
 // links, absolute ones too, never lead out of it.
 type rootFS struct {
-	fd int
+	fd       int
+	uid, gid int // who owns what is made, when it is not root
 }
 
 func openRoot(dir string) (rootFS, error) {
@@ -25,7 +26,7 @@ func openRoot(dir string) (rootFS, error) {
 	if err != nil {
 		return rootFS{}, fmt.Errorf("open root file system: %w", err)
 	}
-	return rootFS{fd}, nil
+	return rootFS{fd: fd}, nil
 }
 
 func (r rootFS) close() { unix.Close(r.fd) }
@@ -59,7 +60,7 @@ func (r rootFS) open(name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// mkdirAll makes a folder and those above it, as root's.
+// mkdirAll makes a folder and those above it.
 func (r rootFS) mkdirAll(name string) error {
 	at := "/"
 	for part := range strings.SplitSeq(strings.Trim(path.Clean("/"+name), "/"), "/") {
@@ -87,7 +88,13 @@ func (r rootFS) mkdir(dir, name string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Mkdirat(fd, name, 0o755)
+	if err := unix.Mkdirat(fd, name, 0o755); err != nil {
+		return err
+	}
+	if r.uid == 0 && r.gid == 0 {
+		return nil
+	}
+	return unix.Fchownat(fd, name, r.uid, r.gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // maxLinks is how many links a path may lead through, as in the kernel.

@@ -45,7 +45,8 @@ type place struct {
 	root     string // path of the root file system
 	cgroup   string
 	pausePID int
-	podPID   bool // share the pod's PID namespace
+	pidOf    int          // a process in the PID namespace to join; 0: one of its own
+	users    *podns.Users // nil: the VM's
 	terminal bool
 	width    uint32
 	height   uint32
@@ -62,6 +63,7 @@ func complete(s *specs.Spec, p place) {
 	s.Hostname, s.Domainname = "", "" // of the pod's namespace
 	s.Linux.CgroupsPath = p.cgroup
 	s.Linux.Namespaces = namespaces(s.Linux.Namespaces, p)
+	joinUsers(s.Linux, p.pausePID, p.users)
 	completeProcess(s.Process, p)
 
 	s.Mounts = mountsOf(s, p)
@@ -130,8 +132,8 @@ func namespaces(in []specs.LinuxNamespace, p place) []specs.LinuxNamespace {
 		{Type: specs.MountNamespace},
 		{Type: specs.PIDNamespace},
 	}
-	if p.podPID {
-		pod[4].Path = podns.Path(p.pausePID, "pid")
+	if p.pidOf != 0 {
+		pod[4].Path = podns.Path(p.pidOf, "pid")
 	}
 	for _, ns := range in {
 		if !slices.ContainsFunc(pod, func(o specs.LinuxNamespace) bool { return o.Type == ns.Type }) {

@@ -24,7 +24,7 @@ func TestComplete(t *testing.T) {
 	base := place{root: "/r", cgroup: "/pods/p1/c1", pausePID: 42, files: files, shm: "/run/g/p/p1/shm",
 		user: account.Identity{UID: 1000, GID: 1000, Groups: []uint32{1000, 44}, Home: "/home/app"}}
 	shared := base
-	shared.podPID, shared.terminal, shared.width, shared.height = true, true, 80, 24
+	shared.pidOf, shared.terminal, shared.width, shared.height = shared.pausePID, true, 80, 24
 	for name, tt := range map[string]struct {
 		spec  string
 		place place

@@ -16,7 +16,7 @@ func TestAgent_Stats(t *testing.T) {
 	m := newMachine(t)
 	h := newHost(t, m)
 	hello(t, h)
-	if err := lifecycle(t.Context(), h); err != nil {
+	if err := lifecycle(t.Context(), h, podRequest(), containerRequest("c")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.CreateContainer(t.Context(), containerRequest("d")); err != nil {

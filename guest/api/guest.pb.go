@@ -29,6 +29,7 @@ type PIDNamespace int32
 const (
 	PIDNamespace_PID_NAMESPACE_CONTAINER PIDNamespace = 0
 	PIDNamespace_PID_NAMESPACE_POD       PIDNamespace = 1
+	PIDNamespace_PID_NAMESPACE_TARGET    PIDNamespace = 2
 )
 
 // Enum value maps for PIDNamespace.
@@ -36,10 +37,12 @@ var (
 	PIDNamespace_name = map[int32]string{
 		0: "PID_NAMESPACE_CONTAINER",
 		1: "PID_NAMESPACE_POD",
+		2: "PID_NAMESPACE_TARGET",
 	}
 	PIDNamespace_value = map[string]int32{
 		"PID_NAMESPACE_CONTAINER": 0,
 		"PID_NAMESPACE_POD":       1,
+		"PID_NAMESPACE_TARGET":    2,
 	}
 )
 
@@ -608,6 +611,7 @@ type CreatePodRequest struct {
 	Hosts         string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`                             // whole file
 	Sysctls       map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	ShmBytes      uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"` // 0: 64 MiB
+	Namespaces    *PodNamespaces         `protobuf:"bytes,9,opt,name=namespaces,proto3" json:"namespaces,omitempty"`              // unset: the pod has its own ones, and no user namespace
 	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`                     // of the pod as a whole, OCI LinuxResources as JSON; empty: none but the VM's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -699,11 +703,199 @@ func (x *CreatePodRequest) GetShmBytes() uint64 {
 	return 0
 }
 
+func (x *CreatePodRequest) GetNamespaces() *PodNamespaces {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
 func (x *CreatePodRequest) GetLimits() []byte {
 	if x != nil {
 		return x.Limits
 	}
 	return nil
+}
+
+// PodNamespaces says which namespaces of a pod are the VM's, and its user namespace.
+type PodNamespaces struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VmNetwork     bool                   `protobuf:"varint,1,opt,name=vm_network,json=vmNetwork,proto3" json:"vm_network,omitempty"`
+	VmPid         bool                   `protobuf:"varint,2,opt,name=vm_pid,json=vmPid,proto3" json:"vm_pid,omitempty"`
+	VmIpc         bool                   `protobuf:"varint,3,opt,name=vm_ipc,json=vmIpc,proto3" json:"vm_ipc,omitempty"`
+	Users         *UserNamespace         `protobuf:"bytes,4,opt,name=users,proto3" json:"users,omitempty"` // unset: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodNamespaces) Reset() {
+	*x = PodNamespaces{}
+	mi := &file_guest_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodNamespaces) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodNamespaces) ProtoMessage() {}
+
+func (x *PodNamespaces) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodNamespaces.ProtoReflect.Descriptor instead.
+func (*PodNamespaces) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PodNamespaces) GetVmNetwork() bool {
+	if x != nil {
+		return x.VmNetwork
+	}
+	return false
+}
+
+func (x *PodNamespaces) GetVmPid() bool {
+	if x != nil {
+		return x.VmPid
+	}
+	return false
+}
+
+func (x *PodNamespaces) GetVmIpc() bool {
+	if x != nil {
+		return x.VmIpc
+	}
+	return false
+}
+
+func (x *PodNamespaces) GetUsers() *UserNamespace {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+type UserNamespace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uids          *IDMapping             `protobuf:"bytes,1,opt,name=uids,proto3" json:"uids,omitempty"`
+	Gids          *IDMapping             `protobuf:"bytes,2,opt,name=gids,proto3" json:"gids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserNamespace) Reset() {
+	*x = UserNamespace{}
+	mi := &file_guest_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserNamespace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserNamespace) ProtoMessage() {}
+
+func (x *UserNamespace) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserNamespace.ProtoReflect.Descriptor instead.
+func (*UserNamespace) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *UserNamespace) GetUids() *IDMapping {
+	if x != nil {
+		return x.Uids
+	}
+	return nil
+}
+
+func (x *UserNamespace) GetGids() *IDMapping {
+	if x != nil {
+		return x.Gids
+	}
+	return nil
+}
+
+type IDMapping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId   uint32                 `protobuf:"varint,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	HostId        uint32                 `protobuf:"varint,2,opt,name=host_id,json=hostId,proto3" json:"host_id,omitempty"` // in the VM
+	Length        uint32                 `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IDMapping) Reset() {
+	*x = IDMapping{}
+	mi := &file_guest_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IDMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IDMapping) ProtoMessage() {}
+
+func (x *IDMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IDMapping.ProtoReflect.Descriptor instead.
+func (*IDMapping) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *IDMapping) GetContainerId() uint32 {
+	if x != nil {
+		return x.ContainerId
+	}
+	return 0
+}
+
+func (x *IDMapping) GetHostId() uint32 {
+	if x != nil {
+		return x.HostId
+	}
+	return 0
+}
+
+func (x *IDMapping) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
 }
 
 type CreatePodResponse struct {
@@ -715,7 +907,7 @@ type CreatePodResponse struct {
 
 func (x *CreatePodResponse) Reset() {
 	*x = CreatePodResponse{}
-	mi := &file_guest_proto_msgTypes[9]
+	mi := &file_guest_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +919,7 @@ func (x *CreatePodResponse) String() string {
 func (*CreatePodResponse) ProtoMessage() {}
 
 func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[9]
+	mi := &file_guest_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +932,7 @@ func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePodResponse.ProtoReflect.Descriptor instead.
 func (*CreatePodResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{9}
+	return file_guest_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreatePodResponse) GetPhases() []byte {
@@ -759,7 +951,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_guest_proto_msgTypes[10]
+	mi := &file_guest_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +963,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[10]
+	mi := &file_guest_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +976,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{10}
+	return file_guest_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RemovePodRequest) GetPodId() string {
@@ -802,7 +994,7 @@ type RemovePodResponse struct {
 
 func (x *RemovePodResponse) Reset() {
 	*x = RemovePodResponse{}
-	mi := &file_guest_proto_msgTypes[11]
+	mi := &file_guest_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +1006,7 @@ func (x *RemovePodResponse) String() string {
 func (*RemovePodResponse) ProtoMessage() {}
 
 func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[11]
+	mi := &file_guest_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +1019,7 @@ func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodResponse.ProtoReflect.Descriptor instead.
 func (*RemovePodResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{11}
+	return file_guest_proto_rawDescGZIP(), []int{14}
 }
 
 // User says who a process runs as. It is resolved in the guest against the
@@ -848,7 +1040,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_guest_proto_msgTypes[12]
+	mi := &file_guest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1052,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[12]
+	mi := &file_guest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1065,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{12}
+	return file_guest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *User) GetSpec() string {
@@ -923,7 +1115,7 @@ type ResolvedUser struct {
 
 func (x *ResolvedUser) Reset() {
 	*x = ResolvedUser{}
-	mi := &file_guest_proto_msgTypes[13]
+	mi := &file_guest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1127,7 @@ func (x *ResolvedUser) String() string {
 func (*ResolvedUser) ProtoMessage() {}
 
 func (x *ResolvedUser) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[13]
+	mi := &file_guest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1140,7 @@ func (x *ResolvedUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolvedUser.ProtoReflect.Descriptor instead.
 func (*ResolvedUser) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{13}
+	return file_guest_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResolvedUser) GetUid() uint32 {
@@ -995,7 +1187,7 @@ type Stdio struct {
 
 func (x *Stdio) Reset() {
 	*x = Stdio{}
-	mi := &file_guest_proto_msgTypes[14]
+	mi := &file_guest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1199,7 @@ func (x *Stdio) String() string {
 func (*Stdio) ProtoMessage() {}
 
 func (x *Stdio) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[14]
+	mi := &file_guest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1212,7 @@ func (x *Stdio) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stdio.ProtoReflect.Descriptor instead.
 func (*Stdio) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{14}
+	return file_guest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Stdio) GetStdin() uint64 {
@@ -1077,14 +1269,15 @@ type CreateContainerRequest struct {
 	PidNamespace PIDNamespace `protobuf:"varint,7,opt,name=pid_namespace,json=pidNamespace,proto3,enum=porthole.guest.v1.PIDNamespace" json:"pid_namespace,omitempty"`
 	// layer_ids names each layer (diff ID), so that one mount serves every container of the VM that uses it.
 	LayerIds      []string `protobuf:"bytes,8,rep,name=layer_ids,json=layerIds,proto3" json:"layer_ids,omitempty"`
-	Mounts        []*Mount `protobuf:"bytes,9,rep,name=mounts,proto3" json:"mounts,omitempty"` // in the order they are made
+	Mounts        []*Mount `protobuf:"bytes,9,rep,name=mounts,proto3" json:"mounts,omitempty"`                         // in the order they are made
+	PidTarget     string   `protobuf:"bytes,10,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // for PID_NAMESPACE_TARGET: the container whose PID namespace is joined; it must run
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateContainerRequest) Reset() {
 	*x = CreateContainerRequest{}
-	mi := &file_guest_proto_msgTypes[15]
+	mi := &file_guest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1289,7 @@ func (x *CreateContainerRequest) String() string {
 func (*CreateContainerRequest) ProtoMessage() {}
 
 func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[15]
+	mi := &file_guest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1302,7 @@ func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerRequest.ProtoReflect.Descriptor instead.
 func (*CreateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{15}
+	return file_guest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateContainerRequest) GetPodId() string {
@@ -1175,6 +1368,13 @@ func (x *CreateContainerRequest) GetMounts() []*Mount {
 	return nil
 }
 
+func (x *CreateContainerRequest) GetPidTarget() string {
+	if x != nil {
+		return x.PidTarget
+	}
+	return ""
+}
+
 // Mount is one thing of the host that a container sees at a path. It is private: no
 // mount made later, in the container or beside it, spreads.
 type Mount struct {
@@ -1186,15 +1386,18 @@ type Mount struct {
 	//	*Mount_Share
 	//	*Mount_Disk
 	//	*Mount_Image
-	Source        isMount_Source `protobuf_oneof:"source"`
-	Options       []string       `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"` // of noexec, nodev, nosuid: those that hold for the mount
+	Source  isMount_Source `protobuf_oneof:"source"`
+	Options []string       `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"` // of noexec, nodev, nosuid: those that hold for the mount
+	// map_ids: owners are seen through the pod's user namespace. Not for shares, which the
+	// host maps.
+	MapIds        bool `protobuf:"varint,7,opt,name=map_ids,json=mapIds,proto3" json:"map_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_guest_proto_msgTypes[16]
+	mi := &file_guest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1409,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[16]
+	mi := &file_guest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1422,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{16}
+	return file_guest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Mount) GetContainerPath() string {
@@ -1277,6 +1480,13 @@ func (x *Mount) GetOptions() []string {
 	return nil
 }
 
+func (x *Mount) GetMapIds() bool {
+	if x != nil {
+		return x.MapIds
+	}
+	return false
+}
+
 type isMount_Source interface {
 	isMount_Source()
 }
@@ -1309,7 +1519,7 @@ type ShareSource struct {
 
 func (x *ShareSource) Reset() {
 	*x = ShareSource{}
-	mi := &file_guest_proto_msgTypes[17]
+	mi := &file_guest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1531,7 @@ func (x *ShareSource) String() string {
 func (*ShareSource) ProtoMessage() {}
 
 func (x *ShareSource) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[17]
+	mi := &file_guest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1544,7 @@ func (x *ShareSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSource.ProtoReflect.Descriptor instead.
 func (*ShareSource) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{17}
+	return file_guest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ShareSource) GetShareId() uint64 {
@@ -1358,7 +1568,7 @@ type DiskSource struct {
 
 func (x *DiskSource) Reset() {
 	*x = DiskSource{}
-	mi := &file_guest_proto_msgTypes[18]
+	mi := &file_guest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1580,7 @@ func (x *DiskSource) String() string {
 func (*DiskSource) ProtoMessage() {}
 
 func (x *DiskSource) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[18]
+	mi := &file_guest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1593,7 @@ func (x *DiskSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskSource.ProtoReflect.Descriptor instead.
 func (*DiskSource) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{18}
+	return file_guest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DiskSource) GetAddress() *DiskAddress {
@@ -1433,7 +1643,7 @@ type DiskRoot struct {
 
 func (x *DiskRoot) Reset() {
 	*x = DiskRoot{}
-	mi := &file_guest_proto_msgTypes[19]
+	mi := &file_guest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1655,7 @@ func (x *DiskRoot) String() string {
 func (*DiskRoot) ProtoMessage() {}
 
 func (x *DiskRoot) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[19]
+	mi := &file_guest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1668,7 @@ func (x *DiskRoot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskRoot.ProtoReflect.Descriptor instead.
 func (*DiskRoot) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{19}
+	return file_guest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DiskRoot) GetMode() uint32 {
@@ -1494,7 +1704,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_guest_proto_msgTypes[20]
+	mi := &file_guest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1716,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[20]
+	mi := &file_guest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1729,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{20}
+	return file_guest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ImageSource) GetLayers() []*DiskAddress {
@@ -1554,7 +1764,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_guest_proto_msgTypes[21]
+	mi := &file_guest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1776,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[21]
+	mi := &file_guest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1789,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{21}
+	return file_guest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CreateContainerResponse) GetPid() uint32 {
@@ -1612,7 +1822,7 @@ type StartContainerRequest struct {
 
 func (x *StartContainerRequest) Reset() {
 	*x = StartContainerRequest{}
-	mi := &file_guest_proto_msgTypes[22]
+	mi := &file_guest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1834,7 @@ func (x *StartContainerRequest) String() string {
 func (*StartContainerRequest) ProtoMessage() {}
 
 func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[22]
+	mi := &file_guest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1847,7 @@ func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerRequest.ProtoReflect.Descriptor instead.
 func (*StartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{22}
+	return file_guest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StartContainerRequest) GetContainerId() string {
@@ -1657,7 +1867,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_guest_proto_msgTypes[23]
+	mi := &file_guest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1879,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[23]
+	mi := &file_guest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1892,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{23}
+	return file_guest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
@@ -1711,7 +1921,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_guest_proto_msgTypes[24]
+	mi := &file_guest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1933,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[24]
+	mi := &file_guest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1946,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{24}
+	return file_guest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExecRequest) GetContainerId() string {
@@ -1776,7 +1986,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_guest_proto_msgTypes[25]
+	mi := &file_guest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +1998,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[25]
+	mi := &file_guest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +2011,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{25}
+	return file_guest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExecResponse) GetPid() uint32 {
@@ -1821,7 +2031,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_guest_proto_msgTypes[26]
+	mi := &file_guest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +2043,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[26]
+	mi := &file_guest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +2056,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{26}
+	return file_guest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WaitRequest) GetContainerId() string {
@@ -1872,7 +2082,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_guest_proto_msgTypes[27]
+	mi := &file_guest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +2094,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[27]
+	mi := &file_guest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +2107,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{27}
+	return file_guest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WaitResponse) GetExit() *Exit {
@@ -1918,7 +2128,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_guest_proto_msgTypes[28]
+	mi := &file_guest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2140,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[28]
+	mi := &file_guest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2153,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{28}
+	return file_guest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Exit) GetCode() uint32 {
@@ -1979,7 +2189,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_guest_proto_msgTypes[29]
+	mi := &file_guest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2201,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[29]
+	mi := &file_guest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2214,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{29}
+	return file_guest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SignalRequest) GetContainerId() string {
@@ -2043,7 +2253,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_guest_proto_msgTypes[30]
+	mi := &file_guest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2265,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[30]
+	mi := &file_guest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2278,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{30}
+	return file_guest_proto_rawDescGZIP(), []int{33}
 }
 
 type ResizeTTYRequest struct {
@@ -2083,7 +2293,7 @@ type ResizeTTYRequest struct {
 
 func (x *ResizeTTYRequest) Reset() {
 	*x = ResizeTTYRequest{}
-	mi := &file_guest_proto_msgTypes[31]
+	mi := &file_guest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2305,7 @@ func (x *ResizeTTYRequest) String() string {
 func (*ResizeTTYRequest) ProtoMessage() {}
 
 func (x *ResizeTTYRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[31]
+	mi := &file_guest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2318,7 @@ func (x *ResizeTTYRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTTYRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTTYRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{31}
+	return file_guest_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResizeTTYRequest) GetContainerId() string {
@@ -2147,7 +2357,7 @@ type ResizeTTYResponse struct {
 
 func (x *ResizeTTYResponse) Reset() {
 	*x = ResizeTTYResponse{}
-	mi := &file_guest_proto_msgTypes[32]
+	mi := &file_guest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2369,7 @@ func (x *ResizeTTYResponse) String() string {
 func (*ResizeTTYResponse) ProtoMessage() {}
 
 func (x *ResizeTTYResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[32]
+	mi := &file_guest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2382,7 @@ func (x *ResizeTTYResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTTYResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTTYResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{32}
+	return file_guest_proto_rawDescGZIP(), []int{35}
 }
 
 type RemoveExecRequest struct {
@@ -2185,7 +2395,7 @@ type RemoveExecRequest struct {
 
 func (x *RemoveExecRequest) Reset() {
 	*x = RemoveExecRequest{}
-	mi := &file_guest_proto_msgTypes[33]
+	mi := &file_guest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2407,7 @@ func (x *RemoveExecRequest) String() string {
 func (*RemoveExecRequest) ProtoMessage() {}
 
 func (x *RemoveExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[33]
+	mi := &file_guest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2420,7 @@ func (x *RemoveExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveExecRequest.ProtoReflect.Descriptor instead.
 func (*RemoveExecRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{33}
+	return file_guest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RemoveExecRequest) GetContainerId() string {
@@ -2235,7 +2445,7 @@ type RemoveExecResponse struct {
 
 func (x *RemoveExecResponse) Reset() {
 	*x = RemoveExecResponse{}
-	mi := &file_guest_proto_msgTypes[34]
+	mi := &file_guest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2457,7 @@ func (x *RemoveExecResponse) String() string {
 func (*RemoveExecResponse) ProtoMessage() {}
 
 func (x *RemoveExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[34]
+	mi := &file_guest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2470,7 @@ func (x *RemoveExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveExecResponse.ProtoReflect.Descriptor instead.
 func (*RemoveExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{34}
+	return file_guest_proto_rawDescGZIP(), []int{37}
 }
 
 // AttachShareRequest says how a share is mounted. The host chooses share_id: never 0 and
@@ -2278,7 +2488,7 @@ type AttachShareRequest struct {
 
 func (x *AttachShareRequest) Reset() {
 	*x = AttachShareRequest{}
-	mi := &file_guest_proto_msgTypes[35]
+	mi := &file_guest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2500,7 @@ func (x *AttachShareRequest) String() string {
 func (*AttachShareRequest) ProtoMessage() {}
 
 func (x *AttachShareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[35]
+	mi := &file_guest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2513,7 @@ func (x *AttachShareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachShareRequest.ProtoReflect.Descriptor instead.
 func (*AttachShareRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{35}
+	return file_guest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AttachShareRequest) GetShareId() uint64 {
@@ -2342,7 +2552,7 @@ type AttachShareResponse struct {
 
 func (x *AttachShareResponse) Reset() {
 	*x = AttachShareResponse{}
-	mi := &file_guest_proto_msgTypes[36]
+	mi := &file_guest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2354,7 +2564,7 @@ func (x *AttachShareResponse) String() string {
 func (*AttachShareResponse) ProtoMessage() {}
 
 func (x *AttachShareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[36]
+	mi := &file_guest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2367,7 +2577,7 @@ func (x *AttachShareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachShareResponse.ProtoReflect.Descriptor instead.
 func (*AttachShareResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{36}
+	return file_guest_proto_rawDescGZIP(), []int{39}
 }
 
 type DetachShareRequest struct {
@@ -2379,7 +2589,7 @@ type DetachShareRequest struct {
 
 func (x *DetachShareRequest) Reset() {
 	*x = DetachShareRequest{}
-	mi := &file_guest_proto_msgTypes[37]
+	mi := &file_guest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2601,7 @@ func (x *DetachShareRequest) String() string {
 func (*DetachShareRequest) ProtoMessage() {}
 
 func (x *DetachShareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[37]
+	mi := &file_guest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2614,7 @@ func (x *DetachShareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachShareRequest.ProtoReflect.Descriptor instead.
 func (*DetachShareRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{37}
+	return file_guest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DetachShareRequest) GetShareId() uint64 {
@@ -2422,7 +2632,7 @@ type DetachShareResponse struct {
 
 func (x *DetachShareResponse) Reset() {
 	*x = DetachShareResponse{}
-	mi := &file_guest_proto_msgTypes[38]
+	mi := &file_guest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2644,7 @@ func (x *DetachShareResponse) String() string {
 func (*DetachShareResponse) ProtoMessage() {}
 
 func (x *DetachShareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[38]
+	mi := &file_guest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2657,7 @@ func (x *DetachShareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachShareResponse.ProtoReflect.Descriptor instead.
 func (*DetachShareResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{38}
+	return file_guest_proto_rawDescGZIP(), []int{41}
 }
 
 type RemoveContainerRequest struct {
@@ -2459,7 +2669,7 @@ type RemoveContainerRequest struct {
 
 func (x *RemoveContainerRequest) Reset() {
 	*x = RemoveContainerRequest{}
-	mi := &file_guest_proto_msgTypes[39]
+	mi := &file_guest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2681,7 @@ func (x *RemoveContainerRequest) String() string {
 func (*RemoveContainerRequest) ProtoMessage() {}
 
 func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[39]
+	mi := &file_guest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2694,7 @@ func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerRequest.ProtoReflect.Descriptor instead.
 func (*RemoveContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{39}
+	return file_guest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RemoveContainerRequest) GetContainerId() string {
@@ -2506,7 +2716,7 @@ type RemoveContainerResponse struct {
 
 func (x *RemoveContainerResponse) Reset() {
 	*x = RemoveContainerResponse{}
-	mi := &file_guest_proto_msgTypes[40]
+	mi := &file_guest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2728,7 @@ func (x *RemoveContainerResponse) String() string {
 func (*RemoveContainerResponse) ProtoMessage() {}
 
 func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[40]
+	mi := &file_guest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2741,7 @@ func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerResponse.ProtoReflect.Descriptor instead.
 func (*RemoveContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{40}
+	return file_guest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RemoveContainerResponse) GetUnusedLayers() []string {
@@ -2558,7 +2768,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_guest_proto_msgTypes[41]
+	mi := &file_guest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2780,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[41]
+	mi := &file_guest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2793,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{41}
+	return file_guest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -2608,7 +2818,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_guest_proto_msgTypes[42]
+	mi := &file_guest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2830,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[42]
+	mi := &file_guest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2843,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{42}
+	return file_guest_proto_rawDescGZIP(), []int{45}
 }
 
 type EventsRequest struct {
@@ -2645,7 +2855,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_guest_proto_msgTypes[43]
+	mi := &file_guest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2867,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[43]
+	mi := &file_guest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2880,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{43}
+	return file_guest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *EventsRequest) GetAfterSeq() uint64 {
@@ -2696,7 +2906,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_guest_proto_msgTypes[44]
+	mi := &file_guest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2708,7 +2918,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[44]
+	mi := &file_guest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2721,7 +2931,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{44}
+	return file_guest_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -2794,7 +3004,7 @@ type OOM struct {
 
 func (x *OOM) Reset() {
 	*x = OOM{}
-	mi := &file_guest_proto_msgTypes[45]
+	mi := &file_guest_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +3016,7 @@ func (x *OOM) String() string {
 func (*OOM) ProtoMessage() {}
 
 func (x *OOM) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[45]
+	mi := &file_guest_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +3029,7 @@ func (x *OOM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OOM.ProtoReflect.Descriptor instead.
 func (*OOM) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{45}
+	return file_guest_proto_rawDescGZIP(), []int{48}
 }
 
 type StatsRequest struct {
@@ -2832,7 +3042,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_guest_proto_msgTypes[46]
+	mi := &file_guest_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +3054,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[46]
+	mi := &file_guest_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +3067,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{46}
+	return file_guest_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *StatsRequest) GetOpenFiles() bool {
@@ -2878,7 +3088,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_guest_proto_msgTypes[47]
+	mi := &file_guest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +3100,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[47]
+	mi := &file_guest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +3113,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{47}
+	return file_guest_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *StatsResponse) GetPods() []*PodStats {
@@ -2931,7 +3141,7 @@ type PodStats struct {
 
 func (x *PodStats) Reset() {
 	*x = PodStats{}
-	mi := &file_guest_proto_msgTypes[48]
+	mi := &file_guest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +3153,7 @@ func (x *PodStats) String() string {
 func (*PodStats) ProtoMessage() {}
 
 func (x *PodStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[48]
+	mi := &file_guest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3166,7 @@ func (x *PodStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodStats.ProtoReflect.Descriptor instead.
 func (*PodStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{48}
+	return file_guest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PodStats) GetPodId() string {
@@ -2992,7 +3202,7 @@ type ContainerStats struct {
 
 func (x *ContainerStats) Reset() {
 	*x = ContainerStats{}
-	mi := &file_guest_proto_msgTypes[49]
+	mi := &file_guest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3214,7 @@ func (x *ContainerStats) String() string {
 func (*ContainerStats) ProtoMessage() {}
 
 func (x *ContainerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[49]
+	mi := &file_guest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3227,7 @@ func (x *ContainerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStats.ProtoReflect.Descriptor instead.
 func (*ContainerStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{49}
+	return file_guest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ContainerStats) GetContainerId() string {
@@ -3063,7 +3273,7 @@ type GroupStats struct {
 
 func (x *GroupStats) Reset() {
 	*x = GroupStats{}
-	mi := &file_guest_proto_msgTypes[50]
+	mi := &file_guest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3075,7 +3285,7 @@ func (x *GroupStats) String() string {
 func (*GroupStats) ProtoMessage() {}
 
 func (x *GroupStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[50]
+	mi := &file_guest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3088,7 +3298,7 @@ func (x *GroupStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStats.ProtoReflect.Descriptor instead.
 func (*GroupStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{50}
+	return file_guest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GroupStats) GetUnixNanos() int64 {
@@ -3148,7 +3358,7 @@ type CPUStats struct {
 
 func (x *CPUStats) Reset() {
 	*x = CPUStats{}
-	mi := &file_guest_proto_msgTypes[51]
+	mi := &file_guest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3370,7 @@ func (x *CPUStats) String() string {
 func (*CPUStats) ProtoMessage() {}
 
 func (x *CPUStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[51]
+	mi := &file_guest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3383,7 @@ func (x *CPUStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CPUStats.ProtoReflect.Descriptor instead.
 func (*CPUStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{51}
+	return file_guest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CPUStats) GetUsageNanos() uint64 {
@@ -3248,7 +3458,7 @@ type MemoryStats struct {
 
 func (x *MemoryStats) Reset() {
 	*x = MemoryStats{}
-	mi := &file_guest_proto_msgTypes[52]
+	mi := &file_guest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3470,7 @@ func (x *MemoryStats) String() string {
 func (*MemoryStats) ProtoMessage() {}
 
 func (x *MemoryStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[52]
+	mi := &file_guest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3483,7 @@ func (x *MemoryStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryStats.ProtoReflect.Descriptor instead.
 func (*MemoryStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{52}
+	return file_guest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *MemoryStats) GetUsage() uint64 {
@@ -3391,7 +3601,7 @@ type IOStats struct {
 
 func (x *IOStats) Reset() {
 	*x = IOStats{}
-	mi := &file_guest_proto_msgTypes[53]
+	mi := &file_guest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3403,7 +3613,7 @@ func (x *IOStats) String() string {
 func (*IOStats) ProtoMessage() {}
 
 func (x *IOStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[53]
+	mi := &file_guest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3416,7 +3626,7 @@ func (x *IOStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IOStats.ProtoReflect.Descriptor instead.
 func (*IOStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{53}
+	return file_guest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *IOStats) GetDevices() []*DeviceIO {
@@ -3448,7 +3658,7 @@ type DeviceIO struct {
 
 func (x *DeviceIO) Reset() {
 	*x = DeviceIO{}
-	mi := &file_guest_proto_msgTypes[54]
+	mi := &file_guest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3460,7 +3670,7 @@ func (x *DeviceIO) String() string {
 func (*DeviceIO) ProtoMessage() {}
 
 func (x *DeviceIO) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[54]
+	mi := &file_guest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3473,7 +3683,7 @@ func (x *DeviceIO) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceIO.ProtoReflect.Descriptor instead.
 func (*DeviceIO) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{54}
+	return file_guest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DeviceIO) GetMajor() uint32 {
@@ -3536,7 +3746,7 @@ type TaskStats struct {
 
 func (x *TaskStats) Reset() {
 	*x = TaskStats{}
-	mi := &file_guest_proto_msgTypes[55]
+	mi := &file_guest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3548,7 +3758,7 @@ func (x *TaskStats) String() string {
 func (*TaskStats) ProtoMessage() {}
 
 func (x *TaskStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[55]
+	mi := &file_guest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3561,7 +3771,7 @@ func (x *TaskStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskStats.ProtoReflect.Descriptor instead.
 func (*TaskStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{55}
+	return file_guest_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TaskStats) GetProcesses() uint64 {
@@ -3595,7 +3805,7 @@ type HugePages struct {
 
 func (x *HugePages) Reset() {
 	*x = HugePages{}
-	mi := &file_guest_proto_msgTypes[56]
+	mi := &file_guest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3607,7 +3817,7 @@ func (x *HugePages) String() string {
 func (*HugePages) ProtoMessage() {}
 
 func (x *HugePages) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[56]
+	mi := &file_guest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3620,7 +3830,7 @@ func (x *HugePages) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HugePages.ProtoReflect.Descriptor instead.
 func (*HugePages) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{56}
+	return file_guest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *HugePages) GetSize() string {
@@ -3648,7 +3858,7 @@ type Pressure struct {
 
 func (x *Pressure) Reset() {
 	*x = Pressure{}
-	mi := &file_guest_proto_msgTypes[57]
+	mi := &file_guest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3660,7 +3870,7 @@ func (x *Pressure) String() string {
 func (*Pressure) ProtoMessage() {}
 
 func (x *Pressure) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[57]
+	mi := &file_guest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3673,7 +3883,7 @@ func (x *Pressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
 func (*Pressure) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{57}
+	return file_guest_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Pressure) GetSome() *PressureTimes {
@@ -3702,7 +3912,7 @@ type PressureTimes struct {
 
 func (x *PressureTimes) Reset() {
 	*x = PressureTimes{}
-	mi := &file_guest_proto_msgTypes[58]
+	mi := &file_guest_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3714,7 +3924,7 @@ func (x *PressureTimes) String() string {
 func (*PressureTimes) ProtoMessage() {}
 
 func (x *PressureTimes) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[58]
+	mi := &file_guest_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3727,7 +3937,7 @@ func (x *PressureTimes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureTimes.ProtoReflect.Descriptor instead.
 func (*PressureTimes) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{58}
+	return file_guest_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PressureTimes) GetAvg10() float64 {
@@ -3773,7 +3983,7 @@ type WritableStats struct {
 
 func (x *WritableStats) Reset() {
 	*x = WritableStats{}
-	mi := &file_guest_proto_msgTypes[59]
+	mi := &file_guest_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3785,7 +3995,7 @@ func (x *WritableStats) String() string {
 func (*WritableStats) ProtoMessage() {}
 
 func (x *WritableStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[59]
+	mi := &file_guest_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3798,7 +4008,7 @@ func (x *WritableStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WritableStats.ProtoReflect.Descriptor instead.
 func (*WritableStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{59}
+	return file_guest_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *WritableStats) GetUnixNanos() int64 {
@@ -3854,7 +4064,7 @@ type OpenFiles struct {
 
 func (x *OpenFiles) Reset() {
 	*x = OpenFiles{}
-	mi := &file_guest_proto_msgTypes[60]
+	mi := &file_guest_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3866,7 +4076,7 @@ func (x *OpenFiles) String() string {
 func (*OpenFiles) ProtoMessage() {}
 
 func (x *OpenFiles) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[60]
+	mi := &file_guest_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3879,7 +4089,7 @@ func (x *OpenFiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenFiles.ProtoReflect.Descriptor instead.
 func (*OpenFiles) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{60}
+	return file_guest_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *OpenFiles) GetFiles() uint64 {
@@ -3920,7 +4130,7 @@ type InterfaceStats struct {
 
 func (x *InterfaceStats) Reset() {
 	*x = InterfaceStats{}
-	mi := &file_guest_proto_msgTypes[61]
+	mi := &file_guest_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4142,7 @@ func (x *InterfaceStats) String() string {
 func (*InterfaceStats) ProtoMessage() {}
 
 func (x *InterfaceStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[61]
+	mi := &file_guest_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4155,7 @@ func (x *InterfaceStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfaceStats.ProtoReflect.Descriptor instead.
 func (*InterfaceStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{61}
+	return file_guest_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *InterfaceStats) GetName() string {
@@ -4021,7 +4231,7 @@ type FreezePodRequest struct {
 
 func (x *FreezePodRequest) Reset() {
 	*x = FreezePodRequest{}
-	mi := &file_guest_proto_msgTypes[62]
+	mi := &file_guest_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4033,7 +4243,7 @@ func (x *FreezePodRequest) String() string {
 func (*FreezePodRequest) ProtoMessage() {}
 
 func (x *FreezePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[62]
+	mi := &file_guest_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4046,7 +4256,7 @@ func (x *FreezePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezePodRequest.ProtoReflect.Descriptor instead.
 func (*FreezePodRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{62}
+	return file_guest_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *FreezePodRequest) GetPodId() string {
@@ -4071,7 +4281,7 @@ type FreezePodResponse struct {
 
 func (x *FreezePodResponse) Reset() {
 	*x = FreezePodResponse{}
-	mi := &file_guest_proto_msgTypes[63]
+	mi := &file_guest_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4083,7 +4293,7 @@ func (x *FreezePodResponse) String() string {
 func (*FreezePodResponse) ProtoMessage() {}
 
 func (x *FreezePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[63]
+	mi := &file_guest_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4096,7 +4306,7 @@ func (x *FreezePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezePodResponse.ProtoReflect.Descriptor instead.
 func (*FreezePodResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{63}
+	return file_guest_proto_rawDescGZIP(), []int{66}
 }
 
 type RenewPodRequest struct {
@@ -4113,7 +4323,7 @@ type RenewPodRequest struct {
 
 func (x *RenewPodRequest) Reset() {
 	*x = RenewPodRequest{}
-	mi := &file_guest_proto_msgTypes[64]
+	mi := &file_guest_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4125,7 +4335,7 @@ func (x *RenewPodRequest) String() string {
 func (*RenewPodRequest) ProtoMessage() {}
 
 func (x *RenewPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[64]
+	mi := &file_guest_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4138,7 +4348,7 @@ func (x *RenewPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewPodRequest.ProtoReflect.Descriptor instead.
 func (*RenewPodRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{64}
+	return file_guest_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RenewPodRequest) GetPodId() string {
@@ -4193,7 +4403,7 @@ type RenewContainer struct {
 
 func (x *RenewContainer) Reset() {
 	*x = RenewContainer{}
-	mi := &file_guest_proto_msgTypes[65]
+	mi := &file_guest_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4205,7 +4415,7 @@ func (x *RenewContainer) String() string {
 func (*RenewContainer) ProtoMessage() {}
 
 func (x *RenewContainer) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[65]
+	mi := &file_guest_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4218,7 +4428,7 @@ func (x *RenewContainer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewContainer.ProtoReflect.Descriptor instead.
 func (*RenewContainer) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{65}
+	return file_guest_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RenewContainer) GetContainerId() string {
@@ -4243,7 +4453,7 @@ type RenewPodResponse struct {
 
 func (x *RenewPodResponse) Reset() {
 	*x = RenewPodResponse{}
-	mi := &file_guest_proto_msgTypes[66]
+	mi := &file_guest_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4255,7 +4465,7 @@ func (x *RenewPodResponse) String() string {
 func (*RenewPodResponse) ProtoMessage() {}
 
 func (x *RenewPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[66]
+	mi := &file_guest_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4268,7 +4478,7 @@ func (x *RenewPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewPodResponse.ProtoReflect.Descriptor instead.
 func (*RenewPodResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{66}
+	return file_guest_proto_rawDescGZIP(), []int{69}
 }
 
 var File_guest_proto protoreflect.FileDescriptor
@@ -4320,7 +4530,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x03mac\x18\x03 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x128\n" +
 	"\taddresses\x18\x05 \x03(\v2\x1a.porthole.guest.v1.AddressR\taddresses\x120\n" +
-	"\x06routes\x18\x06 \x03(\v2\x18.porthole.guest.v1.RouteR\x06routes\"\xb1\x03\n" +
+	"\x06routes\x18\x06 \x03(\v2\x18.porthole.guest.v1.RouteR\x06routes\"\xf3\x03\n" +
 	"\x10CreatePodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12<\n" +
@@ -4332,12 +4542,28 @@ const file_guest_proto_rawDesc = "" +
 	"resolvConf\x12\x14\n" +
 	"\x05hosts\x18\x06 \x01(\tR\x05hosts\x12J\n" +
 	"\asysctls\x18\a \x03(\v20.porthole.guest.v1.CreatePodRequest.SysctlsEntryR\asysctls\x12\x1b\n" +
-	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x12\x16\n" +
+	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x12@\n" +
+	"\n" +
+	"namespaces\x18\t \x01(\v2 .porthole.guest.v1.PodNamespacesR\n" +
+	"namespaces\x12\x16\n" +
 	"\x06limits\x18\n" +
 	" \x01(\fR\x06limits\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"+\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x01\n" +
+	"\rPodNamespaces\x12\x1d\n" +
+	"\n" +
+	"vm_network\x18\x01 \x01(\bR\tvmNetwork\x12\x15\n" +
+	"\x06vm_pid\x18\x02 \x01(\bR\x05vmPid\x12\x15\n" +
+	"\x06vm_ipc\x18\x03 \x01(\bR\x05vmIpc\x126\n" +
+	"\x05users\x18\x04 \x01(\v2 .porthole.guest.v1.UserNamespaceR\x05users\"s\n" +
+	"\rUserNamespace\x120\n" +
+	"\x04uids\x18\x01 \x01(\v2\x1c.porthole.guest.v1.IDMappingR\x04uids\x120\n" +
+	"\x04gids\x18\x02 \x01(\v2\x1c.porthole.guest.v1.IDMappingR\x04gids\"_\n" +
+	"\tIDMapping\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\rR\vcontainerId\x12\x17\n" +
+	"\ahost_id\x18\x02 \x01(\rR\x06hostId\x12\x16\n" +
+	"\x06length\x18\x03 \x01(\rR\x06length\"+\n" +
 	"\x11CreatePodResponse\x12\x16\n" +
 	"\x06phases\x18\x0f \x01(\fR\x06phases\")\n" +
 	"\x10RemovePodRequest\x12\x15\n" +
@@ -4360,7 +4586,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x06stderr\x18\x03 \x01(\x04R\x06stderr\x12\x1a\n" +
 	"\bterminal\x18\x04 \x01(\bR\bterminal\x12\x14\n" +
 	"\x05width\x18\x05 \x01(\rR\x05width\x12\x16\n" +
-	"\x06height\x18\x06 \x01(\rR\x06height\"\x90\x03\n" +
+	"\x06height\x18\x06 \x01(\rR\x06height\"\xaf\x03\n" +
 	"\x16CreateContainerRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12!\n" +
 	"\fcontainer_id\x18\x02 \x01(\tR\vcontainerId\x126\n" +
@@ -4370,14 +4596,18 @@ const file_guest_proto_rawDesc = "" +
 	"\x05stdio\x18\x06 \x01(\v2\x18.porthole.guest.v1.StdioR\x05stdio\x12D\n" +
 	"\rpid_namespace\x18\a \x01(\x0e2\x1f.porthole.guest.v1.PIDNamespaceR\fpidNamespace\x12\x1b\n" +
 	"\tlayer_ids\x18\b \x03(\tR\blayerIds\x120\n" +
-	"\x06mounts\x18\t \x03(\v2\x18.porthole.guest.v1.MountR\x06mounts\"\x94\x02\n" +
+	"\x06mounts\x18\t \x03(\v2\x18.porthole.guest.v1.MountR\x06mounts\x12\x1d\n" +
+	"\n" +
+	"pid_target\x18\n" +
+	" \x01(\tR\tpidTarget\"\xad\x02\n" +
 	"\x05Mount\x12%\n" +
 	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x126\n" +
 	"\x05share\x18\x03 \x01(\v2\x1e.porthole.guest.v1.ShareSourceH\x00R\x05share\x123\n" +
 	"\x04disk\x18\x04 \x01(\v2\x1d.porthole.guest.v1.DiskSourceH\x00R\x04disk\x126\n" +
 	"\x05image\x18\x05 \x01(\v2\x1e.porthole.guest.v1.ImageSourceH\x00R\x05image\x12\x18\n" +
-	"\aoptions\x18\x06 \x03(\tR\aoptionsB\b\n" +
+	"\aoptions\x18\x06 \x03(\tR\aoptions\x12\x17\n" +
+	"\amap_ids\x18\a \x01(\bR\x06mapIdsB\b\n" +
 	"\x06source\"(\n" +
 	"\vShareSource\x12\x19\n" +
 	"\bshare_id\x18\x01 \x01(\x04R\ashareId\"\xdb\x01\n" +
@@ -4608,10 +4838,11 @@ const file_guest_proto_rawDesc = "" +
 	"\x0eRenewContainer\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12.\n" +
 	"\x05stdio\x18\x02 \x01(\v2\x18.porthole.guest.v1.StdioR\x05stdio\"\x12\n" +
-	"\x10RenewPodResponse*B\n" +
+	"\x10RenewPodResponse*\\\n" +
 	"\fPIDNamespace\x12\x1b\n" +
 	"\x17PID_NAMESPACE_CONTAINER\x10\x00\x12\x15\n" +
-	"\x11PID_NAMESPACE_POD\x10\x012\x8e\r\n" +
+	"\x11PID_NAMESPACE_POD\x10\x01\x12\x18\n" +
+	"\x14PID_NAMESPACE_TARGET\x10\x022\x8e\r\n" +
 	"\x05Guest\x12J\n" +
 	"\x05Hello\x12\x1f.porthole.guest.v1.HelloRequest\x1a .porthole.guest.v1.HelloResponse\x12S\n" +
 	"\bSetClock\x12\".porthole.guest.v1.SetClockRequest\x1a#.porthole.guest.v1.SetClockResponse\x12V\n" +
@@ -4647,7 +4878,7 @@ func file_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_guest_proto_goTypes = []any{
 	(PIDNamespace)(0),               // 0: porthole.guest.v1.PIDNamespace
 	(*HelloRequest)(nil),            // 1: porthole.guest.v1.HelloRequest
@@ -4659,152 +4890,159 @@ var file_guest_proto_goTypes = []any{
 	(*Route)(nil),                   // 7: porthole.guest.v1.Route
 	(*Interface)(nil),               // 8: porthole.guest.v1.Interface
 	(*CreatePodRequest)(nil),        // 9: porthole.guest.v1.CreatePodRequest
-	(*CreatePodResponse)(nil),       // 10: porthole.guest.v1.CreatePodResponse
-	(*RemovePodRequest)(nil),        // 11: porthole.guest.v1.RemovePodRequest
-	(*RemovePodResponse)(nil),       // 12: porthole.guest.v1.RemovePodResponse
-	(*User)(nil),                    // 13: porthole.guest.v1.User
-	(*ResolvedUser)(nil),            // 14: porthole.guest.v1.ResolvedUser
-	(*Stdio)(nil),                   // 15: porthole.guest.v1.Stdio
-	(*CreateContainerRequest)(nil),  // 16: porthole.guest.v1.CreateContainerRequest
-	(*Mount)(nil),                   // 17: porthole.guest.v1.Mount
-	(*ShareSource)(nil),             // 18: porthole.guest.v1.ShareSource
-	(*DiskSource)(nil),              // 19: porthole.guest.v1.DiskSource
-	(*DiskRoot)(nil),                // 20: porthole.guest.v1.DiskRoot
-	(*ImageSource)(nil),             // 21: porthole.guest.v1.ImageSource
-	(*CreateContainerResponse)(nil), // 22: porthole.guest.v1.CreateContainerResponse
-	(*StartContainerRequest)(nil),   // 23: porthole.guest.v1.StartContainerRequest
-	(*StartContainerResponse)(nil),  // 24: porthole.guest.v1.StartContainerResponse
-	(*ExecRequest)(nil),             // 25: porthole.guest.v1.ExecRequest
-	(*ExecResponse)(nil),            // 26: porthole.guest.v1.ExecResponse
-	(*WaitRequest)(nil),             // 27: porthole.guest.v1.WaitRequest
-	(*WaitResponse)(nil),            // 28: porthole.guest.v1.WaitResponse
-	(*Exit)(nil),                    // 29: porthole.guest.v1.Exit
-	(*SignalRequest)(nil),           // 30: porthole.guest.v1.SignalRequest
-	(*SignalResponse)(nil),          // 31: porthole.guest.v1.SignalResponse
-	(*ResizeTTYRequest)(nil),        // 32: porthole.guest.v1.ResizeTTYRequest
-	(*ResizeTTYResponse)(nil),       // 33: porthole.guest.v1.ResizeTTYResponse
-	(*RemoveExecRequest)(nil),       // 34: porthole.guest.v1.RemoveExecRequest
-	(*RemoveExecResponse)(nil),      // 35: porthole.guest.v1.RemoveExecResponse
-	(*AttachShareRequest)(nil),      // 36: porthole.guest.v1.AttachShareRequest
-	(*AttachShareResponse)(nil),     // 37: porthole.guest.v1.AttachShareResponse
-	(*DetachShareRequest)(nil),      // 38: porthole.guest.v1.DetachShareRequest
-	(*DetachShareResponse)(nil),     // 39: porthole.guest.v1.DetachShareResponse
-	(*RemoveContainerRequest)(nil),  // 40: porthole.guest.v1.RemoveContainerRequest
-	(*RemoveContainerResponse)(nil), // 41: porthole.guest.v1.RemoveContainerResponse
-	(*UpdateContainerRequest)(nil),  // 42: porthole.guest.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil), // 43: porthole.guest.v1.UpdateContainerResponse
-	(*EventsRequest)(nil),           // 44: porthole.guest.v1.EventsRequest
-	(*Event)(nil),                   // 45: porthole.guest.v1.Event
-	(*OOM)(nil),                     // 46: porthole.guest.v1.OOM
-	(*StatsRequest)(nil),            // 47: porthole.guest.v1.StatsRequest
-	(*StatsResponse)(nil),           // 48: porthole.guest.v1.StatsResponse
-	(*PodStats)(nil),                // 49: porthole.guest.v1.PodStats
-	(*ContainerStats)(nil),          // 50: porthole.guest.v1.ContainerStats
-	(*GroupStats)(nil),              // 51: porthole.guest.v1.GroupStats
-	(*CPUStats)(nil),                // 52: porthole.guest.v1.CPUStats
-	(*MemoryStats)(nil),             // 53: porthole.guest.v1.MemoryStats
-	(*IOStats)(nil),                 // 54: porthole.guest.v1.IOStats
-	(*DeviceIO)(nil),                // 55: porthole.guest.v1.DeviceIO
-	(*TaskStats)(nil),               // 56: porthole.guest.v1.TaskStats
-	(*HugePages)(nil),               // 57: porthole.guest.v1.HugePages
-	(*Pressure)(nil),                // 58: porthole.guest.v1.Pressure
-	(*PressureTimes)(nil),           // 59: porthole.guest.v1.PressureTimes
-	(*WritableStats)(nil),           // 60: porthole.guest.v1.WritableStats
-	(*OpenFiles)(nil),               // 61: porthole.guest.v1.OpenFiles
-	(*InterfaceStats)(nil),          // 62: porthole.guest.v1.InterfaceStats
-	(*FreezePodRequest)(nil),        // 63: porthole.guest.v1.FreezePodRequest
-	(*FreezePodResponse)(nil),       // 64: porthole.guest.v1.FreezePodResponse
-	(*RenewPodRequest)(nil),         // 65: porthole.guest.v1.RenewPodRequest
-	(*RenewContainer)(nil),          // 66: porthole.guest.v1.RenewContainer
-	(*RenewPodResponse)(nil),        // 67: porthole.guest.v1.RenewPodResponse
-	nil,                             // 68: porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	(*PodNamespaces)(nil),           // 10: porthole.guest.v1.PodNamespaces
+	(*UserNamespace)(nil),           // 11: porthole.guest.v1.UserNamespace
+	(*IDMapping)(nil),               // 12: porthole.guest.v1.IDMapping
+	(*CreatePodResponse)(nil),       // 13: porthole.guest.v1.CreatePodResponse
+	(*RemovePodRequest)(nil),        // 14: porthole.guest.v1.RemovePodRequest
+	(*RemovePodResponse)(nil),       // 15: porthole.guest.v1.RemovePodResponse
+	(*User)(nil),                    // 16: porthole.guest.v1.User
+	(*ResolvedUser)(nil),            // 17: porthole.guest.v1.ResolvedUser
+	(*Stdio)(nil),                   // 18: porthole.guest.v1.Stdio
+	(*CreateContainerRequest)(nil),  // 19: porthole.guest.v1.CreateContainerRequest
+	(*Mount)(nil),                   // 20: porthole.guest.v1.Mount
+	(*ShareSource)(nil),             // 21: porthole.guest.v1.ShareSource
+	(*DiskSource)(nil),              // 22: porthole.guest.v1.DiskSource
+	(*DiskRoot)(nil),                // 23: porthole.guest.v1.DiskRoot
+	(*ImageSource)(nil),             // 24: porthole.guest.v1.ImageSource
+	(*CreateContainerResponse)(nil), // 25: porthole.guest.v1.CreateContainerResponse
+	(*StartContainerRequest)(nil),   // 26: porthole.guest.v1.StartContainerRequest
+	(*StartContainerResponse)(nil),  // 27: porthole.guest.v1.StartContainerResponse
+	(*ExecRequest)(nil),             // 28: porthole.guest.v1.ExecRequest
+	(*ExecResponse)(nil),            // 29: porthole.guest.v1.ExecResponse
+	(*WaitRequest)(nil),             // 30: porthole.guest.v1.WaitRequest
+	(*WaitResponse)(nil),            // 31: porthole.guest.v1.WaitResponse
+	(*Exit)(nil),                    // 32: porthole.guest.v1.Exit
+	(*SignalRequest)(nil),           // 33: porthole.guest.v1.SignalRequest
+	(*SignalResponse)(nil),          // 34: porthole.guest.v1.SignalResponse
+	(*ResizeTTYRequest)(nil),        // 35: porthole.guest.v1.ResizeTTYRequest
+	(*ResizeTTYResponse)(nil),       // 36: porthole.guest.v1.ResizeTTYResponse
+	(*RemoveExecRequest)(nil),       // 37: porthole.guest.v1.RemoveExecRequest
+	(*RemoveExecResponse)(nil),      // 38: porthole.guest.v1.RemoveExecResponse
+	(*AttachShareRequest)(nil),      // 39: porthole.guest.v1.AttachShareRequest
+	(*AttachShareResponse)(nil),     // 40: porthole.guest.v1.AttachShareResponse
+	(*DetachShareRequest)(nil),      // 41: porthole.guest.v1.DetachShareRequest
+	(*DetachShareResponse)(nil),     // 42: porthole.guest.v1.DetachShareResponse
+	(*RemoveContainerRequest)(nil),  // 43: porthole.guest.v1.RemoveContainerRequest
+	(*RemoveContainerResponse)(nil), // 44: porthole.guest.v1.RemoveContainerResponse
+	(*UpdateContainerRequest)(nil),  // 45: porthole.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 46: porthole.guest.v1.UpdateContainerResponse
+	(*EventsRequest)(nil),           // 47: porthole.guest.v1.EventsRequest
+	(*Event)(nil),                   // 48: porthole.guest.v1.Event
+	(*OOM)(nil),                     // 49: porthole.guest.v1.OOM
+	(*StatsRequest)(nil),            // 50: porthole.guest.v1.StatsRequest
+	(*StatsResponse)(nil),           // 51: porthole.guest.v1.StatsResponse
+	(*PodStats)(nil),                // 52: porthole.guest.v1.PodStats
+	(*ContainerStats)(nil),          // 53: porthole.guest.v1.ContainerStats
+	(*GroupStats)(nil),              // 54: porthole.guest.v1.GroupStats
+	(*CPUStats)(nil),                // 55: porthole.guest.v1.CPUStats
+	(*MemoryStats)(nil),             // 56: porthole.guest.v1.MemoryStats
+	(*IOStats)(nil),                 // 57: porthole.guest.v1.IOStats
+	(*DeviceIO)(nil),                // 58: porthole.guest.v1.DeviceIO
+	(*TaskStats)(nil),               // 59: porthole.guest.v1.TaskStats
+	(*HugePages)(nil),               // 60: porthole.guest.v1.HugePages
+	(*Pressure)(nil),                // 61: porthole.guest.v1.Pressure
+	(*PressureTimes)(nil),           // 62: porthole.guest.v1.PressureTimes
+	(*WritableStats)(nil),           // 63: porthole.guest.v1.WritableStats
+	(*OpenFiles)(nil),               // 64: porthole.guest.v1.OpenFiles
+	(*InterfaceStats)(nil),          // 65: porthole.guest.v1.InterfaceStats
+	(*FreezePodRequest)(nil),        // 66: porthole.guest.v1.FreezePodRequest
+	(*FreezePodResponse)(nil),       // 67: porthole.guest.v1.FreezePodResponse
+	(*RenewPodRequest)(nil),         // 68: porthole.guest.v1.RenewPodRequest
+	(*RenewContainer)(nil),          // 69: porthole.guest.v1.RenewContainer
+	(*RenewPodResponse)(nil),        // 70: porthole.guest.v1.RenewPodResponse
+	nil,                             // 71: porthole.guest.v1.CreatePodRequest.SysctlsEntry
 }
 var file_guest_proto_depIdxs = []int32{
 	6,  // 0: porthole.guest.v1.Interface.addresses:type_name -> porthole.guest.v1.Address
 	7,  // 1: porthole.guest.v1.Interface.routes:type_name -> porthole.guest.v1.Route
 	8,  // 2: porthole.guest.v1.CreatePodRequest.interfaces:type_name -> porthole.guest.v1.Interface
 	5,  // 3: porthole.guest.v1.CreatePodRequest.scratch:type_name -> porthole.guest.v1.DiskAddress
-	68, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
-	5,  // 5: porthole.guest.v1.CreateContainerRequest.layers:type_name -> porthole.guest.v1.DiskAddress
-	13, // 6: porthole.guest.v1.CreateContainerRequest.user:type_name -> porthole.guest.v1.User
-	15, // 7: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
-	0,  // 8: porthole.guest.v1.CreateContainerRequest.pid_namespace:type_name -> porthole.guest.v1.PIDNamespace
-	17, // 9: porthole.guest.v1.CreateContainerRequest.mounts:type_name -> porthole.guest.v1.Mount
-	18, // 10: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
-	19, // 11: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
-	21, // 12: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
-	5,  // 13: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
-	20, // 14: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
-	5,  // 15: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
-	14, // 16: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
-	15, // 17: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
-	29, // 18: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
-	29, // 19: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
-	46, // 20: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
-	49, // 21: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
-	50, // 22: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
-	51, // 23: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
-	62, // 24: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
-	51, // 25: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
-	60, // 26: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
-	61, // 27: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
-	52, // 28: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
-	53, // 29: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
-	54, // 30: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
-	56, // 31: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
-	57, // 32: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
-	58, // 33: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
-	58, // 34: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
-	55, // 35: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
-	58, // 36: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
-	59, // 37: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
-	59, // 38: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
-	8,  // 39: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
-	66, // 40: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
-	15, // 41: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
-	1,  // 42: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
-	3,  // 43: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
-	9,  // 44: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
-	11, // 45: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
-	16, // 46: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
-	23, // 47: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
-	25, // 48: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
-	27, // 49: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
-	30, // 50: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
-	32, // 51: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
-	34, // 52: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
-	40, // 53: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
-	42, // 54: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
-	36, // 55: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
-	38, // 56: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
-	47, // 57: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
-	44, // 58: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
-	63, // 59: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
-	65, // 60: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
-	2,  // 61: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
-	4,  // 62: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
-	10, // 63: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
-	12, // 64: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
-	22, // 65: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
-	24, // 66: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
-	26, // 67: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
-	28, // 68: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
-	31, // 69: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
-	33, // 70: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
-	35, // 71: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
-	41, // 72: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
-	43, // 73: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
-	37, // 74: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
-	39, // 75: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
-	48, // 76: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
-	45, // 77: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
-	64, // 78: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
-	67, // 79: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
-	61, // [61:80] is the sub-list for method output_type
-	42, // [42:61] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	71, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	10, // 5: porthole.guest.v1.CreatePodRequest.namespaces:type_name -> porthole.guest.v1.PodNamespaces
+	11, // 6: porthole.guest.v1.PodNamespaces.users:type_name -> porthole.guest.v1.UserNamespace
+	12, // 7: porthole.guest.v1.UserNamespace.uids:type_name -> porthole.guest.v1.IDMapping
+	12, // 8: porthole.guest.v1.UserNamespace.gids:type_name -> porthole.guest.v1.IDMapping
+	5,  // 9: porthole.guest.v1.CreateContainerRequest.layers:type_name -> porthole.guest.v1.DiskAddress
+	16, // 10: porthole.guest.v1.CreateContainerRequest.user:type_name -> porthole.guest.v1.User
+	18, // 11: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
+	0,  // 12: porthole.guest.v1.CreateContainerRequest.pid_namespace:type_name -> porthole.guest.v1.PIDNamespace
+	20, // 13: porthole.guest.v1.CreateContainerRequest.mounts:type_name -> porthole.guest.v1.Mount
+	21, // 14: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
+	22, // 15: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
+	24, // 16: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
+	5,  // 17: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
+	23, // 18: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
+	5,  // 19: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
+	17, // 20: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
+	18, // 21: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
+	32, // 22: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
+	32, // 23: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
+	49, // 24: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
+	52, // 25: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
+	53, // 26: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
+	54, // 27: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
+	65, // 28: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
+	54, // 29: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
+	63, // 30: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
+	64, // 31: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
+	55, // 32: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
+	56, // 33: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
+	57, // 34: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
+	59, // 35: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
+	60, // 36: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
+	61, // 37: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
+	61, // 38: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
+	58, // 39: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
+	61, // 40: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
+	62, // 41: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
+	62, // 42: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
+	8,  // 43: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
+	69, // 44: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
+	18, // 45: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
+	1,  // 46: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
+	3,  // 47: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
+	9,  // 48: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
+	14, // 49: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
+	19, // 50: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
+	26, // 51: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
+	28, // 52: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
+	30, // 53: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
+	33, // 54: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
+	35, // 55: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
+	37, // 56: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
+	43, // 57: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
+	45, // 58: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
+	39, // 59: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
+	41, // 60: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
+	50, // 61: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
+	47, // 62: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
+	66, // 63: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
+	68, // 64: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
+	2,  // 65: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
+	4,  // 66: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
+	13, // 67: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
+	15, // 68: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
+	25, // 69: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
+	27, // 70: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
+	29, // 71: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
+	31, // 72: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
+	34, // 73: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
+	36, // 74: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
+	38, // 75: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
+	44, // 76: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
+	46, // 77: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
+	40, // 78: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
+	42, // 79: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
+	51, // 80: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
+	48, // 81: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
+	67, // 82: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
+	70, // 83: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
+	65, // [65:84] is the sub-list for method output_type
+	46, // [46:65] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_guest_proto_init() }
@@ -4812,25 +5050,25 @@ func file_guest_proto_init() {
 	if File_guest_proto != nil {
 		return
 	}
-	file_guest_proto_msgTypes[16].OneofWrappers = []any{
+	file_guest_proto_msgTypes[19].OneofWrappers = []any{
 		(*Mount_Share)(nil),
 		(*Mount_Disk)(nil),
 		(*Mount_Image)(nil),
 	}
-	file_guest_proto_msgTypes[44].OneofWrappers = []any{
+	file_guest_proto_msgTypes[47].OneofWrappers = []any{
 		(*Event_Exit)(nil),
 		(*Event_Oom)(nil),
 	}
-	file_guest_proto_msgTypes[52].OneofWrappers = []any{}
 	file_guest_proto_msgTypes[55].OneofWrappers = []any{}
-	file_guest_proto_msgTypes[60].OneofWrappers = []any{}
+	file_guest_proto_msgTypes[58].OneofWrappers = []any{}
+	file_guest_proto_msgTypes[63].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guest_proto_rawDesc), len(file_guest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   68,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -5,7 +5,7 @@
 // host (its kernel, its CPUs, its cgroups), and the package builds and gives the same
 // answer on every system. What only the guest can know the agent fills in: root,
 // namespace paths, cgroupsPath, user, the pod's /dev/shm and its files in /etc.
-// Mounts of volumes and devices are not its part.
+// Mounts of volumes are not its part.
 //
 // A Generator is immutable and safe for concurrent use.
 package ocispec

@@ -75,6 +75,9 @@ func (g *Generator) Spec(_ context.Context, p sandbox.PodConfig, c sandbox.Conta
 		},
 	}
 	s.Linux.Resources.Devices = devices(sec.Privileged)
+	if err := addDevices(s.Linux, c.Devices); err != nil {
+		return nil, none, err
+	}
 	if !sec.Privileged {
 		s.Linux.MaskedPaths = sec.MaskedPaths
 		s.Linux.ReadonlyPaths = sec.ReadonlyPaths

@@ -52,3 +52,20 @@ func yes(ctx context.Context, to io.Writer) (err error) {
 	}
 	return cmp.Or(ctx.Err(), err)
 }
+
+// Launched is what the VM of a pod was to be.
+func (n *Node) Launched(podID string) sandbox.ShimConfig {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.shims[podID]; s != nil {
+		return s.config
+	}
+	return sandbox.ShimConfig{}
+}
+
+// Attached is what the network of a pod was asked for.
+func (n *Node) Attached(podID string) sandbox.PodNetwork {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.attached[podID]
+}

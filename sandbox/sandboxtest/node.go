@@ -18,9 +18,12 @@ import (
 type Node struct {
 	mu       sync.Mutex // guards the fields below
 	shims    map[string]*shimProcess
-	networks map[string]string   // pod id to "10.88.0.2"
+	networks map[string]string // pod id to "10.88.0.2"
+	attached map[string]sandbox.PodNetwork
 	scratch  map[string]int64    // path to size
 	holds    map[string][]string // image to container ids
+	groups   map[string]string   // pod id to the parent of its control group
+	limits   map[string]int64    // parent to memory limit
 	images   map[string]sandbox.RootFS
 	lastIP   int
 	calls    int
@@ -37,8 +40,11 @@ func New() *Node {
 	n := &Node{
 		shims:    make(map[string]*shimProcess),
 		networks: make(map[string]string),
+		attached: make(map[string]sandbox.PodNetwork),
 		scratch:  make(map[string]int64),
 		holds:    make(map[string][]string),
+		groups:   make(map[string]string),
+		limits:   make(map[string]int64),
 		images:   make(map[string]sandbox.RootFS),
 		failAt:   make(map[int]bool),
 		failCall: make(map[string]error),
@@ -192,6 +198,9 @@ func (n *Node) String() string {
 		parts := strings.Split(strings.ReplaceAll(path, `\`, "/"), "/")
 		lines = append(lines, fmt.Sprintf("scratch %s %d", short(parts[max(0, len(parts)-2)]), size))
 	}
+	for id, parent := range n.groups {
+		lines = append(lines, fmt.Sprintf("cgroup %s/%s", parent, short(id)))
+	}
 	for image, ids := range n.holds {
 		for _, id := range ids {
 			lines = append(lines, fmt.Sprintf("image %s held by %s", image, short(id)))
@@ -248,6 +257,7 @@ type (
 	Images  struct{ *Node }
 	Network struct{ *Node }
 	Scratch struct{ *Node }
+	Cgroups struct{ *Node }
 	Specs   struct{ *Node }
 )
 
@@ -255,6 +265,7 @@ var (
 	_ sandbox.Images   = Images{}
 	_ sandbox.Network  = Network{}
 	_ sandbox.Scratch  = Scratch{}
+	_ sandbox.Cgroups  = Cgroups{}
 	_ sandbox.Specs    = Specs{}
 	_ sandbox.Launcher = Launcher{}
 	_ sandbox.Shim     = (*Shim)(nil)
@@ -263,7 +274,7 @@ var (
 // Config is a Manager's configuration on the node.
 func (n *Node) Config(root string) sandbox.Config {
 	return sandbox.Config{
-		Root: root, Launcher: Launcher{n}, Images: Images{n}, Network: Network{n}, Specs: Specs{n}, Scratch: Scratch{n},
+		Root: root, Launcher: Launcher{n}, Images: Images{n}, Network: Network{n}, Specs: Specs{n}, Scratch: Scratch{n}, Cgroups: Cgroups{n},
 		Handlers: map[string]sandbox.Handler{
 			"":            {VCPUs: 1, MemoryMiB: 256, MaxMemoryMiB: 4096, ScratchBytes: 1 << 30},
 			SharedHandler: {VCPUs: 2, MemoryMiB: 1024, ScratchBytes: 1 << 30, Sharing: &sandbox.Sharing{Pods: 4, Annotation: SharedAnnotation}},
@@ -323,7 +334,7 @@ func (w Network) Attach(ctx context.Context, p sandbox.PodNetwork) (sandbox.Netw
 	}
 	w.lastIP++
 	ip := fmt.Sprintf("10.88.%d.%d", w.lastIP/250, w.lastIP%250+2)
-	w.networks[p.ID] = ip
+	w.networks[p.ID], w.attached[p.ID] = ip, p
 	return sandbox.NetworkResult{
 		Namespace: "/run/netns/" + p.ID,
 		NICs: []sandbox.PodNIC{{
@@ -350,33 +361,6 @@ func (w Network) Ready(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.ready
-}
-
-// Create implements sandbox.Scratch.
-func (s Scratch) Create(ctx context.Context, path string, bytes int64) (sandbox.Disk, error) {
-	if err := s.call(ctx, "ScratchCreate"); err != nil {
-		return sandbox.Disk{}, err
-	}
-	defer s.mu.Unlock()
-	s.scratch[path] = bytes
-	return sandbox.Disk{Path: path, Format: sandbox.DiskRaw}, nil
-}
-
-// Remove implements sandbox.Scratch.
-func (s Scratch) Remove(ctx context.Context, path string) error {
-	if err := s.call(ctx, "ScratchRemove"); err != nil {
-		return err
-	}
-	defer s.mu.Unlock()
-	delete(s.scratch, path)
-	return nil
-}
-
-// Usage implements sandbox.Scratch: a disk takes a tenth of its size.
-func (s Scratch) Usage(_ context.Context, path string) (uint64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return uint64(s.scratch[path]) / 10, nil
 }
 
 // Spec implements sandbox.Specs.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 const (
 	mountsVersion = 2 // containers have mounts
 	statsVersion  = 3 // Stats
+	// namespacesVersion: PID namespaces of other containers, mounts with mapped owners.
+	namespacesVersion = 5
 )
 
 // Client is one shim seen from the daemon.
@@ -80,6 +83,8 @@ func connect(ctx context.Context, f folder, version string) (*Client, error) {
 		AgentVersion:  hello.GetAgentVersion(),
 		Template:      hello.GetTemplate(),
 		TemplateError: hello.GetTemplateError(),
+		VCPUs:         int(hello.GetVcpus()),
+		MemoryMiB:     int(hello.GetMemoryMib()),
 	}
 	go c.watch(ended)
 	return c, nil
@@ -159,6 +164,10 @@ func (c *Client) CreateContainer(ctx context.Context, s sandbox.ContainerSetup) 
 	if len(s.Mounts) > 0 && c.info.Protocol < mountsVersion {
 		// It would pass them over.
 		return sandbox.ContainerCreated{}, fmt.Errorf("the pod's VM is of an older build (%s), which has no mounts: make the pod anew: %w",
+			c.info.Version, errdefs.ErrFailedPrecondition)
+	}
+	if (s.TargetID != "" || slices.ContainsFunc(s.Mounts, func(m sandbox.MountSetup) bool { return m.MapIDs })) && c.info.Protocol < namespacesVersion {
+		return sandbox.ContainerCreated{}, fmt.Errorf("the pod's VM is of an older build (%s), which joins no container's PID namespace and maps no owners: make the pod anew: %w",
 			c.info.Version, errdefs.ErrFailedPrecondition)
 	}
 	r, err := call(ctx, c, c.api.CreateContainer, containerToWire(s))

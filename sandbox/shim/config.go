@@ -38,6 +38,8 @@ type config struct {
 	Template     *templateConfig `json:"template,omitempty"`
 	// Restore is what the VM is restored from, instead of being booted or cloned.
 	Restore *sandbox.ShimRestore `json:"restore,omitempty"`
+	// Cgroups are the folders of the host's control groups that the shim joins.
+	Cgroups []string `json:"cgroups,omitempty"`
 }
 
 // templateConfig says that the VM is to be a clone. The template's files are passed as

@@ -137,6 +137,7 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 		User:     guest.User(r.User),
 		Stdio:    c.streams.IDs,
 		SharePID: r.SharePID,
+		TargetID: r.TargetID,
 		Mounts:   mounts,
 	})
 	end(err)

@@ -18,6 +18,7 @@ func podToWire(p sandbox.PodSetup) *api.SetupPodRequest {
 		Sysctls:    p.Sysctls,
 		ShmBytes:   p.ShmBytes,
 		Limits:     p.Limits,
+		Namespaces: namespacesToWire(p.Namespaces),
 	}
 	for _, n := range p.NICs {
 		out := &api.NIC{
@@ -48,6 +49,7 @@ func podFromWire(r *api.SetupPodRequest) sandbox.PodSetup {
 		Sysctls:    r.GetSysctls(),
 		ShmBytes:   r.GetShmBytes(),
 		Limits:     r.GetLimits(),
+		Namespaces: namespacesFromWire(r.GetNamespaces()),
 	}
 	for _, n := range r.GetNics() {
 		out := sandbox.PodNIC{
@@ -74,6 +76,7 @@ func containerToWire(c sandbox.ContainerSetup) *api.CreateContainerRequest {
 			SupplementalGroups: c.User.SupplementalGroups, StrictGroups: c.User.StrictGroups,
 		},
 		SharePid:  c.SharePID,
+		PidTarget: c.TargetID,
 		Stdin:     c.Stdin,
 		StdinOnce: c.StdinOnce,
 		Terminal:  c.Terminal,
@@ -98,6 +101,7 @@ func containerFromWire(r *api.CreateContainerRequest) sandbox.ContainerSetup {
 			SupplementalGroups: r.GetUser().GetSupplementalGroups(), StrictGroups: r.GetUser().GetStrictGroups(),
 		},
 		SharePID:  r.GetSharePid(),
+		TargetID:  r.GetPidTarget(),
 		Stdin:     r.GetStdin(),
 		StdinOnce: r.GetStdinOnce(),
 		Terminal:  r.GetTerminal(),
@@ -113,7 +117,7 @@ func containerFromWire(r *api.CreateContainerRequest) sandbox.ContainerSetup {
 }
 
 func mountToWire(m sandbox.MountSetup) *api.Mount {
-	out := &api.Mount{ContainerPath: m.ContainerPath, ReadOnly: m.ReadOnly, Options: m.Options}
+	out := &api.Mount{ContainerPath: m.ContainerPath, ReadOnly: m.ReadOnly, Options: m.Options, MapIds: m.MapIDs}
 	switch {
 	case m.Folder != nil:
 		out.Source = &api.Mount_Folder{Folder: &api.FolderSource{
@@ -132,7 +136,7 @@ func mountToWire(m sandbox.MountSetup) *api.Mount {
 }
 
 func mountFromWire(m *api.Mount) sandbox.MountSetup {
-	out := sandbox.MountSetup{ContainerPath: m.GetContainerPath(), ReadOnly: m.GetReadOnly(), Options: m.GetOptions()}
+	out := sandbox.MountSetup{ContainerPath: m.GetContainerPath(), ReadOnly: m.GetReadOnly(), Options: m.GetOptions(), MapIDs: m.GetMapIds()}
 	switch s := m.GetSource().(type) {
 	case *api.Mount_Folder:
 		out.Folder = &sandbox.FolderSource{

@@ -173,12 +173,12 @@ func (p *fakeProcess) work() int {
 }
 
 func (g *fakeGuest) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloResponse, error) {
-	resp := &api.HelloResponse{Version: 1, AgentVersion: "fake\x1b[31m", KernelRelease: "6.1", Seeded: len(r.GetSeed()) > 0}
+	resp := &api.HelloResponse{Version: r.GetMaxVersion(), AgentVersion: "fake\x1b[31m", KernelRelease: "6.1", Seeded: len(r.GetSeed()) > 0}
 	if !r.GetTemplate() {
 		resp.BootId = "a-boot"
 	}
 	if g.old {
-		resp.Seeded, resp.BootId = false, "a-boot"
+		resp.Version, resp.Seeded, resp.BootId = 1, false, "a-boot"
 	}
 	return resp, g.step("hello")
 }

@@ -118,6 +118,7 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 	}()
 	cfg := l.vmConfig(c.ID, c.VCPUs, c.MemoryMiB)
 	cfg.Pods = c.Pods
+	cfg.Cgroups = c.Cgroups
 	var lease *template.Lease
 	if cfg.Restore = c.Restore; cfg.Restore == nil {
 		lease = l.takeTemplate(ctx, c)

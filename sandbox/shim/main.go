@@ -14,11 +14,13 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/containerd/errdefs"
 	clog "github.com/containerd/log"
 
 	"github.com/porthole-run/porthole/internal/localsock"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/sandbox"
+	"github.com/porthole-run/porthole/sandbox/cgroup"
 	"github.com/porthole-run/porthole/streaming/crilog"
 )
 
@@ -87,6 +89,10 @@ func begin(ctx context.Context, f folder, parts Parts) (_ *Server, serving func(
 	}
 	if err := writeJSON(f.process(), record); err != nil {
 		return nil, nil, fmt.Errorf("record process: %w", err)
+	}
+	// Before there is anything of the VM, which is in them too then.
+	if err := cgroup.Join(cfg.Cgroups); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errdefs.ErrFailedPrecondition, err)
 	}
 	driver, err := parts.Driver(cfg.Driver, log)
 	if err != nil {

@@ -29,8 +29,9 @@ func (s *Server) acquireMounts(ctx context.Context, c *container, mounts []sandb
 		return nil, fmt.Errorf("%d mounts are more than %d: %w", len(mounts), maxMounts, errdefs.ErrInvalidArgument)
 	}
 	var out []guest.Mount
+	users := s.usersOf(c.podID)
 	for _, m := range mounts {
-		g, err := s.acquireMount(ctx, &c.held, m)
+		g, err := s.acquireMount(ctx, &c.held, m, users)
 		if err != nil {
 			return nil, fmt.Errorf("mount %s: %w", m.ContainerPath, err)
 		}
@@ -40,8 +41,8 @@ func (s *Server) acquireMounts(ctx context.Context, c *container, mounts []sandb
 	return out, nil
 }
 
-func (s *Server) acquireMount(ctx context.Context, h *held, m sandbox.MountSetup) (guest.Mount, error) {
-	g := guest.Mount{Path: m.ContainerPath, ReadOnly: m.ReadOnly, Options: m.Options}
+func (s *Server) acquireMount(ctx context.Context, h *held, m sandbox.MountSetup, users *sandbox.UserNamespace) (guest.Mount, error) {
+	g := guest.Mount{Path: m.ContainerPath, ReadOnly: m.ReadOnly, Options: m.Options, MapIDs: m.MapIDs && m.Folder == nil}
 	switch {
 	case m.Image != nil:
 		layers, err := s.layers.acquire(ctx, m.Image.Layers)
@@ -60,7 +61,11 @@ func (s *Server) acquireMount(ctx context.Context, h *held, m sandbox.MountSetup
 		h.volumes = append(h.volumes, v.ID)
 		g.Disk = v
 	case m.Folder != nil:
-		share, err := s.shares.acquire(ctx, ShareSource{FolderSource: *m.Folder, ReadOnly: m.ReadOnly})
+		src := ShareSource{FolderSource: *m.Folder, ReadOnly: m.ReadOnly}
+		if m.MapIDs {
+			src.Users = users
+		}
+		share, err := s.shares.acquire(ctx, src)
 		if err != nil {
 			return g, err
 		}

@@ -21,6 +21,8 @@ type fakeShares struct {
 	mu     sync.Mutex
 	opened int
 	open   int
+
+	sources []ShareSource // of those that were opened
 }
 
 func (f *fakeShares) OpenShare(_ context.Context, s ShareSource) (Share, error) {
@@ -31,6 +33,7 @@ func (f *fakeShares) OpenShare(_ context.Context, s ShareSource) (Share, error) 
 	defer f.mu.Unlock()
 	f.opened++
 	f.open++
+	f.sources = append(f.sources, s)
 	return &fakeShare{f: f, source: s}, nil
 }
 

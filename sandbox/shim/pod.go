@@ -16,8 +16,9 @@ import (
 
 // pod is one pod in the VM, with what teardown has to take back.
 type pod struct {
-	id   string // immutable
-	lock lock   // held while the pod is made, removed, or given a container; guards ready and inGuest
+	id    string                 // immutable, as the next
+	users *sandbox.UserNamespace // nil: the VM's
+	lock  lock                   // held while the pod is made, removed, or given a container; guards ready and inGuest
 	// shared: the VM may have other pods, whose NICs are named as this one's.
 	shared bool // immutable
 
@@ -35,7 +36,7 @@ func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
 	if err := checkID("pod", r.PodID); err != nil {
 		return err
 	}
-	p := &pod{id: r.PodID, lock: newLock(), shared: s.shared}
+	p := &pod{id: r.PodID, users: r.Namespaces.Users, lock: newLock(), shared: s.shared}
 	if err := p.lock.acquire(ctx); err != nil {
 		return err
 	}
@@ -107,6 +108,7 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 		Sysctls:    r.Sysctls,
 		ShmBytes:   r.ShmBytes,
 		Limits:     r.Limits,
+		Namespaces: guestNamespaces(r.Namespaces),
 	})
 	end(err)
 	return err
@@ -204,6 +206,16 @@ func (s *Server) pod(id string) (*pod, error) {
 		return p, nil
 	}
 	return nil, fmt.Errorf("pod %s: %w", id, errdefs.ErrNotFound)
+}
+
+// usersOf is the user namespace of a pod; nil: the VM's.
+func (s *Server) usersOf(podID string) *sandbox.UserNamespace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.pods[podID]; p != nil {
+		return p.users
+	}
+	return nil
 }
 
 func (s *Server) containersOf(podID string) []*container {

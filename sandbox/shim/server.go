@@ -249,6 +249,8 @@ func (s *Server) Info() sandbox.ShimInfo {
 		KernelRelease: s.guest.Info().KernelRelease,
 		AgentVersion:  s.guest.Info().AgentVersion,
 		Template:      s.template,
+		VCPUs:         s.vcpus,
+		MemoryMiB:     s.memoryMiB,
 	}
 	if s.templateErr != nil {
 		info.TemplateError = cut(s.templateErr.Error(), maxErrorText)

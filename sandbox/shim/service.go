@@ -76,6 +76,8 @@ func (v service) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespon
 		Template:      i.Template,
 		TemplateError: i.TemplateError,
 		Phases:        v.s.phases,
+		Vcpus:         uint32(i.VCPUs),
+		MemoryMib:     uint32(i.MemoryMiB),
 	}, nil
 }
 

@@ -23,6 +23,7 @@ type ShareOpener func(ctx context.Context, s ShareSource) (Share, error)
 type ShareSource struct {
 	sandbox.FolderSource
 	ReadOnly bool
+	Users    *sandbox.UserNamespace // owners are seen through it; nil: as they are
 }
 
 // Share is an open folder or file of the host.
@@ -60,6 +61,8 @@ type shareKey struct {
 	readOnly, private bool
 	hostToContainer   bool
 	recursive         bool
+	mapped            bool
+	users             sandbox.UserNamespace // when mapped
 }
 
 // shareSet is the shares of one VM. A share is attached once however many containers use
@@ -126,7 +129,11 @@ func (s *shareSet) acquire(ctx context.Context, src ShareSource) (*hostShare, er
 }
 
 func keyOf(opened Share, src ShareSource) shareKey {
-	return shareKey{id: opened.ID(), readOnly: src.ReadOnly, private: src.Private, hostToContainer: src.HostToContainer, recursive: src.Recursive}
+	key := shareKey{id: opened.ID(), readOnly: src.ReadOnly, private: src.Private, hostToContainer: src.HostToContainer, recursive: src.Recursive}
+	if src.Users != nil {
+		key.mapped, key.users = true, *src.Users
+	}
+	return key
 }
 
 func (s *shareSet) pin(key shareKey, path string) *hostShare {

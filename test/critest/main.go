@@ -26,6 +26,8 @@ type options struct {
 	transport, focus  string
 	parallel          int
 	accel             string
+	vmNamespaces      bool
+	benchmark         bool
 }
 
 func main() {
@@ -49,6 +51,8 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&o.focus, "focus", "", "run the specs whose names match this `pattern`")
 	f.IntVar(&o.parallel, "parallel", 2, "how many specs run at one time")
 	f.StringVar(&o.accel, "accel", "auto", "how VMs run: auto, kvm or tcg")
+	f.BoolVar(&o.vmNamespaces, "vm-namespaces", false, "give pods that ask for namespaces of the host those of their VM (host_namespaces = \"vm\")")
+	f.BoolVar(&o.benchmark, "benchmark", false, "run the suite's benchmarks in place of its specs, and print their figures")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -73,7 +77,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Printf("critest over %s: %s\n", o.transport, summary(ran))
-	bad := compare(ran, expected, o.focus != "")
+	bad := compare(ran, expectedOf(o), o.focus != "" || o.benchmark)
 	for _, line := range bad {
 		fmt.Println("--", line)
 	}
@@ -103,7 +107,8 @@ func suite(ctx context.Context, o options) (ran []spec, err error) {
 	}
 	defer os.RemoveAll(dir)
 	s, err := harness.New(harness.Config{Dir: dir, Bin: o.bin, Guest: o.guest, Accel: o.accel, CNIConf: deploy.CNIConf,
-		VM: `start_timeout = "4m"`, // specs judge what a pod does, not how soon a busy machine boots several
+		// Specs judge what a pod does, not how soon a busy machine boots several.
+		VM: fmt.Sprintf("start_timeout = %q\nhost_namespaces = %q", "4m", map[bool]string{false: "refuse", true: "vm"}[o.vmNamespaces]),
 	})
 	if err != nil {
 		return nil, err
@@ -113,6 +118,11 @@ func suite(ctx context.Context, o options) (ran []spec, err error) {
 	}
 	if err := s.Start(ctx); err != nil {
 		return nil, err
+	}
+	if o.benchmark { // figures are of clones where there are to be some
+		if err := s.AwaitTemplates(ctx); err != nil {
+			return nil, errors.Join(err, s.Stop())
+		}
 	}
 	ran, err = critest(ctx, o, s)
 	if err := s.Stop(); err != nil {
@@ -124,7 +134,14 @@ func suite(ctx context.Context, o options) (ran []spec, err error) {
 // critest runs the suite's program. That it fails is no error here: the report says
 // what failed.
 func critest(ctx context.Context, o options, s *harness.Server) ([]spec, error) {
-	log, err := os.Create(filepath.Join(filepath.Dir(o.bin), "critest-"+o.transport+".log"))
+	name := o.transport
+	switch {
+	case o.benchmark:
+		name = "benchmark"
+	case o.vmNamespaces:
+		name += "-vm-namespaces"
+	}
+	log, err := os.Create(filepath.Join(filepath.Dir(o.bin), "critest-"+name+".log"))
 	if err != nil {
 		return nil, err
 	}
@@ -137,8 +154,16 @@ func critest(ctx context.Context, o options, s *harness.Server) ([]spec, error) 
 	endpoint := "unix://" + s.Socket
 	args := []string{
 		"-runtime-endpoint=" + endpoint, "-image-endpoint=" + endpoint, "-config=" + os.DevNull,
-		"-parallel=" + strconv.Itoa(o.parallel), "-ginkgo.json-report=report.json", "-ginkgo.no-color",
-		"-ginkgo.timeout=55m", "-ginkgo.seed=1",
+		"-ginkgo.json-report=report.json", "-ginkgo.no-color", "-ginkgo.timeout=55m", "-ginkgo.seed=1",
+	}
+	if o.benchmark {
+		more, err := benchmarkArgs(tmp)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, more...)
+	} else {
+		args = append(args, "-parallel="+strconv.Itoa(o.parallel))
 	}
 	if o.focus != "" {
 		args = append(args, "-ginkgo.focus="+o.focus)
@@ -159,6 +184,13 @@ func critest(ctx context.Context, o options, s *harness.Server) ([]spec, error) 
 	}
 	if failed == nil && slices.ContainsFunc(ran, func(s spec) bool { return !s.passed() && !s.skipped() }) {
 		return nil, fmt.Errorf("critest succeeded and reports failures; see %s", log.Name())
+	}
+	if o.benchmark {
+		rows, err := readResults(resultsDir(tmp))
+		if err != nil {
+			return nil, fmt.Errorf("%w (critest: %v; see %s)", err, failed, log.Name())
+		}
+		printResults(os.Stdout, rows)
 	}
 	return ran, nil
 }

@@ -6,7 +6,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
+	"google.golang.org/grpc/codes"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -67,6 +69,65 @@ func TestPodNetwork(t *testing.T) {
 	if got := client.exec("nc " + gateway + " " + port + " </dev/null"); got != "from host" {
 		t.Errorf("pod to host: %q", got)
 	}
+}
+
+// TestHostPorts: the portmap plugin maps ports of the host to the pod's, of TCP and UDP, at
+// one address of the host where one is named; ports of another pod are refused; and they go
+// with the pod.
+func TestHostPorts(t *testing.T) {
+	mapped := func(name string, ports ...*cri.PortMapping) *pod {
+		return runPod(t, env.server, func(c *cri.PodSandboxConfig) {
+			c.Metadata.Name = name
+			c.PortMappings = ports
+		})
+	}
+	tcp := &cri.PortMapping{Protocol: cri.Protocol_TCP, ContainerPort: 80, HostPort: 28080}
+	local := &cri.PortMapping{Protocol: cri.Protocol_TCP, ContainerPort: 80, HostPort: 28081, HostIp: "127.0.0.1"}
+	udp := &cri.PortMapping{Protocol: cri.Protocol_UDP, ContainerPort: 7777, HostPort: 28082}
+	p := mapped("ports", tcp, local, udp)
+	p.start(sh("web", "mkdir /tmp/w; echo mapped > /tmp/w/index.html; exec busybox httpd -f -p 80 -h /tmp/w"))
+	e := sh("echo", "exec /voltool udpecho 7777")
+	e.Mounts = []*cri.Mount{toolMount(t)}
+	echo := p.start(e)
+	get := func(url string) string {
+		out, _ := exec.Command("curl", "-s", "--max-time", "20", url).CombinedOutput()
+		return strings.TrimSpace(string(out))
+	}
+	gateway := strings.Fields(echo.exec("ip route | grep default"))[2] // an address of the host
+	eventually(t, "the page is at the host's port", func() bool { return get("http://127.0.0.1:28080/") == "mapped" })
+	for url, want := range map[string]string{
+		"http://" + gateway + ":28080/": "mapped", "http://127.0.0.1:28081/": "mapped", "http://" + gateway + ":28081/": "",
+	} {
+		if got := get(url); got != want {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+	}
+	conn, err := net.Dial("udp", net.JoinHostPort(gateway, "28082"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	eventually(t, "a datagram comes back through the host's port", func() bool {
+		conn.SetDeadline(time.Now().Add(time.Second))
+		if _, err := conn.Write([]byte("ping")); err != nil {
+			return false
+		}
+		b := make([]byte, 16)
+		n, err := conn.Read(b)
+		return err == nil && string(b[:n]) == "ping"
+	})
+
+	c := podConfig(t)
+	c.Metadata.Name, c.PortMappings = "second", []*cri.PortMapping{{Protocol: cri.Protocol_TCP, ContainerPort: 81, HostPort: 28081, HostIp: "0.0.0.0"}}
+	_, err = p.s.RunPodSandbox(testContext(t), &cri.RunPodSandboxRequest{Config: c})
+	refused(t, err, p.id, codes.ResourceExhausted)
+	if _, err := p.s.StopPodSandbox(testContext(t), &cri.StopPodSandboxRequest{PodSandboxId: p.id}); err != nil {
+		t.Fatal(err)
+	}
+	if got := get("http://127.0.0.1:28080/"); got != "" {
+		t.Errorf("a stopped pod's port answers %q", got)
+	}
+	mapped("third", local)
 }
 
 func TestStoppedPodKeepsStatus(t *testing.T) {

@@ -31,6 +31,9 @@ const (
 	noID        = 1<<32 - 1 // what Linux takes for "no user"
 )
 
+// hostNamespaces is what becomes of pods that ask for namespaces of the host.
+var hostNamespaces = []string{"refuse", "vm"}
+
 var handlerName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // check adds to d what is wrong with values that have the right type.
@@ -105,6 +108,11 @@ func (c *Config) check(d *document) {
 		d.add("vm.spares", "%q is not \"off\", \"auto\" or a number to %d", c.VM.Spares, maxSpares)
 	}
 	d.between("vm.spare_memory", int64(c.VM.SpareMemory), 1<<20, 1<<50)
+	d.oneOf("vm.host_namespaces", c.VM.HostNamespaces, hostNamespaces...)
+	d.oneOf("vm.pod_cgroup", c.VM.PodCgroup, "auto", "on", "off")
+	if c.VM.HostOverhead < 0 || c.VM.HostOverhead > maxMemory {
+		d.add("vm.host_overhead", "is %s, not between 0 and %s", c.VM.HostOverhead, Size(maxMemory))
+	}
 	c.Kubelet.check(d)
 	c.Upstream.check(d)
 	all := func(string) bool { return true }
@@ -115,6 +123,9 @@ func (c *Config) check(d *document) {
 			d.add(key, "is not a name for a runtime handler: a-z, 0-9 and -, at most 63")
 		}
 		h := c.Handlers[name]
+		if h.HostNamespaces != nil {
+			d.oneOf(join(key, "host_namespaces"), *h.HostNamespaces, hostNamespaces...)
+		}
 		// What it does not set was looked at in [vm].
 		h.Over(c.VM).checkSizes(d, key, h.sets)
 		c.checkSharing(d, key, h)

@@ -25,21 +25,35 @@ type Namespaces struct {
 	Reaper *reap.Reaper // waits for it
 }
 
-// Start makes a pod's network, IPC, UTS and PID namespaces and returns the process
-// that holds them. Killing it ends them, and all processes in the PID namespace.
-func (n *Namespaces) Start() (*reap.Process, error) {
-	p, err := n.Reaper.Start(n.Pause, []string{"pause"}, &os.ProcAttr{
-		Dir: "/",
-		Env: []string{},
-		Sys: &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWPID,
-			Setsid:     true,
-		},
-	})
+// Start makes a pod's network, IPC, UTS and PID namespaces, and its user namespace, which
+// owns the others, where o has one. It returns the process that holds them. Killing it ends
+// them, and all processes in a PID namespace of the pod's own.
+func (n *Namespaces) Start(o Options) (*reap.Process, error) {
+	p, err := n.Reaper.Start(n.Pause, []string{"pause"}, &os.ProcAttr{Dir: "/", Env: []string{}, Sys: attributes(o)})
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", n.Pause, err)
 	}
 	return p, nil
+}
+
+func attributes(o Options) *syscall.SysProcAttr {
+	out := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUTS, Setsid: true}
+	for flag, ofVM := range map[uintptr]bool{unix.CLONE_NEWNET: o.VMNetwork, unix.CLONE_NEWIPC: o.VMIPC, unix.CLONE_NEWPID: o.VMPID} {
+		if !ofVM {
+			out.Cloneflags |= flag
+		}
+	}
+	if u := o.Users; u != nil {
+		out.Cloneflags |= unix.CLONE_NEWUSER
+		out.UidMappings, out.GidMappings = u.UIDs.toSys(), u.GIDs.toSys()
+		out.GidMappingsEnableSetgroups = true
+		out.Credential = &syscall.Credential{} // root in the namespace
+	}
+	return out
+}
+
+func (m Mapping) toSys() []syscall.SysProcIDMap {
+	return []syscall.SysProcIDMap{{ContainerID: int(m.Inside), HostID: int(m.Outside), Size: int(m.Length)}}
 }
 
 // Path returns the path of a namespace ("net", "pid" …) that process pid holds.

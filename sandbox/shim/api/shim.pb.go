@@ -137,6 +137,9 @@ type HelloResponse struct {
 	// template_error says why it booted though there was a template.
 	TemplateError string `protobuf:"bytes,9,opt,name=template_error,json=templateError,proto3" json:"template_error,omitempty"`
 	Phases        []byte `protobuf:"bytes,15,opt,name=phases,proto3" json:"phases,omitempty"` // of the VM's start
+	// What the VM has; 0 from an older shim.
+	Vcpus         uint32 `protobuf:"varint,10,opt,name=vcpus,proto3" json:"vcpus,omitempty"`
+	MemoryMib     uint32 `protobuf:"varint,11,opt,name=memory_mib,json=memoryMib,proto3" json:"memory_mib,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -239,6 +242,20 @@ func (x *HelloResponse) GetPhases() []byte {
 		return x.Phases
 	}
 	return nil
+}
+
+func (x *HelloResponse) GetVcpus() uint32 {
+	if x != nil {
+		return x.Vcpus
+	}
+	return 0
+}
+
+func (x *HelloResponse) GetMemoryMib() uint32 {
+	if x != nil {
+		return x.MemoryMib
+	}
+	return 0
 }
 
 // Disk is sandbox.Disk; format has its numbers.
@@ -472,7 +489,8 @@ type SetupPodRequest struct {
 	Hosts         string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`
 	Sysctls       map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	ShmBytes      uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"`
-	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"` // of the pod as a whole, OCI LinuxResources as JSON; only to VMs of several pods
+	Namespaces    *PodNamespaces         `protobuf:"bytes,9,opt,name=namespaces,proto3" json:"namespaces,omitempty"` // unset: the pod has its own ones, and no user namespace
+	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`        // of the pod as a whole, OCI LinuxResources as JSON; only to VMs of several pods
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -563,11 +581,199 @@ func (x *SetupPodRequest) GetShmBytes() uint64 {
 	return 0
 }
 
+func (x *SetupPodRequest) GetNamespaces() *PodNamespaces {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
 func (x *SetupPodRequest) GetLimits() []byte {
 	if x != nil {
 		return x.Limits
 	}
 	return nil
+}
+
+// PodNamespaces is sandbox.PodNamespaces.
+type PodNamespaces struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VmNetwork     bool                   `protobuf:"varint,1,opt,name=vm_network,json=vmNetwork,proto3" json:"vm_network,omitempty"`
+	VmPid         bool                   `protobuf:"varint,2,opt,name=vm_pid,json=vmPid,proto3" json:"vm_pid,omitempty"`
+	VmIpc         bool                   `protobuf:"varint,3,opt,name=vm_ipc,json=vmIpc,proto3" json:"vm_ipc,omitempty"`
+	Users         *UserNamespace         `protobuf:"bytes,4,opt,name=users,proto3" json:"users,omitempty"` // unset: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodNamespaces) Reset() {
+	*x = PodNamespaces{}
+	mi := &file_shim_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodNamespaces) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodNamespaces) ProtoMessage() {}
+
+func (x *PodNamespaces) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodNamespaces.ProtoReflect.Descriptor instead.
+func (*PodNamespaces) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PodNamespaces) GetVmNetwork() bool {
+	if x != nil {
+		return x.VmNetwork
+	}
+	return false
+}
+
+func (x *PodNamespaces) GetVmPid() bool {
+	if x != nil {
+		return x.VmPid
+	}
+	return false
+}
+
+func (x *PodNamespaces) GetVmIpc() bool {
+	if x != nil {
+		return x.VmIpc
+	}
+	return false
+}
+
+func (x *PodNamespaces) GetUsers() *UserNamespace {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+type UserNamespace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uids          *IDMapping             `protobuf:"bytes,1,opt,name=uids,proto3" json:"uids,omitempty"`
+	Gids          *IDMapping             `protobuf:"bytes,2,opt,name=gids,proto3" json:"gids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserNamespace) Reset() {
+	*x = UserNamespace{}
+	mi := &file_shim_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserNamespace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserNamespace) ProtoMessage() {}
+
+func (x *UserNamespace) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserNamespace.ProtoReflect.Descriptor instead.
+func (*UserNamespace) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UserNamespace) GetUids() *IDMapping {
+	if x != nil {
+		return x.Uids
+	}
+	return nil
+}
+
+func (x *UserNamespace) GetGids() *IDMapping {
+	if x != nil {
+		return x.Gids
+	}
+	return nil
+}
+
+type IDMapping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId   uint32                 `protobuf:"varint,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	HostId        uint32                 `protobuf:"varint,2,opt,name=host_id,json=hostId,proto3" json:"host_id,omitempty"`
+	Length        uint32                 `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IDMapping) Reset() {
+	*x = IDMapping{}
+	mi := &file_shim_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IDMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IDMapping) ProtoMessage() {}
+
+func (x *IDMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IDMapping.ProtoReflect.Descriptor instead.
+func (*IDMapping) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *IDMapping) GetContainerId() uint32 {
+	if x != nil {
+		return x.ContainerId
+	}
+	return 0
+}
+
+func (x *IDMapping) GetHostId() uint32 {
+	if x != nil {
+		return x.HostId
+	}
+	return 0
+}
+
+func (x *IDMapping) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
 }
 
 type SetupPodResponse struct {
@@ -579,7 +785,7 @@ type SetupPodResponse struct {
 
 func (x *SetupPodResponse) Reset() {
 	*x = SetupPodResponse{}
-	mi := &file_shim_proto_msgTypes[7]
+	mi := &file_shim_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +797,7 @@ func (x *SetupPodResponse) String() string {
 func (*SetupPodResponse) ProtoMessage() {}
 
 func (x *SetupPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[7]
+	mi := &file_shim_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +810,7 @@ func (x *SetupPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetupPodResponse.ProtoReflect.Descriptor instead.
 func (*SetupPodResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{7}
+	return file_shim_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetupPodResponse) GetPhases() []byte {
@@ -623,7 +829,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_shim_proto_msgTypes[8]
+	mi := &file_shim_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +841,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[8]
+	mi := &file_shim_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +854,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{8}
+	return file_shim_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RemovePodRequest) GetPodId() string {
@@ -668,7 +874,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_shim_proto_msgTypes[9]
+	mi := &file_shim_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +886,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[9]
+	mi := &file_shim_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +899,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{9}
+	return file_shim_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Layer) GetDiffId() string {
@@ -723,7 +929,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_shim_proto_msgTypes[10]
+	mi := &file_shim_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +941,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[10]
+	mi := &file_shim_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +954,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{10}
+	return file_shim_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *User) GetSpec() string {
@@ -798,14 +1004,15 @@ type CreateContainerRequest struct {
 	StdinOnce     bool                   `protobuf:"varint,8,opt,name=stdin_once,json=stdinOnce,proto3" json:"stdin_once,omitempty"`
 	Terminal      bool                   `protobuf:"varint,9,opt,name=terminal,proto3" json:"terminal,omitempty"`
 	LogPath       string                 `protobuf:"bytes,10,opt,name=log_path,json=logPath,proto3" json:"log_path,omitempty"`
-	Mounts        []*Mount               `protobuf:"bytes,11,rep,name=mounts,proto3" json:"mounts,omitempty"` // in the order they are made; since version 2
+	Mounts        []*Mount               `protobuf:"bytes,11,rep,name=mounts,proto3" json:"mounts,omitempty"`                        // in the order they are made; since version 2
+	PidTarget     string                 `protobuf:"bytes,12,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // id of the container whose PID namespace is joined
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateContainerRequest) Reset() {
 	*x = CreateContainerRequest{}
-	mi := &file_shim_proto_msgTypes[11]
+	mi := &file_shim_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1024,7 @@ func (x *CreateContainerRequest) String() string {
 func (*CreateContainerRequest) ProtoMessage() {}
 
 func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[11]
+	mi := &file_shim_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1037,7 @@ func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerRequest.ProtoReflect.Descriptor instead.
 func (*CreateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{11}
+	return file_shim_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateContainerRequest) GetPodId() string {
@@ -910,6 +1117,13 @@ func (x *CreateContainerRequest) GetMounts() []*Mount {
 	return nil
 }
 
+func (x *CreateContainerRequest) GetPidTarget() string {
+	if x != nil {
+		return x.PidTarget
+	}
+	return ""
+}
+
 // Mount is sandbox.MountSetup.
 type Mount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -922,13 +1136,14 @@ type Mount struct {
 	//	*Mount_Disk
 	//	*Mount_Image
 	Source        isMount_Source `protobuf_oneof:"source"`
+	MapIds        bool           `protobuf:"varint,7,opt,name=map_ids,json=mapIds,proto3" json:"map_ids,omitempty"` // owners are seen through the pod's user namespace
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_shim_proto_msgTypes[12]
+	mi := &file_shim_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1155,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[12]
+	mi := &file_shim_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1168,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{12}
+	return file_shim_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Mount) GetContainerPath() string {
@@ -1011,6 +1226,13 @@ func (x *Mount) GetImage() *ImageSource {
 	return nil
 }
 
+func (x *Mount) GetMapIds() bool {
+	if x != nil {
+		return x.MapIds
+	}
+	return false
+}
+
 type isMount_Source interface {
 	isMount_Source()
 }
@@ -1046,7 +1268,7 @@ type FolderSource struct {
 
 func (x *FolderSource) Reset() {
 	*x = FolderSource{}
-	mi := &file_shim_proto_msgTypes[13]
+	mi := &file_shim_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1280,7 @@ func (x *FolderSource) String() string {
 func (*FolderSource) ProtoMessage() {}
 
 func (x *FolderSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[13]
+	mi := &file_shim_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1293,7 @@ func (x *FolderSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderSource.ProtoReflect.Descriptor instead.
 func (*FolderSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{13}
+	return file_shim_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FolderSource) GetPath() string {
@@ -1119,7 +1341,7 @@ type DiskSource struct {
 
 func (x *DiskSource) Reset() {
 	*x = DiskSource{}
-	mi := &file_shim_proto_msgTypes[14]
+	mi := &file_shim_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1353,7 @@ func (x *DiskSource) String() string {
 func (*DiskSource) ProtoMessage() {}
 
 func (x *DiskSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[14]
+	mi := &file_shim_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1366,7 @@ func (x *DiskSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskSource.ProtoReflect.Descriptor instead.
 func (*DiskSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{14}
+	return file_shim_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DiskSource) GetPath() string {
@@ -1171,7 +1393,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_shim_proto_msgTypes[15]
+	mi := &file_shim_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1405,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[15]
+	mi := &file_shim_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1418,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{15}
+	return file_shim_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ImageSource) GetLayers() []*Layer {
@@ -1226,7 +1448,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_shim_proto_msgTypes[16]
+	mi := &file_shim_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1460,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[16]
+	mi := &file_shim_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1473,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{16}
+	return file_shim_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateContainerResponse) GetPid() int32 {
@@ -1298,7 +1520,7 @@ type ContainerRequest struct {
 
 func (x *ContainerRequest) Reset() {
 	*x = ContainerRequest{}
-	mi := &file_shim_proto_msgTypes[17]
+	mi := &file_shim_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1532,7 @@ func (x *ContainerRequest) String() string {
 func (*ContainerRequest) ProtoMessage() {}
 
 func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[17]
+	mi := &file_shim_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1545,7 @@ func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRequest.ProtoReflect.Descriptor instead.
 func (*ContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{17}
+	return file_shim_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ContainerRequest) GetContainerId() string {
@@ -1343,7 +1565,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_shim_proto_msgTypes[18]
+	mi := &file_shim_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1577,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[18]
+	mi := &file_shim_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1590,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{18}
+	return file_shim_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
@@ -1396,7 +1618,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_shim_proto_msgTypes[19]
+	mi := &file_shim_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1630,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[19]
+	mi := &file_shim_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1643,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{19}
+	return file_shim_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -1456,7 +1678,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_shim_proto_msgTypes[20]
+	mi := &file_shim_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1690,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[20]
+	mi := &file_shim_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1703,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{20}
+	return file_shim_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SignalRequest) GetContainerId() string {
@@ -1515,7 +1737,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_shim_proto_msgTypes[21]
+	mi := &file_shim_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1749,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[21]
+	mi := &file_shim_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1762,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{21}
+	return file_shim_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -1567,7 +1789,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_shim_proto_msgTypes[22]
+	mi := &file_shim_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1801,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[22]
+	mi := &file_shim_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1814,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{22}
+	return file_shim_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StateResponse) GetPods() []string {
@@ -1622,7 +1844,7 @@ type ContainerState struct {
 
 func (x *ContainerState) Reset() {
 	*x = ContainerState{}
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1856,7 @@ func (x *ContainerState) String() string {
 func (*ContainerState) ProtoMessage() {}
 
 func (x *ContainerState) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1869,7 @@ func (x *ContainerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerState.ProtoReflect.Descriptor instead.
 func (*ContainerState) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{23}
+	return file_shim_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ContainerState) GetId() string {
@@ -1694,7 +1916,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1928,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1941,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{24}
+	return file_shim_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StatsRequest) GetOpenFiles() bool {
@@ -1738,7 +1960,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1972,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1985,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{25}
+	return file_shim_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatsResponse) GetUsage() []byte {
@@ -1788,7 +2010,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_shim_proto_msgTypes[26]
+	mi := &file_shim_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +2022,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[26]
+	mi := &file_shim_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +2035,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{26}
+	return file_shim_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Session) GetId() []byte {
@@ -1856,7 +2078,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_shim_proto_msgTypes[27]
+	mi := &file_shim_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2090,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[27]
+	mi := &file_shim_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2103,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{27}
+	return file_shim_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExecRequest) GetSession() *Session {
@@ -1921,7 +2143,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_shim_proto_msgTypes[28]
+	mi := &file_shim_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2155,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[28]
+	mi := &file_shim_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2168,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{28}
+	return file_shim_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExecResponse) GetExitCode() int32 {
@@ -1966,7 +2188,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_shim_proto_msgTypes[29]
+	mi := &file_shim_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2200,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[29]
+	mi := &file_shim_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2213,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{29}
+	return file_shim_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AttachRequest) GetSession() *Session {
@@ -2019,7 +2241,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_shim_proto_msgTypes[30]
+	mi := &file_shim_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2253,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[30]
+	mi := &file_shim_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2266,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{30}
+	return file_shim_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PortForwardRequest) GetSession() *Session {
@@ -2079,7 +2301,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_shim_proto_msgTypes[31]
+	mi := &file_shim_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2313,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[31]
+	mi := &file_shim_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2326,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{31}
+	return file_shim_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResizeRequest) GetSessionId() []byte {
@@ -2137,7 +2359,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_shim_proto_msgTypes[32]
+	mi := &file_shim_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2371,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[32]
+	mi := &file_shim_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2384,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{32}
+	return file_shim_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CancelRequest) GetSessionId() []byte {
@@ -2184,7 +2406,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_shim_proto_msgTypes[33]
+	mi := &file_shim_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2418,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[33]
+	mi := &file_shim_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2431,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{33}
+	return file_shim_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CheckpointRequest) GetPodId() string {
@@ -2249,7 +2471,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_shim_proto_msgTypes[34]
+	mi := &file_shim_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2483,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[34]
+	mi := &file_shim_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2496,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{34}
+	return file_shim_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CheckpointResponse) GetSaved() []byte {
@@ -2293,7 +2515,7 @@ type RestorePodRequest struct {
 
 func (x *RestorePodRequest) Reset() {
 	*x = RestorePodRequest{}
-	mi := &file_shim_proto_msgTypes[35]
+	mi := &file_shim_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2527,7 @@ func (x *RestorePodRequest) String() string {
 func (*RestorePodRequest) ProtoMessage() {}
 
 func (x *RestorePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[35]
+	mi := &file_shim_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2540,7 @@ func (x *RestorePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestorePodRequest.ProtoReflect.Descriptor instead.
 func (*RestorePodRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{35}
+	return file_shim_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RestorePodRequest) GetRestore() []byte {
@@ -2336,7 +2558,7 @@ type RestorePodResponse struct {
 
 func (x *RestorePodResponse) Reset() {
 	*x = RestorePodResponse{}
-	mi := &file_shim_proto_msgTypes[36]
+	mi := &file_shim_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2348,7 +2570,7 @@ func (x *RestorePodResponse) String() string {
 func (*RestorePodResponse) ProtoMessage() {}
 
 func (x *RestorePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[36]
+	mi := &file_shim_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2361,7 +2583,7 @@ func (x *RestorePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestorePodResponse.ProtoReflect.Descriptor instead.
 func (*RestorePodResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{36}
+	return file_shim_proto_rawDescGZIP(), []int{39}
 }
 
 var File_shim_proto protoreflect.FileDescriptor
@@ -2376,7 +2598,7 @@ const file_shim_proto_rawDesc = "" +
 	"minVersion\x12\x1f\n" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12%\n" +
-	"\x0eclient_version\x18\x03 \x01(\tR\rclientVersion\"\xbe\x02\n" +
+	"\x0eclient_version\x18\x03 \x01(\tR\rclientVersion\"\xf3\x02\n" +
 	"\rHelloResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12!\n" +
 	"\fshim_version\x18\x02 \x01(\tR\vshimVersion\x12\x10\n" +
@@ -2387,7 +2609,11 @@ const file_shim_proto_rawDesc = "" +
 	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12\x1a\n" +
 	"\btemplate\x18\b \x01(\tR\btemplate\x12%\n" +
 	"\x0etemplate_error\x18\t \x01(\tR\rtemplateError\x12\x16\n" +
-	"\x06phases\x18\x0f \x01(\fR\x06phases\"O\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\x12\x14\n" +
+	"\x05vcpus\x18\n" +
+	" \x01(\rR\x05vcpus\x12\x1d\n" +
+	"\n" +
+	"memory_mib\x18\v \x01(\rR\tmemoryMib\"O\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\x05R\x06format\x12\x1b\n" +
@@ -2404,7 +2630,7 @@ const file_shim_proto_rawDesc = "" +
 	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x18\n" +
 	"\agateway\x18\x02 \x01(\tR\agateway\x12\x10\n" +
 	"\x03mtu\x18\x03 \x01(\x05R\x03mtu\x12\x16\n" +
-	"\x06metric\x18\x04 \x01(\x05R\x06metric\"\x93\x03\n" +
+	"\x06metric\x18\x04 \x01(\x05R\x06metric\"\xd4\x03\n" +
 	"\x0fSetupPodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x120\n" +
@@ -2414,12 +2640,28 @@ const file_shim_proto_rawDesc = "" +
 	"resolvConf\x12\x14\n" +
 	"\x05hosts\x18\x06 \x01(\tR\x05hosts\x12H\n" +
 	"\asysctls\x18\a \x03(\v2..porthole.shim.v1.SetupPodRequest.SysctlsEntryR\asysctls\x12\x1b\n" +
-	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x12\x16\n" +
+	"\tshm_bytes\x18\b \x01(\x04R\bshmBytes\x12?\n" +
+	"\n" +
+	"namespaces\x18\t \x01(\v2\x1f.porthole.shim.v1.PodNamespacesR\n" +
+	"namespaces\x12\x16\n" +
 	"\x06limits\x18\n" +
 	" \x01(\fR\x06limits\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"*\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x93\x01\n" +
+	"\rPodNamespaces\x12\x1d\n" +
+	"\n" +
+	"vm_network\x18\x01 \x01(\bR\tvmNetwork\x12\x15\n" +
+	"\x06vm_pid\x18\x02 \x01(\bR\x05vmPid\x12\x15\n" +
+	"\x06vm_ipc\x18\x03 \x01(\bR\x05vmIpc\x125\n" +
+	"\x05users\x18\x04 \x01(\v2\x1f.porthole.shim.v1.UserNamespaceR\x05users\"q\n" +
+	"\rUserNamespace\x12/\n" +
+	"\x04uids\x18\x01 \x01(\v2\x1b.porthole.shim.v1.IDMappingR\x04uids\x12/\n" +
+	"\x04gids\x18\x02 \x01(\v2\x1b.porthole.shim.v1.IDMappingR\x04gids\"_\n" +
+	"\tIDMapping\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\rR\vcontainerId\x12\x17\n" +
+	"\ahost_id\x18\x02 \x01(\rR\x06hostId\x12\x16\n" +
+	"\x06length\x18\x03 \x01(\rR\x06length\"*\n" +
 	"\x10SetupPodResponse\x12\x16\n" +
 	"\x06phases\x18\x0f \x01(\fR\x06phases\")\n" +
 	"\x10RemovePodRequest\x12\x15\n" +
@@ -2432,7 +2674,7 @@ const file_shim_proto_rawDesc = "" +
 	"\ahas_gid\x18\x02 \x01(\bR\x06hasGid\x12\x10\n" +
 	"\x03gid\x18\x03 \x01(\rR\x03gid\x12/\n" +
 	"\x13supplemental_groups\x18\x04 \x03(\rR\x12supplementalGroups\x12#\n" +
-	"\rstrict_groups\x18\x05 \x01(\bR\fstrictGroups\"\xfd\x02\n" +
+	"\rstrict_groups\x18\x05 \x01(\bR\fstrictGroups\"\x9c\x03\n" +
 	"\x16CreateContainerRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12!\n" +
 	"\fcontainer_id\x18\x02 \x01(\tR\vcontainerId\x12/\n" +
@@ -2446,14 +2688,17 @@ const file_shim_proto_rawDesc = "" +
 	"\bterminal\x18\t \x01(\bR\bterminal\x12\x19\n" +
 	"\blog_path\x18\n" +
 	" \x01(\tR\alogPath\x12/\n" +
-	"\x06mounts\x18\v \x03(\v2\x17.porthole.shim.v1.MountR\x06mounts\"\x94\x02\n" +
+	"\x06mounts\x18\v \x03(\v2\x17.porthole.shim.v1.MountR\x06mounts\x12\x1d\n" +
+	"\n" +
+	"pid_target\x18\f \x01(\tR\tpidTarget\"\xad\x02\n" +
 	"\x05Mount\x12%\n" +
 	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x12\x18\n" +
 	"\aoptions\x18\x03 \x03(\tR\aoptions\x128\n" +
 	"\x06folder\x18\x04 \x01(\v2\x1e.porthole.shim.v1.FolderSourceH\x00R\x06folder\x122\n" +
 	"\x04disk\x18\x05 \x01(\v2\x1c.porthole.shim.v1.DiskSourceH\x00R\x04disk\x125\n" +
-	"\x05image\x18\x06 \x01(\v2\x1d.porthole.shim.v1.ImageSourceH\x00R\x05imageB\b\n" +
+	"\x05image\x18\x06 \x01(\v2\x1d.porthole.shim.v1.ImageSourceH\x00R\x05image\x12\x17\n" +
+	"\amap_ids\x18\a \x01(\bR\x06mapIdsB\b\n" +
 	"\x06source\"\xa1\x01\n" +
 	"\fFolderSource\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
@@ -2580,7 +2825,7 @@ func file_shim_proto_rawDescGZIP() []byte {
 	return file_shim_proto_rawDescData
 }
 
-var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_shim_proto_goTypes = []any{
 	(*Empty)(nil),                   // 0: porthole.shim.v1.Empty
 	(*HelloRequest)(nil),            // 1: porthole.shim.v1.HelloRequest
@@ -2589,100 +2834,107 @@ var file_shim_proto_goTypes = []any{
 	(*NIC)(nil),                     // 4: porthole.shim.v1.NIC
 	(*Route)(nil),                   // 5: porthole.shim.v1.Route
 	(*SetupPodRequest)(nil),         // 6: porthole.shim.v1.SetupPodRequest
-	(*SetupPodResponse)(nil),        // 7: porthole.shim.v1.SetupPodResponse
-	(*RemovePodRequest)(nil),        // 8: porthole.shim.v1.RemovePodRequest
-	(*Layer)(nil),                   // 9: porthole.shim.v1.Layer
-	(*User)(nil),                    // 10: porthole.shim.v1.User
-	(*CreateContainerRequest)(nil),  // 11: porthole.shim.v1.CreateContainerRequest
-	(*Mount)(nil),                   // 12: porthole.shim.v1.Mount
-	(*FolderSource)(nil),            // 13: porthole.shim.v1.FolderSource
-	(*DiskSource)(nil),              // 14: porthole.shim.v1.DiskSource
-	(*ImageSource)(nil),             // 15: porthole.shim.v1.ImageSource
-	(*CreateContainerResponse)(nil), // 16: porthole.shim.v1.CreateContainerResponse
-	(*ContainerRequest)(nil),        // 17: porthole.shim.v1.ContainerRequest
-	(*StartContainerResponse)(nil),  // 18: porthole.shim.v1.StartContainerResponse
-	(*Exit)(nil),                    // 19: porthole.shim.v1.Exit
-	(*SignalRequest)(nil),           // 20: porthole.shim.v1.SignalRequest
-	(*UpdateContainerRequest)(nil),  // 21: porthole.shim.v1.UpdateContainerRequest
-	(*StateResponse)(nil),           // 22: porthole.shim.v1.StateResponse
-	(*ContainerState)(nil),          // 23: porthole.shim.v1.ContainerState
-	(*StatsRequest)(nil),            // 24: porthole.shim.v1.StatsRequest
-	(*StatsResponse)(nil),           // 25: porthole.shim.v1.StatsResponse
-	(*Session)(nil),                 // 26: porthole.shim.v1.Session
-	(*ExecRequest)(nil),             // 27: porthole.shim.v1.ExecRequest
-	(*ExecResponse)(nil),            // 28: porthole.shim.v1.ExecResponse
-	(*AttachRequest)(nil),           // 29: porthole.shim.v1.AttachRequest
-	(*PortForwardRequest)(nil),      // 30: porthole.shim.v1.PortForwardRequest
-	(*ResizeRequest)(nil),           // 31: porthole.shim.v1.ResizeRequest
-	(*CancelRequest)(nil),           // 32: porthole.shim.v1.CancelRequest
-	(*CheckpointRequest)(nil),       // 33: porthole.shim.v1.CheckpointRequest
-	(*CheckpointResponse)(nil),      // 34: porthole.shim.v1.CheckpointResponse
-	(*RestorePodRequest)(nil),       // 35: porthole.shim.v1.RestorePodRequest
-	(*RestorePodResponse)(nil),      // 36: porthole.shim.v1.RestorePodResponse
-	nil,                             // 37: porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	(*PodNamespaces)(nil),           // 7: porthole.shim.v1.PodNamespaces
+	(*UserNamespace)(nil),           // 8: porthole.shim.v1.UserNamespace
+	(*IDMapping)(nil),               // 9: porthole.shim.v1.IDMapping
+	(*SetupPodResponse)(nil),        // 10: porthole.shim.v1.SetupPodResponse
+	(*RemovePodRequest)(nil),        // 11: porthole.shim.v1.RemovePodRequest
+	(*Layer)(nil),                   // 12: porthole.shim.v1.Layer
+	(*User)(nil),                    // 13: porthole.shim.v1.User
+	(*CreateContainerRequest)(nil),  // 14: porthole.shim.v1.CreateContainerRequest
+	(*Mount)(nil),                   // 15: porthole.shim.v1.Mount
+	(*FolderSource)(nil),            // 16: porthole.shim.v1.FolderSource
+	(*DiskSource)(nil),              // 17: porthole.shim.v1.DiskSource
+	(*ImageSource)(nil),             // 18: porthole.shim.v1.ImageSource
+	(*CreateContainerResponse)(nil), // 19: porthole.shim.v1.CreateContainerResponse
+	(*ContainerRequest)(nil),        // 20: porthole.shim.v1.ContainerRequest
+	(*StartContainerResponse)(nil),  // 21: porthole.shim.v1.StartContainerResponse
+	(*Exit)(nil),                    // 22: porthole.shim.v1.Exit
+	(*SignalRequest)(nil),           // 23: porthole.shim.v1.SignalRequest
+	(*UpdateContainerRequest)(nil),  // 24: porthole.shim.v1.UpdateContainerRequest
+	(*StateResponse)(nil),           // 25: porthole.shim.v1.StateResponse
+	(*ContainerState)(nil),          // 26: porthole.shim.v1.ContainerState
+	(*StatsRequest)(nil),            // 27: porthole.shim.v1.StatsRequest
+	(*StatsResponse)(nil),           // 28: porthole.shim.v1.StatsResponse
+	(*Session)(nil),                 // 29: porthole.shim.v1.Session
+	(*ExecRequest)(nil),             // 30: porthole.shim.v1.ExecRequest
+	(*ExecResponse)(nil),            // 31: porthole.shim.v1.ExecResponse
+	(*AttachRequest)(nil),           // 32: porthole.shim.v1.AttachRequest
+	(*PortForwardRequest)(nil),      // 33: porthole.shim.v1.PortForwardRequest
+	(*ResizeRequest)(nil),           // 34: porthole.shim.v1.ResizeRequest
+	(*CancelRequest)(nil),           // 35: porthole.shim.v1.CancelRequest
+	(*CheckpointRequest)(nil),       // 36: porthole.shim.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),      // 37: porthole.shim.v1.CheckpointResponse
+	(*RestorePodRequest)(nil),       // 38: porthole.shim.v1.RestorePodRequest
+	(*RestorePodResponse)(nil),      // 39: porthole.shim.v1.RestorePodResponse
+	nil,                             // 40: porthole.shim.v1.SetupPodRequest.SysctlsEntry
 }
 var file_shim_proto_depIdxs = []int32{
 	5,  // 0: porthole.shim.v1.NIC.routes:type_name -> porthole.shim.v1.Route
 	3,  // 1: porthole.shim.v1.SetupPodRequest.scratch:type_name -> porthole.shim.v1.Disk
 	4,  // 2: porthole.shim.v1.SetupPodRequest.nics:type_name -> porthole.shim.v1.NIC
-	37, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
-	9,  // 4: porthole.shim.v1.CreateContainerRequest.layers:type_name -> porthole.shim.v1.Layer
-	10, // 5: porthole.shim.v1.CreateContainerRequest.user:type_name -> porthole.shim.v1.User
-	12, // 6: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
-	13, // 7: porthole.shim.v1.Mount.folder:type_name -> porthole.shim.v1.FolderSource
-	14, // 8: porthole.shim.v1.Mount.disk:type_name -> porthole.shim.v1.DiskSource
-	15, // 9: porthole.shim.v1.Mount.image:type_name -> porthole.shim.v1.ImageSource
-	9,  // 10: porthole.shim.v1.ImageSource.layers:type_name -> porthole.shim.v1.Layer
-	23, // 11: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
-	19, // 12: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
-	26, // 13: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
-	26, // 14: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
-	26, // 15: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
-	1,  // 16: porthole.shim.v1.Shim.Hello:input_type -> porthole.shim.v1.HelloRequest
-	6,  // 17: porthole.shim.v1.Shim.SetupPod:input_type -> porthole.shim.v1.SetupPodRequest
-	8,  // 18: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
-	11, // 19: porthole.shim.v1.Shim.CreateContainer:input_type -> porthole.shim.v1.CreateContainerRequest
-	17, // 20: porthole.shim.v1.Shim.StartContainer:input_type -> porthole.shim.v1.ContainerRequest
-	17, // 21: porthole.shim.v1.Shim.Wait:input_type -> porthole.shim.v1.ContainerRequest
-	20, // 22: porthole.shim.v1.Shim.Signal:input_type -> porthole.shim.v1.SignalRequest
-	17, // 23: porthole.shim.v1.Shim.RemoveContainer:input_type -> porthole.shim.v1.ContainerRequest
-	17, // 24: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
-	21, // 25: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
-	0,  // 26: porthole.shim.v1.Shim.State:input_type -> porthole.shim.v1.Empty
-	24, // 27: porthole.shim.v1.Shim.Stats:input_type -> porthole.shim.v1.StatsRequest
-	27, // 28: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
-	29, // 29: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
-	30, // 30: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
-	31, // 31: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
-	32, // 32: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
-	0,  // 33: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
-	33, // 34: porthole.shim.v1.Shim.Checkpoint:input_type -> porthole.shim.v1.CheckpointRequest
-	35, // 35: porthole.shim.v1.Shim.RestorePod:input_type -> porthole.shim.v1.RestorePodRequest
-	2,  // 36: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
-	7,  // 37: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.SetupPodResponse
-	0,  // 38: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
-	16, // 39: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
-	18, // 40: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
-	19, // 41: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
-	0,  // 42: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
-	0,  // 43: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
-	0,  // 44: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
-	0,  // 45: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
-	22, // 46: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
-	25, // 47: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
-	28, // 48: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
-	0,  // 49: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
-	0,  // 50: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
-	0,  // 51: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
-	0,  // 52: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
-	0,  // 53: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
-	34, // 54: porthole.shim.v1.Shim.Checkpoint:output_type -> porthole.shim.v1.CheckpointResponse
-	36, // 55: porthole.shim.v1.Shim.RestorePod:output_type -> porthole.shim.v1.RestorePodResponse
-	36, // [36:56] is the sub-list for method output_type
-	16, // [16:36] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	40, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	7,  // 4: porthole.shim.v1.SetupPodRequest.namespaces:type_name -> porthole.shim.v1.PodNamespaces
+	8,  // 5: porthole.shim.v1.PodNamespaces.users:type_name -> porthole.shim.v1.UserNamespace
+	9,  // 6: porthole.shim.v1.UserNamespace.uids:type_name -> porthole.shim.v1.IDMapping
+	9,  // 7: porthole.shim.v1.UserNamespace.gids:type_name -> porthole.shim.v1.IDMapping
+	12, // 8: porthole.shim.v1.CreateContainerRequest.layers:type_name -> porthole.shim.v1.Layer
+	13, // 9: porthole.shim.v1.CreateContainerRequest.user:type_name -> porthole.shim.v1.User
+	15, // 10: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
+	16, // 11: porthole.shim.v1.Mount.folder:type_name -> porthole.shim.v1.FolderSource
+	17, // 12: porthole.shim.v1.Mount.disk:type_name -> porthole.shim.v1.DiskSource
+	18, // 13: porthole.shim.v1.Mount.image:type_name -> porthole.shim.v1.ImageSource
+	12, // 14: porthole.shim.v1.ImageSource.layers:type_name -> porthole.shim.v1.Layer
+	26, // 15: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
+	22, // 16: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
+	29, // 17: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
+	29, // 18: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
+	29, // 19: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
+	1,  // 20: porthole.shim.v1.Shim.Hello:input_type -> porthole.shim.v1.HelloRequest
+	6,  // 21: porthole.shim.v1.Shim.SetupPod:input_type -> porthole.shim.v1.SetupPodRequest
+	11, // 22: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
+	14, // 23: porthole.shim.v1.Shim.CreateContainer:input_type -> porthole.shim.v1.CreateContainerRequest
+	20, // 24: porthole.shim.v1.Shim.StartContainer:input_type -> porthole.shim.v1.ContainerRequest
+	20, // 25: porthole.shim.v1.Shim.Wait:input_type -> porthole.shim.v1.ContainerRequest
+	23, // 26: porthole.shim.v1.Shim.Signal:input_type -> porthole.shim.v1.SignalRequest
+	20, // 27: porthole.shim.v1.Shim.RemoveContainer:input_type -> porthole.shim.v1.ContainerRequest
+	20, // 28: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
+	24, // 29: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
+	0,  // 30: porthole.shim.v1.Shim.State:input_type -> porthole.shim.v1.Empty
+	27, // 31: porthole.shim.v1.Shim.Stats:input_type -> porthole.shim.v1.StatsRequest
+	30, // 32: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
+	32, // 33: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
+	33, // 34: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
+	34, // 35: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
+	35, // 36: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
+	0,  // 37: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
+	36, // 38: porthole.shim.v1.Shim.Checkpoint:input_type -> porthole.shim.v1.CheckpointRequest
+	38, // 39: porthole.shim.v1.Shim.RestorePod:input_type -> porthole.shim.v1.RestorePodRequest
+	2,  // 40: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
+	10, // 41: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.SetupPodResponse
+	0,  // 42: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
+	19, // 43: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
+	21, // 44: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
+	22, // 45: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
+	0,  // 46: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
+	0,  // 47: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
+	0,  // 48: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
+	0,  // 49: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
+	25, // 50: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
+	28, // 51: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
+	31, // 52: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
+	0,  // 53: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
+	0,  // 54: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
+	0,  // 55: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
+	0,  // 56: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
+	0,  // 57: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
+	37, // 58: porthole.shim.v1.Shim.Checkpoint:output_type -> porthole.shim.v1.CheckpointResponse
+	39, // 59: porthole.shim.v1.Shim.RestorePod:output_type -> porthole.shim.v1.RestorePodResponse
+	40, // [40:60] is the sub-list for method output_type
+	20, // [20:40] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_shim_proto_init() }
@@ -2690,7 +2942,7 @@ func file_shim_proto_init() {
 	if File_shim_proto != nil {
 		return
 	}
-	file_shim_proto_msgTypes[12].OneofWrappers = []any{
+	file_shim_proto_msgTypes[15].OneofWrappers = []any{
 		(*Mount_Folder)(nil),
 		(*Mount_Disk)(nil),
 		(*Mount_Image)(nil),
@@ -2701,7 +2953,7 @@ func file_shim_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shim_proto_rawDesc), len(file_shim_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

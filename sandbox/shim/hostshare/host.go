@@ -119,6 +119,11 @@ func (o *opened) Close() error { return o.backend.Close() }
 // the arbiter's.
 func (o *opened) Serve(ctx context.Context, conn io.ReadWriteCloser) error {
 	c := share.Config{Backend: o.backend, ReadOnly: o.read, Private: o.source.Private, Log: o.host.log}
+	if u := o.source.Users; u != nil {
+		c.Owners = &share.Owners{
+			UIDs: share.IDRange{First: u.UIDs.HostID, Length: u.UIDs.Length}, GIDs: share.IDRange{First: u.GIDs.HostID, Length: u.GIDs.Length},
+		}
+	}
 	if o.source.Private {
 		s, err := o.newSession(ctx, c)
 		if err != nil {

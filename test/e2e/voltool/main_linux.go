@@ -1,5 +1,5 @@
 // Command voltool does in a container what a shell cannot: it tells inotify events, takes
-// locks, and says what it was given of randomness. Tests mount it.
+// locks, echoes datagrams, and says what it was given of randomness. Tests mount it.
 package main
 
 import (
@@ -25,7 +25,7 @@ func run(args []string) error {
 		return identity()
 	}
 	if len(args) != 2 {
-		return errors.New("want identity, watch DIR, flock FILE, posix FILE, tryflock FILE, map FILE or cached FILE")
+		return errors.New("want identity, watch DIR, flock FILE, posix FILE, tryflock FILE, map FILE, cached FILE or udpecho PORT")
 	}
 	switch args[0] {
 	case "watch":
@@ -45,6 +45,8 @@ func run(args []string) error {
 		})
 	case "cached":
 		return cached(args[1])
+	case "udpecho":
+		return datagrams(args[1])
 	}
 	return fmt.Errorf("%s is not known", args[0])
 }
