@@ -169,6 +169,12 @@ func (p *prey) reset(t testing.TB) {
 	}
 }
 
+// hostPaths are the fields that name files of the host.
+var hostPaths = map[protoreflect.Name]bool{
+	"host_path": true, "log_directory": true, "localhost_ref": true,
+	"output_path": true, "checkpoint_path": true, "location": true, // of checkpoints
+}
+
 // fill puts what words stand for into a request, and host paths into the node's folder.
 func (p *prey) fill(m protoreflect.Message) {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
@@ -186,7 +192,7 @@ func (p *prey) fill(m protoreflect.Message) {
 			if word, ok := p.words[s]; ok {
 				s = word
 			}
-			if n := f.Name(); (n == "host_path" || n == "log_directory" || n == "localhost_ref") && path.IsAbs(s) {
+			if hostPaths[f.Name()] && path.IsAbs(s) {
 				s = filepath.Join(p.host, filepath.Clean(s))
 			}
 			m.Set(f, protoreflect.ValueOfString(s))
