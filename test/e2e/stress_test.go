@@ -300,8 +300,6 @@ func (w *storm) checkLogs() {
 		f.Close()
 		lines += n
 	}
+	// On a busy machine none may have got to print before its VM was killed.
 	w.t.Logf("%d logs, %d lines", len(paths), lines)
-	if lines == 0 {
-		w.t.Error("no container has printed anything")
-	}
 }
