@@ -46,16 +46,12 @@ type stream interface {
 	CloseWrite() error
 }
 
-// join copies both ways. When one end has gone altogether, so does the other.
+// join copies both ways until both have ended. An error in one, such as of writing to an end
+// that has said all it has to, leaves the other to go on: what was said still arrives.
 func join(a, b stream) {
 	var wg sync.WaitGroup
 	half := func(to, from stream) {
-		_, err := io.Copy(to, from)
-		if err != nil {
-			_ = a.Close()
-			_ = b.Close()
-			return
-		}
+		_, _ = io.Copy(to, from)
 		_ = to.CloseWrite()
 	}
 	wg.Go(func() { half(a, b) })
