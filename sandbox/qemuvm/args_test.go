@@ -26,6 +26,8 @@ func TestMachine_Args(t *testing.T) {
 		{"template", fds(machine{origin: saved, memoryFD: 9, accel: TCG, vcpus: 1, memoryMiB: 256, tscKHz: 2596130})},
 		{"clone", fds(machine{origin: cloned, memoryFD: 9, accel: TCG, vcpus: 1, memoryMiB: 256, tscKHz: 2596130})},
 		{"shared", fds(machine{accel: TCG, vcpus: 2, memoryMiB: 1024, furtherTapFDs: []int{9, 10}})},
+		{"restored", fds(machine{origin: restored, accel: TCG, vcpus: 1, memoryMiB: 256, saved: savedDetail{Balloon: true}})},
+		{"restored_clone", fds(machine{origin: restored, accel: TCG, vcpus: 1, memoryMiB: 256, saved: savedDetail{Memory: memoryID}})},
 		{"no_tsc", fds(machine{accel: TCG, vcpus: 1, memoryMiB: 256})},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

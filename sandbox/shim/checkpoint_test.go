@@ -236,6 +236,21 @@ func TestCheckpoint_Refused(t *testing.T) {
 	}
 }
 
+// TestCheckpoint_Shared: a pod whose VM others may be in is not saved.
+func TestCheckpoint_Shared(t *testing.T) {
+	r := newRigWith(t, func(c *ServerConfig) { c.VM.NICs = 2 })
+	r.pod(t)
+	r.start(t, containerSetup("c1", "sleep"))
+	dir := t.TempDir()
+	_, err := r.Checkpoint(testContext(t), sandbox.CheckpointSetup{PodID: "pod1", ContainerIDs: []string{"c1"}, Dir: dir})
+	if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "share") {
+		t.Errorf("Checkpoint() = %v, want FailedPrecondition", err)
+	}
+	if left := names(t, dir); left != nil || r.vm.frozen() {
+		t.Errorf("left %v", left)
+	}
+}
+
 // restoreRig launches a shim of what was saved.
 func restoreRig(t *testing.T, r ckptRig, saved sandbox.SavedPod) *rig {
 	t.Helper()
