@@ -237,8 +237,10 @@ func (v *fakeVM) crash(text string) {
 func (v *fakeVM) end(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.state == "ended" {
+	select {
+	case <-v.done: // whatever the state says: it may have been started while it crashed
 		return
+	default:
 	}
 	v.state, v.err = "ended", err
 	if v.listen != nil {
