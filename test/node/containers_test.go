@@ -65,7 +65,8 @@ spec:
 	}
 }
 
-// TestNode_Debug: an ephemeral container sees the processes of the pod that shares them.
+// TestNode_Debug: an ephemeral container sees the processes of the pod that shares them, and
+// of one that does not those of its target alone.
 func TestNode_Debug(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t)
@@ -79,9 +80,19 @@ spec:
   containers:
   - {name: c, image: IMAGE}
   - {name: other, image: IMAGE, command: [sleep, "4242"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: own}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: c, image: IMAGE}
+  - {name: other, image: IMAGE, command: [sleep, "4242"]}
 `)
 	s.ready("shared")
-	for pod, want := range map[string]struct{ other bool }{"shared": {true}} {
+	s.ready("own")
+	for pod, want := range map[string]struct{ other bool }{"shared": {true}, "own": {false}} {
 		s.must("debug", "pod/"+pod, "--image="+filled("IMAGE"), "--target=c", "--container=dbg", "--profile=general", "--", "sh", "-c", "ps -o args; echo end; sleep 3600")
 		s.eventually("the debug container's output", func() error {
 			out, err := s.try(t.Context(), "", "logs", pod, "-c", "dbg")

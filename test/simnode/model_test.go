@@ -45,7 +45,6 @@ func mayEnd(x *thing) moment { return min(x.mayEnd, x.mayGo, x.killed) }
 func ended(x *thing) moment  { return min(x.ended, x.gone) }
 func mayGo(x *thing) moment  { return x.mayGo }
 func gone(x *thing) moment   { return x.gone }
-func killed(x *thing) moment { return x.killed }
 
 // model is what must be true of the daemon. It is safe for concurrent use.
 type model struct {
