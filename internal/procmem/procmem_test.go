@@ -19,7 +19,8 @@ func TestHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := int64(after) - int64(before); got < much*9/10 || got > much*3/2 {
+	// The race detector keeps notes of what is touched.
+	if got := int64(after) - int64(before); got < much*9/10 || got > 5*much {
 		t.Errorf("%d bytes more are held after %d were touched", got, much)
 	}
 	if b[4096] != 1 {

@@ -201,13 +201,13 @@ func TestPool_DeadSpare(t *testing.T) {
 }
 
 func TestPool_Failures(t *testing.T) {
-	for name, fail := range map[string]func(*sandboxtest.Node, *pool.Config, *bool){
-		"launch": func(n *sandboxtest.Node, c *pool.Config, broken *bool) {
+	for name, fail := range map[string]func(*sandboxtest.Node, *pool.Config, *atomic.Bool){
+		"launch": func(n *sandboxtest.Node, c *pool.Config, broken *atomic.Bool) {
 			c.Launcher = failing{c.Launcher, broken}
 		},
-		"warm-up": func(n *sandboxtest.Node, c *pool.Config, broken *bool) {
+		"warm-up": func(n *sandboxtest.Node, c *pool.Config, broken *atomic.Bool) {
 			c.WarmUp = func(context.Context, string, sandbox.Shim) error {
-				if *broken {
+				if broken.Load() {
 					return errors.New("no such program")
 				}
 				return nil
@@ -217,7 +217,8 @@ func TestPool_Failures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := sandboxtest.New()
-				broken := true
+				var broken atomic.Bool
+				broken.Store(true)
 				p := started(t, n, func(c *pool.Config) { c.Fixed = 1; fail(n, c, &broken) })
 				time.Sleep(time.Minute)
 				got := p.Status()
@@ -228,7 +229,7 @@ func TestPool_Failures(t *testing.T) {
 				if left := shims(t, n); len(left) != 0 {
 					t.Errorf("failed spares are left: %q", left)
 				}
-				broken = false
+				broken.Store(false)
 				time.Sleep(time.Minute)
 				if got := p.Status(); got.Spares != 1 || got.Error != "" {
 					t.Errorf("once it works: %+v", got)
@@ -240,11 +241,11 @@ func TestPool_Failures(t *testing.T) {
 
 type failing struct {
 	sandbox.Launcher
-	broken *bool
+	broken *atomic.Bool
 }
 
 func (f failing) Launch(ctx context.Context, c sandbox.ShimConfig) (sandbox.Shim, error) {
-	if *f.broken {
+	if f.broken.Load() {
 		return nil, errors.New("no such program")
 	}
 	return f.Launcher.Launch(ctx, c)
