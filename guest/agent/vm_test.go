@@ -245,7 +245,7 @@ func (v *vm) greet() api.GuestClient {
 	if err != nil {
 		v.t.Fatalf("Hello: %v", err)
 	}
-	if r.Version != 1 || r.BootId == "" || r.RuntimeVersion == "" || r.MemoryBytes == 0 {
+	if r.Version != api.MaxVersion || r.BootId == "" || r.RuntimeVersion == "" || r.MemoryBytes == 0 {
 		v.t.Errorf("Hello = %v", r)
 	}
 	return c

@@ -136,9 +136,7 @@ func TestProbe_Real(t *testing.T) {
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("Probe took %v", took)
 	}
-	if after := r.left(t); after != before {
-		t.Errorf("left behind: before\n%s\nafter\n%s", before, after)
-	}
+	r.wantLeft(t, before)
 	again, err := Probe(t.Context(), c)
 	if err != nil || again.Accel != a.Accel || (a.Tried && !again.When.Equal(a.When)) {
 		t.Errorf("second Probe() = %+v, %v, want the first's %+v", again, err, a)

@@ -167,9 +167,7 @@ func TestClone_Many(t *testing.T) {
 	for _, v := range vms {
 		stopVM(t, v)
 	}
-	if after := r.left(t); after != before {
-		t.Errorf("left behind: before\n%s\nafter\n%s", before, after)
-	}
+	r.wantLeft(t, before)
 	if digest(t, template.Memory) != content {
 		t.Error("clones have changed the template's memory")
 	}
@@ -210,9 +208,7 @@ func TestClone_BrokenTemplate(t *testing.T) {
 	if _, err := d.Clone(t.Context(), larger, good); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("Clone() of another size = %v, want InvalidArgument", err)
 	}
-	if after := r.left(t); after != before {
-		t.Errorf("left behind: before\n%s\nafter\n%s", before, after)
-	}
+	r.wantLeft(t, before)
 }
 
 // TestSave_NotATemplate: a VM that booted for itself is not saved, and goes on.
