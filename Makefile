@@ -181,7 +181,6 @@ ci: test ## what CI runs: test, then the lanes with budgets
 	@$(SUITE) node 1200 $(MAKE) --no-print-directory test-node
 	@$(SUITE) windows-kubelet 900 $(MAKE) --no-print-directory test-winkubelet
 	@$(SUITE) wine 480 $(MAKE) --no-print-directory test-wine
-	@$(SUITE) hcsemu 480 $(MAKE) --no-print-directory test-hcsemu
 
 .PHONY: test-long
 test-long: ## what takes too long for each run: 50 boots under load, the small kernel, long fuzzing (docs/testing.md)

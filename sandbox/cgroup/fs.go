@@ -41,6 +41,9 @@ const mountInfo = "/proc/self/mountinfo"
 
 // Open finds the host's control groups. NotFound when there are none.
 func Open() (*FS, error) {
+	if !supported { // a file of that name would be somebody else's
+		return nil, fmt.Errorf("this system has no control groups: %w", errdefs.ErrNotFound)
+	}
 	b, err := os.ReadFile(mountInfo)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("this system has no control groups: %w", errdefs.ErrNotFound)

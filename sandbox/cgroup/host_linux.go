@@ -11,6 +11,9 @@ import (
 // CAP_SYS_ADMIN, and all kernels have them on control groups.
 const markName = "trusted.porthole"
 
+// supported: this system has control groups.
+const supported = true
+
 // system is the running kernel.
 type system struct{}
 

@@ -68,7 +68,7 @@ func TestCreateContainerRefused(t *testing.T) {
 		{"unknown-capability", "CAP_FLY", func(c *cri.ContainerConfig) {
 			c.Linux.SecurityContext = &cri.LinuxContainerSecurityContext{Capabilities: &cri.Capability{AddCapabilities: []string{"CAP_FLY"}}}
 		}, codes.InvalidArgument},
-		{"missing-profile", "/no/such/profile.json", func(c *cri.ContainerConfig) {
+		{"missing-profile", "profile.json", func(c *cri.ContainerConfig) {
 			c.Linux.SecurityContext = &cri.LinuxContainerSecurityContext{Seccomp: &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Localhost, LocalhostRef: "/no/such/profile.json"}}
 		}, codes.InvalidArgument},
 		{"group-without-user", "group", func(c *cri.ContainerConfig) {
