@@ -129,7 +129,7 @@ func TestUserNamespace(t *testing.T) {
 		"touch /new && stat -c %u /new":                              "0",
 		"echo x >> /etc/hosts && tail -1 /etc/hosts":                 "x",
 		"touch /disk/f && stat -c %u:%g /disk /disk/f | sort -u":     "0:0",
-		"touch /own && chown 1000:1000 /own && stat -c %u:%g /own":                 "1000:1000",
+		"touch /own && chown 1000:1000 /own && stat -c %u:%g /own":   "1000:1000",
 		"touch /dev/shm/x && stat -c %u /dev/shm/x":                  "0",
 		"echo y > /dev/null && head -c 3 /dev/zero | wc -c":          "3",
 		"mount -t tmpfs none /tmp 2>&1 | grep -c -i 'perm\\|denied'": "1",
