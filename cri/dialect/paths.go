@@ -41,10 +41,11 @@ func guestPath(field, p string) (string, error) {
 // and /x on the system drive, \\server\share\x.
 func (w *Windows) hostPath(field, p string) (string, error) {
 	rest := slashes(p)
-	// The prefixes that switch Windows' parsing off, before a drive or a share.
-	for prefix, with := range map[string]string{"//?/unc/": "//", "//?/": "", "//./": ""} {
-		if len(rest) >= len(prefix) && strings.EqualFold(rest[:len(prefix)], prefix) {
-			if short := with + rest[len(prefix):]; with != "" || hasDrive(short) {
+	// The prefixes that switch Windows' parsing off, before a share or a drive; the longest
+	// comes first.
+	for _, verbatim := range []struct{ prefix, with string }{{"//?/unc/", "//"}, {"//?/", ""}, {"//./", ""}} {
+		if n := len(verbatim.prefix); len(rest) >= n && strings.EqualFold(rest[:n], verbatim.prefix) {
+			if short := verbatim.with + rest[n:]; verbatim.with != "" || hasDrive(short) {
 				rest = short
 				break
 			}
