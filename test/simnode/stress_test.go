@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/porthole-run/porthole/internal/testneed"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/sandboxtest"
 	"github.com/porthole-run/porthole/test/registry"
@@ -33,6 +34,7 @@ const stressTime = 8 * time.Second
 // checked against what the others allow, events against what there was, and at the end
 // nothing may be left.
 func TestStress(t *testing.T) {
+	testneed.Long(t)
 	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("PORTHOLE_STRESS_SEED"), 10, 64); err == nil {
 		seed = s
