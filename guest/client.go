@@ -155,9 +155,7 @@ func call[Req, Resp any](ctx context.Context, method func(context.Context, *Req)
 		if a.err != nil {
 			return nil, fromWire(a.err)
 		}
-		if told, ok := any(a.resp).(interface{ GetPhases() []byte }); ok {
-			_ = phase.Graft(ctx, told.GetPhases()) // a guest that tells nonsense of itself is not measured
-		}
+		phase.GraftAnswer(ctx, a.resp)
 		return a.resp, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

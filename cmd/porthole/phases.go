@@ -1,8 +1,6 @@
 package main
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/porthole-run/porthole/internal/phase"
@@ -35,7 +33,7 @@ func newJournal(reg prometheus.Registerer, traces *otlp) *phase.Journal {
 	return phase.NewJournal(func(c phase.Call) {
 		for _, s := range c.Spans {
 			if known[s.Name] {
-				seconds.WithLabelValues(s.Name).Observe(time.Duration(s.Took).Seconds())
+				seconds.WithLabelValues(s.Name).Observe(s.Took.Seconds())
 			}
 		}
 		traces.send(c)

@@ -62,6 +62,14 @@ func Graft(ctx context.Context, encoded []byte) error {
 	return nil
 }
 
+// GraftAnswer is Graft of what an answer carries, if it is of a kind that does. What is not
+// well formed is passed over: only figures are lost.
+func GraftAnswer(ctx context.Context, answer any) {
+	if told, ok := answer.(interface{ GetPhases() []byte }); ok {
+		_ = Graft(ctx, told.GetPhases())
+	}
+}
+
 func (r *Recorder) graft(parent int, other wire) {
 	now := time.Since(r.begun)
 	r.mu.Lock()

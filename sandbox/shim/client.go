@@ -124,8 +124,8 @@ func call[Req, Resp any](ctx context.Context, c *Client, method func(context.Con
 		if errors.Is(a.err, ttrpc.ErrClosed) {
 			return nil, c.gone()
 		}
-		if told, ok := any(a.resp).(interface{ GetPhases() []byte }); ok && a.err == nil {
-			_ = phase.Graft(ctx, told.GetPhases()) // only figures are lost
+		if a.err == nil {
+			phase.GraftAnswer(ctx, a.resp)
 		}
 		return a.resp, fromStatus(a.err)
 	case <-ctx.Done():
