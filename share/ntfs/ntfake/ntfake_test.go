@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -314,9 +315,8 @@ func TestNoticesOverflow(t *testing.T) {
 		_, err = w.ReadChanges(ntapi.NotifyFileName)
 		got <- err
 	}()
-	for o.v.watching() == 0 { // the watch begins with the first call
-		o.close(o.open(o.root, "before", rw))
-	}
+	o.close(o.open(o.root, "before", rw))
+	o.v.awaitReader()
 	o.v.mu.Lock()
 	for range 3 {
 		o.v.notify(ntapi.ActionAdded, ntapi.NotifyFileName, o.v.root.find("before"))
@@ -324,12 +324,20 @@ func TestNoticesOverflow(t *testing.T) {
 	o.v.mu.Unlock()
 	first := <-got
 	o.wants(first, ntapi.StatusNotifyEnumDir)
+	o.v.awaitReader() // a call that comes after the close finds no handle
 	o.close(w)
 	o.wants(<-got, ntapi.StatusNotifyCleanup)
 }
 
-func (v *Volume) watching() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return len(v.watches)
+// awaitReader waits until a call of ReadChanges waits for notices.
+func (v *Volume) awaitReader() {
+	for {
+		v.mu.Lock()
+		waits := len(v.watches) > 0 && v.watches[0].waiting > 0
+		v.mu.Unlock()
+		if waits {
+			return
+		}
+		runtime.Gosched()
+	}
 }

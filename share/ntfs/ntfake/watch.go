@@ -18,6 +18,7 @@ type watch struct {
 	overflow bool
 	ended    bool
 	wake     chan struct{} // closed and renewed with each notice
+	waiting  int           // calls of ReadChanges that wait
 }
 
 func nameFilter(n *node) uint32 {
@@ -94,9 +95,11 @@ func (h *handle) ReadChanges(filter uint32) ([]ntapi.Change, error) {
 	w := h.watch
 	for len(w.changes) == 0 && !w.overflow && !w.ended {
 		wake := w.wake
+		w.waiting++
 		v.mu.Unlock()
 		<-wake
 		v.mu.Lock()
+		w.waiting--
 	}
 	switch {
 	case w.ended:
