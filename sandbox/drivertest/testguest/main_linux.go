@@ -178,12 +178,13 @@ func look(q wire.DiskRequest) (a wire.DiskAnswer, err error) {
 		})
 		return a, err
 	}
+	// The kernel shows a disk in sysfs a moment before it can be opened: ENXIO till then.
 	dev, err := await(10*time.Second, find)
 	if err != nil {
 		return a, err
 	}
 	if q.Write != nil {
-		f, err := os.OpenFile(dev, os.O_RDWR, 0)
+		f, err := await(5*time.Second, func() (*os.File, error) { return os.OpenFile(dev, os.O_RDWR, 0) })
 		if err != nil {
 			return a, err
 		}
