@@ -45,9 +45,10 @@ func (s *Server) listContainerStats(ctx context.Context, in *runtimeapi.Containe
 	if err != nil {
 		return nil, err
 	}
-	var stats []*runtimeapi.ContainerStats
-	for _, u := range all {
-		stats = append(stats, containerStats(u, disk))
+	s.listed.containerAttributes.turn()
+	stats := make([]*runtimeapi.ContainerStats, 0, len(all))
+	for i := range all {
+		stats = append(stats, s.containerStats(&all[i], disk))
 	}
 	return stats, nil
 }

@@ -126,6 +126,14 @@ func (f *fakeNode) Pods(_ context.Context, filter sandbox.PodFilter) ([]sandbox.
 	return out, err
 }
 
+func (f *fakeNode) EachPod(ctx context.Context, filter sandbox.PodFilter, do func(*sandbox.Pod)) error {
+	all, err := f.Pods(ctx, filter)
+	for i := range all {
+		do(&all[i])
+	}
+	return err
+}
+
 func matches(labels, want map[string]string) bool {
 	for k, v := range want {
 		if labels[k] != v {
@@ -235,6 +243,14 @@ func (f *fakeNode) Containers(_ context.Context, filter sandbox.ContainerFilter)
 		}
 	}
 	return out, err
+}
+
+func (f *fakeNode) EachContainer(ctx context.Context, filter sandbox.ContainerFilter, do func(*sandbox.Container)) error {
+	all, err := f.Containers(ctx, filter)
+	for i := range all {
+		do(&all[i])
+	}
+	return err
 }
 
 func (f *fakeNode) Exec(ctx context.Context, _ string, e sandbox.ExecSpec, s sandbox.Streams) (int, error) {

@@ -48,7 +48,7 @@ func (s *Server) listPodMetrics(ctx context.Context) ([]*runtimeapi.PodSandboxMe
 			pod.ContainerMetrics = append(pod.ContainerMetrics, &runtimeapi.ContainerMetrics{
 				ContainerId: id,
 				Metrics: metricValues(containerMetrics, k,
-					[]string{id, id, imageSpec(k.Container).GetImage(), c.Namespace, c.Name, k.Container.Config.Name}),
+					[]string{id, id, imageSpec(&k.Container).GetImage(), c.Namespace, c.Name, k.Container.Config.Name}),
 			})
 		}
 		out = append(out, pod)

@@ -42,9 +42,11 @@ func (s *Server) listPodStats(ctx context.Context, in *runtimeapi.PodSandboxStat
 	if err != nil {
 		return nil, err
 	}
-	var stats []*runtimeapi.PodSandboxStats
-	for _, u := range all {
-		stats = append(stats, s.podStats(u, disk))
+	s.listed.podAttributes.turn()
+	s.listed.containerAttributes.turn()
+	stats := make([]*runtimeapi.PodSandboxStats, 0, len(all))
+	for i := range all {
+		stats = append(stats, s.podStats(&all[i], disk))
 	}
 	return stats, nil
 }

@@ -191,15 +191,22 @@ func (m *Manager) Pod(_ context.Context, id string) (Pod, error) {
 }
 
 // Pods lists pod sandboxes, oldest first. An ID that names none is an empty list.
-func (m *Manager) Pods(_ context.Context, f PodFilter) ([]Pod, error) {
+func (m *Manager) Pods(ctx context.Context, f PodFilter) (out []Pod, err error) {
+	err = m.EachPod(ctx, f, func(p *Pod) { out = append(out, *p) })
+	return out, err
+}
+
+// EachPod calls do for each of Pods. What do is given is do's until it returns: a list of
+// many is not made but to be walked through.
+func (m *Manager) EachPod(_ context.Context, f PodFilter, do func(*Pod)) error {
 	var from []*pod
 	if f.ID != "" {
 		p, err := m.findPod(f.ID)
 		if errdefs.IsNotFound(err) {
-			return nil, nil
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		from = []*pod{p}
 	} else {
@@ -208,16 +215,16 @@ func (m *Manager) Pods(_ context.Context, f PodFilter) ([]Pod, error) {
 	slices.SortFunc(from, func(a, b *pod) int {
 		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
 	})
-	out := make([]Pod, 0, len(from))
+	var v Pod
 	for _, p := range from {
 		if !p.visible() || !hasLabels(p.config.Labels, f.Labels) {
 			continue
 		}
-		if v := p.view(); f.State == "" || v.State == f.State {
-			out = append(out, v)
+		if v = p.view(); f.State == "" || v.State == f.State {
+			do(&v)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // ContainerFilter selects containers; zero fields select all.
@@ -239,15 +246,21 @@ func (m *Manager) Container(_ context.Context, id string) (Container, error) {
 
 // Containers lists containers, oldest first. An ID or PodID that names none is an
 // empty list.
-func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container, error) {
+func (m *Manager) Containers(ctx context.Context, f ContainerFilter) (out []Container, err error) {
+	err = m.EachContainer(ctx, f, func(c *Container) { out = append(out, *c) })
+	return out, err
+}
+
+// EachContainer is for Containers what EachPod is for Pods.
+func (m *Manager) EachContainer(_ context.Context, f ContainerFilter, do func(*Container)) error {
 	var of *pod
 	if f.PodID != "" {
 		p, err := m.findPod(f.PodID)
 		if errdefs.IsNotFound(err) {
-			return nil, nil
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		of = p
 	}
@@ -255,26 +268,26 @@ func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container,
 	if f.ID != "" {
 		c, err := m.findContainer(f.ID)
 		if errdefs.IsNotFound(err) {
-			return nil, nil
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		from = []*container{c}
 	} else {
 		from = m.containersOf(of)
 	}
 	sortContainers(from)
-	out := make([]Container, 0, len(from))
+	var v Container
 	for _, c := range from {
 		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
 			continue
 		}
-		if v := c.view(); f.Phase == "" || v.Phase == f.Phase {
-			out = append(out, v)
+		if v = c.view(); f.Phase == "" || v.Phase == f.Phase {
+			do(&v)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // sortContainers puts the oldest first.
@@ -320,6 +333,9 @@ func (m *Manager) containersOf(p *pod) []*container {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var out []*container
+	if p == nil {
+		out = make([]*container, 0, len(m.containers))
+	}
 	for _, c := range m.containers {
 		if p == nil || c.pod == p {
 			out = append(out, c)
