@@ -365,6 +365,22 @@ func (f *fakeNode) PodsUsage(ctx context.Context, filter sandbox.PodFilter, _ bo
 	return out, err
 }
 
+func (f *fakeNode) EachContainerUsage(ctx context.Context, filter sandbox.ContainerFilter, do func(*sandbox.ContainerUsage)) error {
+	all, err := f.ContainersUsage(ctx, filter)
+	for i := range all {
+		do(&all[i])
+	}
+	return err
+}
+
+func (f *fakeNode) EachPodUsage(ctx context.Context, filter sandbox.PodFilter, openFiles bool, do func(*sandbox.PodUsage)) error {
+	all, err := f.PodsUsage(ctx, filter, openFiles)
+	for i := range all {
+		do(&all[i])
+	}
+	return err
+}
+
 func (f *fakeNode) Events(ctx context.Context, begun func() error, tell func(sandbox.Event) error) error {
 	if err := begun(); err != nil {
 		return err

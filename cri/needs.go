@@ -132,12 +132,12 @@ type FsInfo struct {
 }
 
 // Usage tells what pods and containers use, as their VMs told it. Lists are bounded in
-// time: what does not answer is left out.
+// time: what does not answer is left out. What do is given is do's until it returns.
 type Usage interface {
 	PodUsage(ctx context.Context, id string) (sandbox.PodUsage, error)
-	PodsUsage(ctx context.Context, f sandbox.PodFilter, openFiles bool) ([]sandbox.PodUsage, error)
+	EachPodUsage(ctx context.Context, f sandbox.PodFilter, openFiles bool, do func(*sandbox.PodUsage)) error
 	ContainerUsage(ctx context.Context, id string) (sandbox.ContainerUsage, error)
-	ContainersUsage(ctx context.Context, f sandbox.ContainerFilter) ([]sandbox.ContainerUsage, error)
+	EachContainerUsage(ctx context.Context, f sandbox.ContainerFilter, do func(*sandbox.ContainerUsage)) error
 }
 
 // Events tells what happens to pods and containers.

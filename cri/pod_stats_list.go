@@ -38,15 +38,13 @@ func (s *Server) listPodStats(ctx context.Context, in *runtimeapi.PodSandboxStat
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.usage.PodsUsage(ctx, sandbox.PodFilter{ID: in.GetId(), Labels: in.GetLabelSelector()}, false)
-	if err != nil {
-		return nil, err
-	}
 	s.listed.podAttributes.turn()
 	s.listed.containerAttributes.turn()
-	stats := make([]*runtimeapi.PodSandboxStats, 0, len(all))
-	for i := range all {
-		stats = append(stats, s.podStats(&all[i], disk))
+	var stats []*runtimeapi.PodSandboxStats
+	err = s.usage.EachPodUsage(ctx, sandbox.PodFilter{ID: in.GetId(), Labels: in.GetLabelSelector()}, false,
+		func(u *sandbox.PodUsage) { stats = append(stats, s.podStats(u, disk)) })
+	if err != nil {
+		return nil, err
 	}
 	return stats, nil
 }
