@@ -41,13 +41,8 @@ func (s *Server) listContainers(ctx context.Context, in *runtimeapi.ContainerFil
 		}
 		f.Phase = phase
 	}
-	all, err := s.containers.Containers(ctx, f)
-	if err != nil {
-		return nil, err
-	}
+	s.listed.containers.turn()
 	var items []*runtimeapi.Container
-	for _, c := range all {
-		items = append(items, containerItem(c))
-	}
-	return items, nil
+	err := s.containers.EachContainer(ctx, f, func(c *sandbox.Container) { items = append(items, s.listed.container(c)) })
+	return items, err
 }

@@ -19,5 +19,5 @@ func (s *Server) ContainerStats(ctx context.Context, r *runtimeapi.ContainerStat
 	if err != nil {
 		return nil, err
 	}
-	return &runtimeapi.ContainerStatsResponse{Stats: containerStats(u, disk)}, nil
+	return &runtimeapi.ContainerStatsResponse{Stats: s.containerStats(&u, disk)}, nil
 }

@@ -39,15 +39,13 @@ func (s *Server) listContainerStats(ctx context.Context, in *runtimeapi.Containe
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.usage.ContainersUsage(ctx, sandbox.ContainerFilter{
+	s.listed.containerAttributes.turn()
+	var stats []*runtimeapi.ContainerStats
+	err = s.usage.EachContainerUsage(ctx, sandbox.ContainerFilter{
 		ID: in.GetId(), PodID: in.GetPodSandboxId(), Labels: in.GetLabelSelector(),
-	})
+	}, func(u *sandbox.ContainerUsage) { stats = append(stats, s.containerStats(u, disk)) })
 	if err != nil {
 		return nil, err
-	}
-	var stats []*runtimeapi.ContainerStats
-	for _, u := range all {
-		stats = append(stats, containerStats(u, disk))
 	}
 	return stats, nil
 }

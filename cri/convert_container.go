@@ -167,7 +167,7 @@ func containerStatus(c sandbox.Container) *runtimeapi.ContainerStatus {
 		StartedAt:   nanos(c.StartedAt),
 		FinishedAt:  nanos(c.FinishedAt),
 		ExitCode:    int32(c.ExitCode),
-		Image:       imageSpec(c),
+		Image:       imageSpec(&c),
 		ImageRef:    c.ImageID,
 		ImageId:     c.ImageID,
 		Reason:      clean(c.Reason, maxName),
@@ -189,18 +189,30 @@ func containerStatus(c sandbox.Container) *runtimeapi.ContainerStatus {
 	return st
 }
 
-func containerItem(c sandbox.Container) *runtimeapi.Container {
+// containerItem is a container in a list. Nothing of it but the state changes while there
+// is the container.
+func containerItem(c *sandbox.Container, state runtimeapi.ContainerState) *runtimeapi.Container {
 	return &runtimeapi.Container{
 		Id: c.ID, PodSandboxId: c.PodID,
 		Metadata: &runtimeapi.ContainerMetadata{Name: c.Config.Name, Attempt: c.Config.Attempt},
 		Image:    imageSpec(c), ImageRef: c.ImageID, ImageId: c.ImageID,
-		State: containerState(c.Phase), CreatedAt: nanos(c.CreatedAt),
+		State: state, CreatedAt: nanos(c.CreatedAt),
 		Labels: c.Config.Labels, Annotations: c.Config.Annotations,
 	}
 }
 
+// containerAttributes is a container in a list of figures. Nothing of it changes while
+// there is the container.
+func containerAttributes(c *sandbox.Container) *runtimeapi.ContainerAttributes {
+	return &runtimeapi.ContainerAttributes{
+		Id:       c.ID,
+		Metadata: &runtimeapi.ContainerMetadata{Name: c.Config.Name, Attempt: c.Config.Attempt},
+		Labels:   c.Config.Labels, Annotations: c.Config.Annotations,
+	}
+}
+
 // imageSpec shows the image as it was asked for: the name its user wrote, when told.
-func imageSpec(c sandbox.Container) *runtimeapi.ImageSpec {
+func imageSpec(c *sandbox.Container) *runtimeapi.ImageSpec {
 	name := c.Config.UserImage
 	if name == "" {
 		name = c.Config.Image

@@ -193,7 +193,7 @@ func namespaces(field string, o *runtimeapi.NamespaceOption) (sandbox.Namespaces
 func podStatus(p sandbox.Pod) *runtimeapi.PodSandboxStatus {
 	st := &runtimeapi.PodSandboxStatus{
 		Id:        p.ID,
-		Metadata:  podMetadata(p.Config),
+		Metadata:  podMetadata(&p.Config),
 		State:     podState(p.State),
 		CreatedAt: p.CreatedAt.UnixNano(),
 		Linux: &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{
@@ -220,13 +220,21 @@ func podStatus(p sandbox.Pod) *runtimeapi.PodSandboxStatus {
 	return st
 }
 
-func podItem(p sandbox.Pod) *runtimeapi.PodSandbox {
+// podItem is a pod in a list. Nothing of it but the state changes while there is the pod.
+func podItem(p *sandbox.Pod, state runtimeapi.PodSandboxState) *runtimeapi.PodSandbox {
 	return &runtimeapi.PodSandbox{
-		Id: p.ID, Metadata: podMetadata(p.Config), State: podState(p.State), CreatedAt: p.CreatedAt.UnixNano(),
+		Id: p.ID, Metadata: podMetadata(&p.Config), State: state, CreatedAt: p.CreatedAt.UnixNano(),
 		Labels: p.Config.Labels, Annotations: p.Config.Annotations, RuntimeHandler: p.Config.RuntimeHandler,
 	}
 }
 
-func podMetadata(c sandbox.PodConfig) *runtimeapi.PodSandboxMetadata {
+// podAttributes is a pod in a list of figures. Nothing of it changes while there is the pod.
+func podAttributes(p *sandbox.Pod) *runtimeapi.PodSandboxAttributes {
+	return &runtimeapi.PodSandboxAttributes{
+		Id: p.ID, Metadata: podMetadata(&p.Config), Labels: p.Config.Labels, Annotations: p.Config.Annotations,
+	}
+}
+
+func podMetadata(c *sandbox.PodConfig) *runtimeapi.PodSandboxMetadata {
 	return &runtimeapi.PodSandboxMetadata{Name: c.Name, Uid: c.UID, Namespace: c.Namespace, Attempt: c.Attempt}
 }

@@ -26,15 +26,8 @@ func (s *Server) diskMountpoint(ctx context.Context) (string, error) {
 
 // containerStats is the answer's form of a container's figures. What is not known is not
 // set. disk is where writable layers are, on the host.
-func containerStats(u sandbox.ContainerUsage, disk string) *runtimeapi.ContainerStats {
-	c := u.Container
-	out := &runtimeapi.ContainerStats{
-		Attributes: &runtimeapi.ContainerAttributes{
-			Id:       c.ID,
-			Metadata: &runtimeapi.ContainerMetadata{Name: c.Config.Name, Attempt: c.Config.Attempt},
-			Labels:   c.Config.Labels, Annotations: c.Config.Annotations,
-		},
-	}
+func (s *Server) containerStats(u *sandbox.ContainerUsage, disk string) *runtimeapi.ContainerStats {
+	out := &runtimeapi.ContainerStats{Attributes: s.listed.attributesOfContainer(&u.Container)}
 	if g := u.Usage.Group; g != nil {
 		out.Cpu, out.Memory, out.Io, out.Swap = cpuUsage(g, u.NanoCores), memoryUsage(g), ioUsage(g), swapUsage(g)
 	}
@@ -48,8 +41,8 @@ func containerStats(u sandbox.ContainerUsage, disk string) *runtimeapi.Container
 	return out
 }
 
-// podStats is the answer's form of a pod's figures, with those of a Linux pod.
-func podStats(u sandbox.PodUsage, disk string) *runtimeapi.PodSandboxStats {
+// linuxPodStats is the answer's form of a Linux pod's figures.
+func (s *Server) linuxPodStats(u *sandbox.PodUsage, disk string) *runtimeapi.LinuxPodSandboxStats {
 	linux := &runtimeapi.LinuxPodSandboxStats{}
 	if g := u.Usage.Group; g != nil {
 		linux.Cpu, linux.Memory, linux.Io = cpuUsage(g, u.NanoCores), memoryUsage(g), ioUsage(g)
@@ -58,16 +51,10 @@ func podStats(u sandbox.PodUsage, disk string) *runtimeapi.PodSandboxStats {
 			linux.Process = &runtimeapi.ProcessUsage{Timestamp: g.At.UnixNano(), ProcessCount: number(t.Processes)}
 		}
 	}
-	for _, c := range u.Containers {
-		linux.Containers = append(linux.Containers, containerStats(c, disk))
+	for i := range u.Containers {
+		linux.Containers = append(linux.Containers, s.containerStats(&u.Containers[i], disk))
 	}
-	return &runtimeapi.PodSandboxStats{
-		Attributes: &runtimeapi.PodSandboxAttributes{
-			Id: u.Pod.ID, Metadata: podMetadata(u.Pod.Config),
-			Labels: u.Pod.Config.Labels, Annotations: u.Pod.Config.Annotations,
-		},
-		Linux: linux,
-	}
+	return linux
 }
 
 func cpuUsage(g *usage.Group, nanoCores *uint64) *runtimeapi.CpuUsage {

@@ -7,17 +7,17 @@ import (
 	"github.com/porthole-run/porthole/sandbox"
 )
 
-// podStats is the function of that name, and where requests of a Windows kubelet are
-// turned the figures once more as such a kubelet reads them: it looks at no others.
-func (s *Server) podStats(u sandbox.PodUsage, disk string) *runtimeapi.PodSandboxStats {
-	out := podStats(u, disk)
+// podStats is the answer's form of a pod's figures: a Linux pod's, and where requests of a
+// Windows kubelet are turned once more as such a kubelet reads them: it looks at no others.
+func (s *Server) podStats(u *sandbox.PodUsage, disk string) *runtimeapi.PodSandboxStats {
+	out := &runtimeapi.PodSandboxStats{Attributes: s.listed.attributesOfPod(&u.Pod), Linux: s.linuxPodStats(u, disk)}
 	if s.opts.Dialect != nil {
 		out.Windows = windowsPodStats(out.GetLinux(), u)
 	}
 	return out
 }
 
-func windowsPodStats(l *runtimeapi.LinuxPodSandboxStats, u sandbox.PodUsage) *runtimeapi.WindowsPodSandboxStats {
+func windowsPodStats(l *runtimeapi.LinuxPodSandboxStats, u *sandbox.PodUsage) *runtimeapi.WindowsPodSandboxStats {
 	out := &runtimeapi.WindowsPodSandboxStats{
 		Cpu: windowsCPU(l.GetCpu()), Memory: windowsMemory(u.Usage.Group), Network: windowsNetwork(u),
 	}
@@ -67,7 +67,7 @@ func windowsMemory(g *usage.Group) *runtimeapi.WindowsMemoryUsage {
 }
 
 // windowsNetwork is networkUsage with what was dropped in the place of what was damaged.
-func windowsNetwork(u sandbox.PodUsage) *runtimeapi.WindowsNetworkUsage {
+func windowsNetwork(u *sandbox.PodUsage) *runtimeapi.WindowsNetworkUsage {
 	if u.Usage.Group == nil || len(u.Usage.Interfaces) == 0 {
 		return nil
 	}

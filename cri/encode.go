@@ -9,67 +9,71 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// codec is gRPC's own but for long lists. Labels and annotations are most of what these
-// hold, and the protobuf library goes through each entry of a map by reflection, twice:
-// with a full node that was most of a list's time. Here they are taken out of each item,
-// which the library encodes as always, and written behind it, as the order of fields has
-// no meaning. All other fields, those of a later API too, are the library's.
+// codec is gRPC's own but for long lists, which the kubelet asks for all the time. What
+// these say of a pod or container besides its figures hardly ever changes: it was encoded
+// before, and a list is made of bytes that are there. All else is the library's.
 //
-// A message belongs to its call: nobody else looks at it while it is encoded.
-type codec struct{ encoding.CodecV2 }
+// A list belongs to its call: nobody else looks at it while it is encoded. What listed has
+// belongs to many, and is only read.
+type codec struct {
+	encoding.CodecV2
+	pool   mem.BufferPool
+	listed *listed
+}
 
-func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
+func newCodec(l *listed) codec {
+	return codec{encoding.GetCodecV2("proto"), mem.DefaultBufferPool(), l}
+}
 
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	var b []byte
-	var err error
 	switch m := v.(type) {
 	case *runtimeapi.ListPodSandboxResponse:
-		b, err = appendList(m, &m.Items, appendPodSandbox)
+		return appendList(c.pool, m, &m.Items, 768, c.appendPodSandbox)
 	case *runtimeapi.ListContainersResponse:
-		b, err = appendList(m, &m.Containers, appendContainer)
+		return appendList(c.pool, m, &m.Containers, 1024, c.appendContainer)
 	case *runtimeapi.ListContainerStatsResponse:
-		b, err = appendList(m, &m.Stats, appendContainerStats)
+		return appendList(c.pool, m, &m.Stats, 1024, c.appendContainerStats)
 	case *runtimeapi.ListPodSandboxStatsResponse:
-		b, err = appendList(m, &m.Stats, appendPodSandboxStats)
-	default:
-		return c.CodecV2.Marshal(v)
+		return appendList(c.pool, m, &m.Stats, 4096, c.appendPodSandboxStats)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+	return c.CodecV2.Marshal(v)
 }
 
 // appendFunc appends a message's fields.
 type appendFunc[T any] func(b []byte, m T) ([]byte, error)
 
-// without encodes a message while a field of it is empty.
-func without[T any](b []byte, field *T, then func([]byte) ([]byte, error)) ([]byte, error) {
+// without does something to a message while a field of it is empty.
+func without[T any](field *T, do func() error) error {
 	var none T
-	kept := *field
+	was := *field
 	*field = none
-	defer func() { *field = kept }()
-	return then(b)
+	defer func() { *field = was }()
+	return do()
 }
 
-// appendList encodes a message whose first field is a list.
-func appendList[T any](m proto.Message, items *[]T, one appendFunc[T]) ([]byte, error) {
+// appendList encodes a message whose first field is a list, into a buffer of the pool. An
+// item takes about each bytes.
+func appendList[T any](pool mem.BufferPool, m proto.Message, items *[]T, each int, one appendFunc[T]) (mem.BufferSlice, error) {
 	all := *items
-	b, err := without(make([]byte, 0, 512*len(all)), items, library(m))
+	buffer := pool.Get(4096 + each*len(all))
+	b := (*buffer)[:0]
+	err := without(items, func() (err error) {
+		b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
+		return err
+	})
 	for _, item := range all {
 		if err != nil {
-			return nil, err
+			break
 		}
 		b, err = appendMessage(b, 1, item, one)
 	}
-	return b, err
-}
-
-// library encodes all of a message.
-func library(m proto.Message) func([]byte) ([]byte, error) {
-	return func(b []byte) ([]byte, error) { return proto.MarshalOptions{}.MarshalAppend(b, m) }
+	if err != nil {
+		pool.Put(buffer)
+		return nil, err
+	}
+	*buffer = b // one that had to grow is not of the pool, which passes over it
+	return mem.BufferSlice{mem.NewBuffer(buffer, pool)}, nil
 }
 
 // lengthRoom is what the length of a message takes that is shorter than 2 MiB.
@@ -79,7 +83,7 @@ const lengthRoom = 3
 func appendMessage[T any](b []byte, num protowire.Number, m T, fields appendFunc[T]) ([]byte, error) {
 	b = protowire.AppendTag(b, num, protowire.BytesType)
 	at := len(b)
-	b, err := fields(append(b, make([]byte, lengthRoom)...), m)
+	b, err := fields(append(b, 0, 0, 0), m)
 	if err != nil {
 		return nil, err
 	}
@@ -92,65 +96,55 @@ func appendMessage[T any](b []byte, num protowire.Number, m T, fields appendFunc
 	return b, nil
 }
 
-// appendMap appends the entries of a map. They were checked when they came: text is UTF-8.
-func appendMap(b []byte, num protowire.Number, m map[string]string) []byte {
-	for k, v := range m {
-		b = protowire.AppendTag(b, num, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(2+protowire.SizeBytes(len(k))+protowire.SizeBytes(len(v))))
-		b = protowire.AppendString(protowire.AppendTag(b, 1, protowire.BytesType), k)
-		b = protowire.AppendString(protowire.AppendTag(b, 2, protowire.BytesType), v)
-	}
-	return b
+func (c codec) appendPodSandbox(b []byte, m *runtimeapi.PodSandbox) ([]byte, error) {
+	return c.listed.pods.append(b, m.GetId(), m)
 }
 
-// labeled appends a message that has labels and annotations.
-func labeled(b []byte, m proto.Message, labelsNum, annotationsNum protowire.Number, labels, annotations *map[string]string) ([]byte, error) {
-	b, err := without(b, labels, func(b []byte) ([]byte, error) { return without(b, annotations, library(m)) })
-	return appendMap(appendMap(b, labelsNum, *labels), annotationsNum, *annotations), err
+func (c codec) appendContainer(b []byte, m *runtimeapi.Container) ([]byte, error) {
+	return c.listed.containers.append(b, m.GetId(), m)
 }
 
-func appendPodSandbox(b []byte, m *runtimeapi.PodSandbox) ([]byte, error) {
-	return labeled(b, m, 5, 6, &m.Labels, &m.Annotations)
-}
-
-func appendContainer(b []byte, m *runtimeapi.Container) ([]byte, error) {
-	return labeled(b, m, 8, 9, &m.Labels, &m.Annotations)
-}
-
-func appendContainerAttributes(b []byte, m *runtimeapi.ContainerAttributes) ([]byte, error) {
-	return labeled(b, m, 3, 4, &m.Labels, &m.Annotations)
-}
-
-func appendPodSandboxAttributes(b []byte, m *runtimeapi.PodSandboxAttributes) ([]byte, error) {
-	return labeled(b, m, 3, 4, &m.Labels, &m.Annotations)
-}
-
-func appendContainerStats(b []byte, m *runtimeapi.ContainerStats) ([]byte, error) {
-	b, err := without(b, &m.Attributes, library(m))
+func (c codec) appendContainerStats(b []byte, m *runtimeapi.ContainerStats) ([]byte, error) {
+	err := without(&m.Attributes, func() (err error) {
+		b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
+		return err
+	})
 	if err != nil || m.Attributes == nil {
 		return b, err
 	}
-	return appendMessage(b, 1, m.Attributes, appendContainerAttributes)
+	return appendMessage(b, 1, m.Attributes, func(b []byte, m *runtimeapi.ContainerAttributes) ([]byte, error) {
+		return c.listed.containerAttributes.append(b, m.Id, m)
+	})
 }
 
-func appendPodSandboxStats(b []byte, m *runtimeapi.PodSandboxStats) ([]byte, error) {
-	b, err := without(b, &m.Attributes, func(b []byte) ([]byte, error) { return without(b, &m.Linux, library(m)) })
+func (c codec) appendPodSandboxStats(b []byte, m *runtimeapi.PodSandboxStats) ([]byte, error) {
+	err := without(&m.Attributes, func() error {
+		return without(&m.Linux, func() (err error) {
+			b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
+			return err
+		})
+	})
 	if err == nil && m.Attributes != nil {
-		b, err = appendMessage(b, 1, m.Attributes, appendPodSandboxAttributes)
+		b, err = appendMessage(b, 1, m.Attributes, func(b []byte, m *runtimeapi.PodSandboxAttributes) ([]byte, error) {
+			return c.listed.podAttributes.append(b, m.Id, m)
+		})
 	}
 	if err == nil && m.Linux != nil {
-		b, err = appendMessage(b, 2, m.Linux, appendLinuxPodStats)
+		b, err = appendMessage(b, 2, m.Linux, c.appendLinuxPodStats)
 	}
 	return b, err
 }
 
-func appendLinuxPodStats(b []byte, m *runtimeapi.LinuxPodSandboxStats) ([]byte, error) {
-	b, err := without(b, &m.Containers, library(m))
-	for _, c := range m.Containers {
+func (c codec) appendLinuxPodStats(b []byte, m *runtimeapi.LinuxPodSandboxStats) ([]byte, error) {
+	err := without(&m.Containers, func() (err error) {
+		b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
+		return err
+	})
+	for _, s := range m.Containers {
 		if err != nil {
 			return nil, err
 		}
-		b, err = appendMessage(b, 5, c, appendContainerStats)
+		b, err = appendMessage(b, 5, s, c.appendContainerStats)
 	}
 	return b, err
 }

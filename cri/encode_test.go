@@ -4,10 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/porthole-run/porthole/sandbox"
 )
 
 // fillAll sets each field of a message, and of those in it, lists and maps with n entries.
@@ -78,7 +82,7 @@ func TestCodec_AsTheLibrary(t *testing.T) {
 				fillAll(in, n, depth)
 				in.SetUnknown([]byte{0xa0, 0x3f, 0x01}) // field 1012, of a later API
 				before := proto.Clone(in.Interface())
-				data, err := newCodec().Marshal(in.Interface())
+				data, err := newCodec(&listed{}).Marshal(in.Interface())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -97,13 +101,89 @@ func TestCodec_AsTheLibrary(t *testing.T) {
 	}
 }
 
+// TestCodec_Kept lists pods and containers while they change and go, and compares with what
+// the library makes of messages that were not kept.
+func TestCodec_Kept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &listed{}
+		c := newCodec(l)
+		check := func(got, want proto.Message) {
+			t.Helper()
+			data, err := c.Marshal(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer data.Free()
+			out := want.ProtoReflect().New().Interface()
+			if err := proto.Unmarshal(data.Materialize(), out); err != nil || !proto.Equal(out, want) {
+				t.Errorf("%v: listed as\n%v\nnot as\n%v", err, out, want)
+			}
+		}
+		containers := benchContainers(4)
+		pods := make([]sandbox.Pod, 2)
+		for i := range pods {
+			pods[i].ID, pods[i].State, pods[i].Config.Name = containers[2*i].PodID, sandbox.PodReady, "p"
+			pods[i].Config.Labels = map[string]string{"app": fmt.Sprint(i)}
+		}
+		list := func() {
+			t.Helper()
+			gotPods, wantPods := &runtimeapi.ListPodSandboxResponse{}, &runtimeapi.ListPodSandboxResponse{}
+			gotStats, wantStats := &runtimeapi.ListPodSandboxStatsResponse{}, &runtimeapi.ListPodSandboxStatsResponse{}
+			for i := range pods {
+				p := &pods[i]
+				gotPods.Items, wantPods.Items = append(gotPods.Items, l.pod(p)), append(wantPods.Items, podItem(p, podState(p.State)))
+				gotStats.Stats = append(gotStats.Stats, &runtimeapi.PodSandboxStats{Attributes: l.attributesOfPod(p)})
+				wantStats.Stats = append(wantStats.Stats, &runtimeapi.PodSandboxStats{Attributes: podAttributes(p)})
+			}
+			check(gotPods, wantPods)
+			check(gotStats, wantStats)
+			got, want := &runtimeapi.ListContainersResponse{}, &runtimeapi.ListContainersResponse{}
+			gotUsed, wantUsed := &runtimeapi.ListContainerStatsResponse{}, &runtimeapi.ListContainerStatsResponse{}
+			for i := range containers {
+				k := &containers[i]
+				got.Containers = append(got.Containers, l.container(k))
+				want.Containers = append(want.Containers, containerItem(k, containerState(k.Phase)))
+				gotUsed.Stats = append(gotUsed.Stats, &runtimeapi.ContainerStats{Attributes: l.attributesOfContainer(k), Cpu: &runtimeapi.CpuUsage{Timestamp: 7}})
+				wantUsed.Stats = append(wantUsed.Stats, &runtimeapi.ContainerStats{Attributes: containerAttributes(k), Cpu: &runtimeapi.CpuUsage{Timestamp: 7}})
+			}
+			check(got, want)
+			check(gotUsed, wantUsed)
+		}
+		list()
+		first := l.container(&containers[0])
+		if l.container(&containers[0]) != first {
+			t.Error("a message was made again though nothing has changed")
+		}
+		containers[0].Phase, pods[1].State = sandbox.ContainerExited, sandbox.PodNotReady
+		list()
+		if l.container(&containers[0]) == first {
+			t.Error("a message is the same though the state has changed")
+		}
+		// One that is no longer listed is let go of, the others stay.
+		stays := l.container(&containers[1])
+		gone := containers[3].ID
+		containers = containers[:3]
+		for range 3 {
+			time.Sleep(keptFor + time.Second)
+			l.containers.turn()
+			list()
+		}
+		if _, ok := l.containers.now[gone]; ok || l.containers.last[gone].m != nil || len(l.containers.now) != 3 {
+			t.Errorf("%d containers are kept, and some of what is gone", len(l.containers.now))
+		}
+		if l.container(&containers[1]) != stays {
+			t.Error("a message that is listed was let go of")
+		}
+	})
+}
+
 // TestCodec_Large has an item whose length does not fit into the room that is left for it.
 func TestCodec_Large(t *testing.T) {
 	for _, size := range []int{1, 127, 128, 1<<14 - 1, 1 << 14, 1<<21 - 200, 1 << 21, 3 << 20} {
 		in := &runtimeapi.ListContainersResponse{Containers: []*runtimeapi.Container{
 			{Id: "a", Labels: map[string]string{"k": strings.Repeat("v", size)}}, {Id: "b"},
 		}}
-		data, err := newCodec().Marshal(in)
+		data, err := newCodec(&listed{}).Marshal(in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,25 +194,47 @@ func TestCodec_Large(t *testing.T) {
 	}
 }
 
-func BenchmarkCodec_ListContainers(b *testing.B) {
-	m := &runtimeapi.ListContainersResponse{}
-	for i := range 1000 {
-		c := &runtimeapi.Container{Id: fmt.Sprint(i), Labels: map[string]string{}, Annotations: map[string]string{}}
+// benchContainers are as a node's: with the labels and annotations that the kubelet gives.
+func benchContainers(n int) []sandbox.Container {
+	all := make([]sandbox.Container, n)
+	for i := range all {
+		c := &all[i]
+		c.ID, c.PodID, c.Phase = fmt.Sprintf("%064d", i), fmt.Sprintf("%064d", i/2), sandbox.ContainerRunning
+		c.Config.Name, c.Config.Image = "main", "registry.example/app:1"
+		c.Config.Labels, c.Config.Annotations = map[string]string{}, map[string]string{}
 		for j := range 5 {
-			c.Labels[fmt.Sprint("io.kubernetes.label.", j)] = "value"
-			c.Annotations[fmt.Sprint("io.kubernetes.annotation.", j)] = "value"
+			c.Config.Labels[fmt.Sprint("io.kubernetes.label.", j)] = "value"
+			c.Config.Annotations[fmt.Sprint("io.kubernetes.annotation.", j)] = "value"
 		}
-		m.Containers = append(m.Containers, c)
 	}
-	b.Run("codec", func(b *testing.B) {
+	return all
+}
+
+func BenchmarkCodec_ListContainers(b *testing.B) {
+	all := benchContainers(1000)
+	l := &listed{}
+	c := newCodec(l)
+	b.Run("kept", func(b *testing.B) {
+		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := newCodec().Marshal(m); err != nil {
+			m := &runtimeapi.ListContainersResponse{}
+			for i := range all {
+				m.Containers = append(m.Containers, l.container(&all[i]))
+			}
+			data, err := c.Marshal(m)
+			if err != nil {
 				b.Fatal(err)
 			}
+			data.Free()
 		}
 	})
 	b.Run("library", func(b *testing.B) {
+		b.ReportAllocs()
 		for b.Loop() {
+			m := &runtimeapi.ListContainersResponse{}
+			for i := range all {
+				m.Containers = append(m.Containers, containerItem(&all[i], runtimeapi.ContainerState_CONTAINER_RUNNING))
+			}
 			if _, err := proto.Marshal(m); err != nil {
 				b.Fatal(err)
 			}

@@ -126,6 +126,14 @@ func (f *fakeNode) Pods(_ context.Context, filter sandbox.PodFilter) ([]sandbox.
 	return out, err
 }
 
+func (f *fakeNode) EachPod(ctx context.Context, filter sandbox.PodFilter, do func(*sandbox.Pod)) error {
+	all, err := f.Pods(ctx, filter)
+	for i := range all {
+		do(&all[i])
+	}
+	return err
+}
+
 func matches(labels, want map[string]string) bool {
 	for k, v := range want {
 		if labels[k] != v {
@@ -235,6 +243,14 @@ func (f *fakeNode) Containers(_ context.Context, filter sandbox.ContainerFilter)
 		}
 	}
 	return out, err
+}
+
+func (f *fakeNode) EachContainer(ctx context.Context, filter sandbox.ContainerFilter, do func(*sandbox.Container)) error {
+	all, err := f.Containers(ctx, filter)
+	for i := range all {
+		do(&all[i])
+	}
+	return err
 }
 
 func (f *fakeNode) Exec(ctx context.Context, _ string, e sandbox.ExecSpec, s sandbox.Streams) (int, error) {
@@ -347,6 +363,22 @@ func (f *fakeNode) PodsUsage(ctx context.Context, filter sandbox.PodFilter, _ bo
 		out = append(out, u)
 	}
 	return out, err
+}
+
+func (f *fakeNode) EachContainerUsage(ctx context.Context, filter sandbox.ContainerFilter, do func(*sandbox.ContainerUsage)) error {
+	all, err := f.ContainersUsage(ctx, filter)
+	for i := range all {
+		do(&all[i])
+	}
+	return err
+}
+
+func (f *fakeNode) EachPodUsage(ctx context.Context, filter sandbox.PodFilter, openFiles bool, do func(*sandbox.PodUsage)) error {
+	all, err := f.PodsUsage(ctx, filter, openFiles)
+	for i := range all {
+		do(&all[i])
+	}
+	return err
 }
 
 func (f *fakeNode) Events(ctx context.Context, begun func() error, tell func(sandbox.Event) error) error {

@@ -52,12 +52,11 @@ func waiting(p *usage.Pressure) usage.PressureTimes { return p.Some }
 // containerMetrics are the metrics of containers.
 var containerMetrics = []containerMetric{
 	{"container_blkio_device_usage_total", "Blkio device bytes usage.", counter, []string{"device", "major", "minor", "operation"},
-		func(u sandbox.ContainerUsage) []sample {
-			return eachDevice(u, func(d usage.Device, device string) []sample {
+		func(u *sandbox.ContainerUsage, tell told) {
+			eachDevice(u, func(d usage.Device, device string) {
 				major, minor := strconv.FormatUint(uint64(d.Major), 10), strconv.FormatUint(uint64(d.Minor), 10)
-				return []sample{
-					{d.ReadBytes, []string{device, major, minor, "Read"}}, {d.WriteBytes, []string{device, major, minor, "Write"}},
-				}
+				tell(d.ReadBytes, device, major, minor, "Read")
+				tell(d.WriteBytes, device, major, minor, "Write")
 			})
 		}},
 	ofCPU("container_cpu_cfs_periods_total", "Number of elapsed enforcement period intervals.", func(c *usage.CPU) uint64 { return c.Periods }),
@@ -66,11 +65,10 @@ var containerMetrics = []containerMetric{
 		func(c *usage.CPU) uint64 { return wholeSeconds(c.Throttled) }),
 	ofCPU("container_cpu_system_seconds_total", "Cumulative system CPU time consumed, in whole seconds.", func(c *usage.CPU) uint64 { return wholeSeconds(c.System) }),
 	{"container_cpu_usage_seconds_total", "Cumulative CPU time consumed, in whole seconds.", counter, []string{"cpu"},
-		func(u sandbox.ContainerUsage) []sample {
+		func(u *sandbox.ContainerUsage, tell told) {
 			if g := u.Usage.Group; g != nil && g.CPU != nil {
-				return []sample{{wholeSeconds(g.CPU.Usage), []string{"total"}}}
+				tell(wholeSeconds(g.CPU.Usage), "total")
 			}
-			return nil
 		}},
 	ofCPU("container_cpu_user_seconds_total", "Cumulative user CPU time consumed, in whole seconds.", func(c *usage.CPU) uint64 { return wholeSeconds(c.User) }),
 	ofOpenFiles("container_file_descriptors", "Number of open file descriptors for the container.", func(o *usage.OpenFiles) uint64 { return o.Files }),
@@ -83,25 +81,24 @@ var containerMetrics = []containerMetric{
 	ofDevices("container_fs_writes_bytes_total", "Cumulative count of bytes written.", func(d usage.Device) uint64 { return d.WriteBytes }),
 	ofDevices("container_fs_writes_total", "Cumulative count of writes completed.", func(d usage.Device) uint64 { return d.Writes }),
 	{"container_hugetlb_usage_bytes", "Current huge page usage in bytes.", gauge, []string{"pagesize"},
-		func(u sandbox.ContainerUsage) (out []sample) {
+		func(u *sandbox.ContainerUsage, tell told) {
 			if g := u.Usage.Group; g != nil {
 				for _, h := range g.HugePages {
-					out = append(out, sample{h.Usage, []string{clean(h.Size, maxName)}})
+					tell(h.Usage, clean(h.Size, maxName))
 				}
 			}
-			return out
 		}},
-	ofContainer("container_last_seen", "Last time a container was seen by the exporter.", func(sandbox.Container) *uint64 { return set(time.Now().Unix()) }),
+	ofContainer("container_last_seen", "Last time a container was seen by the exporter.", func(*sandbox.Container) *uint64 { return set(time.Now().Unix()) }),
 	ofMemory("container_memory_cache", "Number of bytes of page cache memory.", gauge, func(m *usage.Memory) *uint64 { return &m.File }),
 	ofMemory("container_memory_failcnt", "Number of memory usage hits limits.", counter, func(m *usage.Memory) *uint64 { return &m.LimitHits }),
 	{"container_memory_failures_total", "Cumulative count of memory allocation failures.", counter, []string{"failure_type", "scope"},
-		func(u sandbox.ContainerUsage) (out []sample) {
+		func(u *sandbox.ContainerUsage, tell told) {
 			if g := u.Usage.Group; g != nil && g.Memory != nil {
 				for _, scope := range []string{"container", "hierarchy"} {
-					out = append(out, sample{g.Memory.PageFaults, []string{"pgfault", scope}}, sample{g.Memory.MajorPageFaults, []string{"pgmajfault", scope}})
+					tell(g.Memory.PageFaults, "pgfault", scope)
+					tell(g.Memory.MajorPageFaults, "pgmajfault", scope)
 				}
 			}
-			return out
 		}},
 	ofMemory("container_memory_kernel_usage", "Size of kernel memory allocated in bytes.", gauge, func(m *usage.Memory) *uint64 { return &m.Kernel }),
 	ofMemory("container_memory_mapped_file", "Size of memory mapped files in bytes.", gauge, func(m *usage.Memory) *uint64 { return &m.FileMapped }),
@@ -120,16 +117,16 @@ var containerMetrics = []containerMetric{
 	ofPressure("container_pressure_memory_waiting_seconds_total", "Total time duration tasks in the container have waited due to memory congestion, in whole seconds.", memoryPressure, waiting),
 	ofTasks("container_processes", "Number of processes running inside the container.", func(t *usage.Tasks) uint64 { return t.Processes }),
 	ofOpenFiles("container_sockets", "Number of open sockets for the container.", func(o *usage.OpenFiles) uint64 { return o.Sockets }),
-	ofContainer("container_spec_cpu_period", "CPU period of the container.", func(c sandbox.Container) *uint64 { return set(c.Config.Resources.CPUPeriod) }),
-	ofContainer("container_spec_cpu_quota", "CPU quota of the container.", func(c sandbox.Container) *uint64 { return set(c.Config.Resources.CPUQuota) }),
-	ofContainer("container_spec_cpu_shares", "CPU share of the container.", func(c sandbox.Container) *uint64 { return set(c.Config.Resources.CPUShares) }),
-	ofContainer("container_spec_memory_limit_bytes", "Memory limit for the container.", func(c sandbox.Container) *uint64 { return limitOrZero(c.Config.Resources.MemoryLimit) }),
-	ofContainer("container_spec_memory_reservation_limit_bytes", "Memory reservation limit for the container.", func(c sandbox.Container) *uint64 {
+	ofContainer("container_spec_cpu_period", "CPU period of the container.", func(c *sandbox.Container) *uint64 { return set(c.Config.Resources.CPUPeriod) }),
+	ofContainer("container_spec_cpu_quota", "CPU quota of the container.", func(c *sandbox.Container) *uint64 { return set(c.Config.Resources.CPUQuota) }),
+	ofContainer("container_spec_cpu_shares", "CPU share of the container.", func(c *sandbox.Container) *uint64 { return set(c.Config.Resources.CPUShares) }),
+	ofContainer("container_spec_memory_limit_bytes", "Memory limit for the container.", func(c *sandbox.Container) *uint64 { return limitOrZero(c.Config.Resources.MemoryLimit) }),
+	ofContainer("container_spec_memory_reservation_limit_bytes", "Memory reservation limit for the container.", func(c *sandbox.Container) *uint64 {
 		n, _ := strconv.ParseInt(c.Config.Resources.Unified["memory.low"], 10, 64)
 		return limitOrZero(n)
 	}),
-	ofContainer("container_spec_memory_swap_limit_bytes", "Memory swap limit for the container.", func(c sandbox.Container) *uint64 { return limitOrZero(c.Config.Resources.MemorySwapLimit) }),
-	ofContainer("container_start_time_seconds", "Start time of the container since unix epoch in seconds.", func(c sandbox.Container) *uint64 { return set(c.StartedAt.Unix()) }),
+	ofContainer("container_spec_memory_swap_limit_bytes", "Memory swap limit for the container.", func(c *sandbox.Container) *uint64 { return limitOrZero(c.Config.Resources.MemorySwapLimit) }),
+	ofContainer("container_start_time_seconds", "Start time of the container since unix epoch in seconds.", func(c *sandbox.Container) *uint64 { return set(c.StartedAt.Unix()) }),
 	ofTasks("container_threads", "Number of threads running inside the container.", func(t *usage.Tasks) uint64 { return t.Threads }),
 	ofTasks("container_threads_max", "Maximum number of threads allowed inside the container, infinity if value is zero.", func(t *usage.Tasks) uint64 {
 		if t.ThreadsLimit == nil {
@@ -138,11 +135,10 @@ var containerMetrics = []containerMetric{
 		return *t.ThreadsLimit
 	}),
 	{"container_ulimits_soft", "Soft ulimit values for the container root process. Not there where unlimited.", gauge, []string{"ulimit"},
-		func(u sandbox.ContainerUsage) []sample {
+		func(u *sandbox.ContainerUsage, tell told) {
 			if o := u.Usage.Open; o != nil && o.Limit != nil {
-				return []sample{{*o.Limit, []string{"max_open_files"}}}
+				tell(*o.Limit, "max_open_files")
 			}
-			return nil
 		}},
 }
 

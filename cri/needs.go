@@ -20,7 +20,9 @@ type Pods interface {
 	// RemovePod stops it if needed and forgets it and its containers.
 	RemovePod(ctx context.Context, id string) error
 	Pod(ctx context.Context, id string) (sandbox.Pod, error)
-	Pods(ctx context.Context, f sandbox.PodFilter) ([]sandbox.Pod, error)
+	// EachPod calls do for each that matches, oldest first. What do is given is do's until
+	// it returns.
+	EachPod(ctx context.Context, f sandbox.PodFilter, do func(*sandbox.Pod)) error
 }
 
 // Containers is the life of containers. Ids are as for Pods.
@@ -34,7 +36,8 @@ type Containers interface {
 	// RemoveContainer kills it if needed and forgets it.
 	RemoveContainer(ctx context.Context, id string) error
 	Container(ctx context.Context, id string) (sandbox.Container, error)
-	Containers(ctx context.Context, f sandbox.ContainerFilter) ([]sandbox.Container, error)
+	// EachContainer is for containers what EachPod is for pods.
+	EachContainer(ctx context.Context, f sandbox.ContainerFilter, do func(*sandbox.Container)) error
 }
 
 // Processes is what is done to running containers from outside.
@@ -129,12 +132,12 @@ type FsInfo struct {
 }
 
 // Usage tells what pods and containers use, as their VMs told it. Lists are bounded in
-// time: what does not answer is left out.
+// time: what does not answer is left out. What do is given is do's until it returns.
 type Usage interface {
 	PodUsage(ctx context.Context, id string) (sandbox.PodUsage, error)
-	PodsUsage(ctx context.Context, f sandbox.PodFilter, openFiles bool) ([]sandbox.PodUsage, error)
+	EachPodUsage(ctx context.Context, f sandbox.PodFilter, openFiles bool, do func(*sandbox.PodUsage)) error
 	ContainerUsage(ctx context.Context, id string) (sandbox.ContainerUsage, error)
-	ContainersUsage(ctx context.Context, f sandbox.ContainerFilter) ([]sandbox.ContainerUsage, error)
+	EachContainerUsage(ctx context.Context, f sandbox.ContainerFilter, do func(*sandbox.ContainerUsage)) error
 }
 
 // Events tells what happens to pods and containers.

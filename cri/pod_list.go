@@ -44,13 +44,8 @@ func (s *Server) listPods(ctx context.Context, in *runtimeapi.PodSandboxFilter) 
 			return nil, invalid("filter.state", "%d is not a state", in.GetState().GetState())
 		}
 	}
-	pods, err := s.pods.Pods(ctx, f)
-	if err != nil {
-		return nil, err
-	}
+	s.listed.pods.turn()
 	var items []*runtimeapi.PodSandbox
-	for _, p := range pods {
-		items = append(items, podItem(p))
-	}
-	return items, nil
+	err := s.pods.EachPod(ctx, f, func(p *sandbox.Pod) { items = append(items, s.listed.pod(p)) })
+	return items, err
 }

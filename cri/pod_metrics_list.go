@@ -32,39 +32,40 @@ func (s *Server) StreamPodSandboxMetrics(_ *runtimeapi.StreamPodSandboxMetricsRe
 }
 
 func (s *Server) listPodMetrics(ctx context.Context) ([]*runtimeapi.PodSandboxMetrics, error) {
-	pods, err := s.usage.PodsUsage(ctx, sandbox.PodFilter{}, true)
-	if err != nil {
-		return nil, err
-	}
 	var out []*runtimeapi.PodSandboxMetrics
-	for _, u := range pods {
-		c := u.Pod.Config
+	err := s.usage.EachPodUsage(ctx, sandbox.PodFilter{}, true, func(u *sandbox.PodUsage) {
+		c := &u.Pod.Config
 		pod := &runtimeapi.PodSandboxMetrics{
 			PodSandboxId: u.Pod.ID,
 			Metrics:      metricValues(podMetrics, u, []string{u.Pod.ID, u.Pod.ID, "", c.Namespace, c.Name, "POD"}),
 		}
-		for _, k := range u.Containers {
+		for i := range u.Containers {
+			k := &u.Containers[i]
 			id := k.Container.ID
 			pod.ContainerMetrics = append(pod.ContainerMetrics, &runtimeapi.ContainerMetrics{
 				ContainerId: id,
 				Metrics: metricValues(containerMetrics, k,
-					[]string{id, id, imageSpec(k.Container).GetImage(), c.Namespace, c.Name, k.Container.Config.Name}),
+					[]string{id, id, imageSpec(&k.Container).GetImage(), c.Namespace, c.Name, k.Container.Config.Name}),
 			})
 		}
 		out = append(out, pod)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
 
 // metricValues are the values of all metrics of u; base are those of baseLabels.
-func metricValues[U any](all []metric[U], u U, base []string) []*runtimeapi.Metric {
-	var out []*runtimeapi.Metric
+func metricValues[U any](all []metric[U], u *U, base []string) []*runtimeapi.Metric {
+	base = slices.Clip(base)
+	out := make([]*runtimeapi.Metric, 0, len(all))
 	for _, m := range all {
-		for _, v := range m.values(u) {
+		m.values(u, func(value uint64, labels ...string) {
 			out = append(out, &runtimeapi.Metric{
-				Name: m.name, MetricType: m.kind, LabelValues: slices.Concat(base, v.labels), Value: number(v.value),
+				Name: m.name, MetricType: m.kind, LabelValues: append(base, labels...), Value: number(value),
 			})
-		}
+		})
 	}
 	return out
 }

@@ -19,5 +19,5 @@ func (s *Server) PodSandboxStats(ctx context.Context, r *runtimeapi.PodSandboxSt
 	if err != nil {
 		return nil, err
 	}
-	return &runtimeapi.PodSandboxStatsResponse{Stats: s.podStats(u, disk)}, nil
+	return &runtimeapi.PodSandboxStatsResponse{Stats: s.podStats(&u, disk)}, nil
 }

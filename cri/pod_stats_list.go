@@ -38,13 +38,13 @@ func (s *Server) listPodStats(ctx context.Context, in *runtimeapi.PodSandboxStat
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.usage.PodsUsage(ctx, sandbox.PodFilter{ID: in.GetId(), Labels: in.GetLabelSelector()}, false)
+	s.listed.podAttributes.turn()
+	s.listed.containerAttributes.turn()
+	var stats []*runtimeapi.PodSandboxStats
+	err = s.usage.EachPodUsage(ctx, sandbox.PodFilter{ID: in.GetId(), Labels: in.GetLabelSelector()}, false,
+		func(u *sandbox.PodUsage) { stats = append(stats, s.podStats(u, disk)) })
 	if err != nil {
 		return nil, err
-	}
-	var stats []*runtimeapi.PodSandboxStats
-	for _, u := range all {
-		stats = append(stats, s.podStats(u, disk))
 	}
 	return stats, nil
 }

@@ -76,6 +76,7 @@ type Server struct {
 	opts       Options
 	handlers   map[string]bool
 	calls      *callMetrics
+	listed     *listed
 
 	ending     chan struct{} // closed when a Serve ends
 	endingOnce sync.Once
@@ -105,7 +106,7 @@ func NewServer(d Deps, o Options) *Server {
 		pods: d.Pods, containers: d.Containers, processes: d.Processes,
 		network: d.Network, images: d.Images, disks: d.Disks, streams: d.Streams,
 		usage: d.Usage, events: d.Events, ending: make(chan struct{}),
-		opts: o, handlers: handlers, calls: newCallMetrics(o.Metrics),
+		opts: o, handlers: handlers, calls: newCallMetrics(o.Metrics), listed: &listed{},
 	}
 }
 
@@ -120,7 +121,7 @@ func (s *Server) GRPCOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage),
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(newCodec(s.listed)),
 		grpc.UnaryInterceptor(s.intercept),
 		grpc.StreamInterceptor(s.interceptStream),
 		// A client may ping as it likes: it is root on this host.

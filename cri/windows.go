@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/containerd/errdefs"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -58,20 +59,20 @@ func (s *Server) containerConfig(ctx context.Context, in *runtimeapi.ContainerCo
 
 // newest is the pod's container of that name that was made last.
 func (s *Server) newest(ctx context.Context, podID, name string) (string, error) {
-	all, err := s.containers.Containers(ctx, sandbox.ContainerFilter{PodID: podID})
+	var last string
+	var created time.Time
+	err := s.containers.EachContainer(ctx, sandbox.ContainerFilter{PodID: podID}, func(c *sandbox.Container) {
+		if c.PodID == podID && c.Config.Name == name && !c.CreatedAt.Before(created) {
+			last, created = c.ID, c.CreatedAt
+		}
+	})
 	if err != nil {
 		return "", err
 	}
-	var last sandbox.Container
-	for _, c := range all {
-		if c.PodID == podID && c.Config.Name == name && !c.CreatedAt.Before(last.CreatedAt) {
-			last = c
-		}
-	}
-	if last.ID == "" {
+	if last == "" {
 		return "", fmt.Errorf("the pod has no container %q: %w", clean(name, maxName), errdefs.ErrFailedPrecondition)
 	}
-	return last.ID, nil
+	return last, nil
 }
 
 // takeGroup moves what the dialect says of the group of the pod's volumes out of the annotations, which

@@ -32,29 +32,33 @@ func BenchmarkList(b *testing.B) {
 	m := benchManager(b, 500)
 	b.Run("pods", func(b *testing.B) {
 		for b.Loop() {
-			if pods, err := m.Pods(b.Context(), sandbox.PodFilter{}); err != nil || len(pods) != 500 {
-				b.Fatal(len(pods), err)
+			n := 0
+			if err := m.EachPod(b.Context(), sandbox.PodFilter{}, func(*sandbox.Pod) { n++ }); err != nil || n != 500 {
+				b.Fatal(n, err)
 			}
 		}
 	})
 	b.Run("containers", func(b *testing.B) {
 		for b.Loop() {
-			if cs, err := m.Containers(b.Context(), sandbox.ContainerFilter{}); err != nil || len(cs) != 1000 {
-				b.Fatal(len(cs), err)
+			n := 0
+			if err := m.EachContainer(b.Context(), sandbox.ContainerFilter{}, func(*sandbox.Container) { n++ }); err != nil || n != 1000 {
+				b.Fatal(n, err)
 			}
 		}
 	})
 	b.Run("containers-usage", func(b *testing.B) {
 		for b.Loop() {
-			if cs, err := m.ContainersUsage(b.Context(), sandbox.ContainerFilter{}); err != nil || len(cs) != 1000 {
-				b.Fatal(len(cs), err)
+			n := 0
+			if err := m.EachContainerUsage(b.Context(), sandbox.ContainerFilter{}, func(*sandbox.ContainerUsage) { n++ }); err != nil || n != 1000 {
+				b.Fatal(n, err)
 			}
 		}
 	})
 	b.Run("pods-usage", func(b *testing.B) {
 		for b.Loop() {
-			if pods, err := m.PodsUsage(b.Context(), sandbox.PodFilter{}, false); err != nil || len(pods) != 500 {
-				b.Fatal(len(pods), err)
+			n := 0
+			if err := m.EachPodUsage(b.Context(), sandbox.PodFilter{}, false, func(*sandbox.PodUsage) { n++ }); err != nil || n != 500 {
+				b.Fatal(n, err)
 			}
 		}
 	})

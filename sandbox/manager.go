@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,125 +173,6 @@ func (m *Manager) NetworkReady(ctx context.Context) error {
 	return m.cfg.Network.Ready(ctx)
 }
 
-// PodFilter selects pods; zero fields select all.
-type PodFilter struct {
-	ID     string // or a prefix
-	State  PodState
-	Labels map[string]string // all must match
-}
-
-// Pod returns a pod sandbox.
-func (m *Manager) Pod(_ context.Context, id string) (Pod, error) {
-	p, err := m.findPod(id)
-	if err != nil {
-		return Pod{}, err
-	}
-	return p.view(), nil
-}
-
-// Pods lists pod sandboxes, oldest first. An ID that names none is an empty list.
-func (m *Manager) Pods(_ context.Context, f PodFilter) ([]Pod, error) {
-	var from []*pod
-	if f.ID != "" {
-		p, err := m.findPod(f.ID)
-		if errdefs.IsNotFound(err) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		from = []*pod{p}
-	} else {
-		from = m.allPods()
-	}
-	slices.SortFunc(from, func(a, b *pod) int {
-		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
-	})
-	out := make([]Pod, 0, len(from))
-	for _, p := range from {
-		if !p.visible() || !hasLabels(p.config.Labels, f.Labels) {
-			continue
-		}
-		if v := p.view(); f.State == "" || v.State == f.State {
-			out = append(out, v)
-		}
-	}
-	return out, nil
-}
-
-// ContainerFilter selects containers; zero fields select all.
-type ContainerFilter struct {
-	ID     string // or a prefix
-	PodID  string // or a prefix
-	Phase  Phase
-	Labels map[string]string // all must match
-}
-
-// Container returns a container.
-func (m *Manager) Container(_ context.Context, id string) (Container, error) {
-	c, err := m.findContainer(id)
-	if err != nil {
-		return Container{}, err
-	}
-	return c.view(), nil
-}
-
-// Containers lists containers, oldest first. An ID or PodID that names none is an
-// empty list.
-func (m *Manager) Containers(_ context.Context, f ContainerFilter) ([]Container, error) {
-	var of *pod
-	if f.PodID != "" {
-		p, err := m.findPod(f.PodID)
-		if errdefs.IsNotFound(err) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		of = p
-	}
-	var from []*container
-	if f.ID != "" {
-		c, err := m.findContainer(f.ID)
-		if errdefs.IsNotFound(err) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		from = []*container{c}
-	} else {
-		from = m.containersOf(of)
-	}
-	sortContainers(from)
-	out := make([]Container, 0, len(from))
-	for _, c := range from {
-		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
-			continue
-		}
-		if v := c.view(); f.Phase == "" || v.Phase == f.Phase {
-			out = append(out, v)
-		}
-	}
-	return out, nil
-}
-
-// sortContainers puts the oldest first.
-func sortContainers(containers []*container) {
-	slices.SortFunc(containers, func(a, b *container) int {
-		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
-	})
-}
-
-func hasLabels(have, want map[string]string) bool {
-	for k, v := range want {
-		if got, ok := have[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
-}
-
 func (m *Manager) findPod(id string) (*pod, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -320,6 +200,9 @@ func (m *Manager) containersOf(p *pod) []*container {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var out []*container
+	if p == nil {
+		out = make([]*container, 0, len(m.containers))
+	}
 	for _, c := range m.containers {
 		if p == nil || c.pod == p {
 			out = append(out, c)

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,8 +42,8 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 	if a.err != nil {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: %w", p.id, a.err)
 	}
-	u, ok := usageOfPod(p, m.containersOf(p), a.vm)
-	if !ok {
+	var u PodUsage
+	if !u.fill(p, m.containersOf(p), a.vm) {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: its VM tells none: %w", p.id, errdefs.ErrUnavailable)
 	}
 	return u, nil
@@ -51,27 +52,34 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 // PodsUsage tells what the ready pods that match the filter use, oldest first; with
 // openFiles also how many files they have open. It takes Timeouts.Usage at most: pods
 // whose VMs do not answer by then, or have no figures, are left out.
-func (m *Manager) PodsUsage(ctx context.Context, f PodFilter, openFiles bool) ([]PodUsage, error) {
+func (m *Manager) PodsUsage(ctx context.Context, f PodFilter, openFiles bool) (out []PodUsage, err error) {
+	err = m.EachPodUsage(ctx, f, openFiles, func(u *PodUsage) {
+		out = append(out, *u)
+		out[len(out)-1].Containers = slices.Clone(u.Containers)
+	})
+	return out, err
+}
+
+// EachPodUsage calls do for each of PodsUsage. What do is given is do's until it returns,
+// and so are its containers.
+func (m *Manager) EachPodUsage(ctx context.Context, f PodFilter, openFiles bool, do func(*PodUsage)) error {
 	f.State = PodReady
-	pods, err := m.Pods(ctx, f)
-	if err != nil {
-		return nil, err
+	var ask []*pod
+	if err := m.eachPod(f, func(p *pod, _ *Pod) { ask = append(ask, p) }); err != nil {
+		return err
 	}
-	ask := m.podsNamed(pods)
 	answers := m.askPods(ctx, ask, openFiles)
 	containers := map[*pod][]*container{}
 	for _, c := range m.containersOf(nil) {
 		containers[c.pod] = append(containers[c.pod], c)
 	}
-	var out []PodUsage
+	var u PodUsage
 	for _, p := range ask {
-		if a := answers[p]; a.err == nil {
-			if u, ok := usageOfPod(p, containers[p], a.vm); ok {
-				out = append(out, u)
-			}
+		if a := answers[p]; a.err == nil && u.fill(p, containers[p], a.vm) {
+			do(&u)
 		}
 	}
-	return out, ctx.Err()
+	return ctx.Err()
 }
 
 // ContainerUsage tells what a container uses: for one that does not run what its writable
@@ -91,51 +99,33 @@ func (m *Manager) ContainerUsage(ctx context.Context, id string) (ContainerUsage
 	return c.usage(a.vm), nil
 }
 
-// ContainersUsage tells what the containers that match the filter use, oldest first. It
+// EachContainerUsage tells what the containers that match the filter use, oldest first. It
 // takes Timeouts.Usage at most: those whose VMs do not answer by then, or have no
-// figures, are left out, and so are those whose VMs are gone.
-func (m *Manager) ContainersUsage(ctx context.Context, f ContainerFilter) ([]ContainerUsage, error) {
-	views, err := m.Containers(ctx, f)
-	if err != nil {
-		return nil, err
-	}
+// figures, are left out, and so are those whose VMs are gone. What do is given is do's
+// until it returns.
+func (m *Manager) EachContainerUsage(ctx context.Context, f ContainerFilter, do func(*ContainerUsage)) error {
 	var ask []*pod
 	var containers []*container
 	seen := map[*pod]bool{}
-	m.mu.RLock()
-	for _, v := range views {
-		c := m.containers[v.ID]
-		if c == nil {
-			continue // removed meanwhile
-		}
+	err := m.eachContainer(f, func(c *container, _ *Container) {
 		containers = append(containers, c)
 		if !seen[c.pod] {
 			seen[c.pod] = true
 			ask = append(ask, c.pod)
 		}
+	})
+	if err != nil {
+		return err
 	}
-	m.mu.RUnlock()
 	answers := m.askPods(ctx, ask, false)
-	var out []ContainerUsage
+	var u ContainerUsage
 	for _, c := range containers {
 		if a := answers[c.pod]; a.err == nil {
-			out = append(out, c.usage(a.vm))
+			u = c.usage(a.vm)
+			do(&u)
 		}
 	}
-	return out, ctx.Err()
-}
-
-// podsNamed finds the pods of views, in their order. Those that are gone are left out.
-func (m *Manager) podsNamed(views []Pod) []*pod {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	var out []*pod
-	for _, v := range views {
-		if p := m.pods[v.ID]; p != nil {
-			out = append(out, p)
-		}
-	}
-	return out
+	return ctx.Err()
 }
 
 // answer is what a pod's VM told, or why it did not.
@@ -177,21 +167,21 @@ func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) map[
 	return out
 }
 
-// usageOfPod picks a pod and those of its containers that run from its VM's figures. It
-// reports false when there are none of the pod.
-func usageOfPod(p *pod, containers []*container, vm usage.VM) (PodUsage, bool) {
-	u, ok := vm.Pods[p.id]
-	if !ok || u.Group == nil {
-		return PodUsage{}, false
+// fill picks a pod and those of its containers that run from its VM's figures. It reports
+// false when there are none of the pod.
+func (u *PodUsage) fill(p *pod, containers []*container, vm usage.VM) bool {
+	of, ok := vm.Pods[p.id]
+	if !ok || of.Group == nil {
+		return false
 	}
-	out := PodUsage{Pod: p.view(), Usage: u, NanoCores: p.rate.add(u.Group, p.vcpus)}
+	*u = PodUsage{Pod: p.view(), Usage: of, NanoCores: p.rate.add(of.Group, p.vcpus), Containers: u.Containers[:0]}
 	sortContainers(containers)
 	for _, c := range containers {
 		if c.current() == containerRunning {
-			out.Containers = append(out.Containers, c.usage(vm))
+			u.Containers = append(u.Containers, c.usage(vm))
 		}
 	}
-	return out, true
+	return true
 }
 
 // usage picks a container from its VM's figures. What does not run uses no CPU.

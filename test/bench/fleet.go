@@ -69,10 +69,11 @@ func rss() uint64 {
 
 // fleet is a daemon with many pods.
 type fleet struct {
-	ask func(what string, answer ...any) error
-	rt  runtimeapi.RuntimeServiceClient
-	im  runtimeapi.ImageServiceClient
-	ref string
+	ask  func(what string, answer ...any) error
+	conn grpc.ClientConnInterface
+	rt   runtimeapi.RuntimeServiceClient
+	im   runtimeapi.ImageServiceClient
+	ref  string
 
 	pods, containers []string
 }
@@ -116,6 +117,7 @@ func startFleet(ctx context.Context, u *undo) (*fleet, error) {
 	if conn, f.rt, f.im, err = simnode.Dial(socket); err != nil {
 		return nil, err
 	}
+	f.conn = conn
 	u.add(conn.Close)
 	_, err = f.im.PullImage(ctx, &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: f.ref}})
 	return f, err
@@ -195,75 +197,6 @@ func (f *fleet) run(ctx context.Context, i int) ([]string, error) {
 	return ids, nil
 }
 
-// fleetCall is a call that is measured.
-type fleetCall struct {
-	name string
-	call func(ctx context.Context, i int) error // the i-th time
-}
-
-func (f *fleet) calls() []fleetCall {
-	pod := func(i int) string { return f.pods[i%len(f.pods)] }
-	container := func(i int) string { return f.containers[i%len(f.containers)] }
-	return []fleetCall{
-		{"ListPodSandbox", func(ctx context.Context, _ int) error {
-			r, err := f.rt.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
-			return f.count(len(r.GetItems()), len(f.pods), err)
-		}},
-		{"ListContainers", func(ctx context.Context, _ int) error {
-			r, err := f.rt.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
-			return f.count(len(r.GetContainers()), len(f.containers), err)
-		}},
-		{"ListContainers of a pod", func(ctx context.Context, i int) error {
-			r, err := f.rt.ListContainers(ctx, &runtimeapi.ListContainersRequest{Filter: &runtimeapi.ContainerFilter{PodSandboxId: pod(i)}})
-			return f.count(len(r.GetContainers()), containersEach, err)
-		}},
-		{"PodSandboxStatus", func(ctx context.Context, i int) error {
-			_, err := f.rt.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: pod(i)})
-			return err
-		}},
-		{"ContainerStatus", func(ctx context.Context, i int) error {
-			_, err := f.rt.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: container(i)})
-			return err
-		}},
-		{"Status", func(ctx context.Context, _ int) error {
-			_, err := f.rt.Status(ctx, &runtimeapi.StatusRequest{})
-			return err
-		}},
-		{"ListImages", func(ctx context.Context, _ int) error {
-			r, err := f.im.ListImages(ctx, &runtimeapi.ListImagesRequest{})
-			return f.count(len(r.GetImages()), 1, err)
-		}},
-		{"ImageFsInfo", func(ctx context.Context, _ int) error {
-			_, err := f.im.ImageFsInfo(ctx, &runtimeapi.ImageFsInfoRequest{})
-			return err
-		}},
-		{"ContainerStats", func(ctx context.Context, i int) error {
-			_, err := f.rt.ContainerStats(ctx, &runtimeapi.ContainerStatsRequest{ContainerId: container(i)})
-			return err
-		}},
-		{"ListContainerStats", func(ctx context.Context, _ int) error {
-			r, err := f.rt.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{})
-			return f.count(len(r.GetStats()), len(f.containers), err)
-		}},
-		{"ListPodSandboxStats", func(ctx context.Context, _ int) error {
-			r, err := f.rt.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{})
-			return f.count(len(r.GetStats()), len(f.pods), err)
-		}},
-		{"ListPodSandboxMetrics", func(ctx context.Context, _ int) error {
-			r, err := f.rt.ListPodSandboxMetrics(ctx, &runtimeapi.ListPodSandboxMetricsRequest{})
-			return f.count(len(r.GetPodMetrics()), len(f.pods), err)
-		}},
-	}
-}
-
-// count makes an error of an answer that is not whole: it would have been quick.
-func (f *fleet) count(got, want int, err error) error {
-	if err == nil && got != want {
-		err = fmt.Errorf("%d in the answer, not %d", got, want)
-	}
-	return err
-}
-
 // measureFleet measures the daemon with many pods.
 func measureFleet(ctx context.Context, o options, u *undo) (*fleetReport, error) {
 	load := loadAverage()
@@ -271,7 +204,7 @@ func measureFleet(ctx context.Context, o options, u *undo) (*fleetReport, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &fleetReport{calls: o.calls, took: map[string]map[int]samples{}, cpu: map[string]float64{}}
+	r := &fleetReport{calls: o.calls, took: map[string]map[int]samples{}, decoded: map[string]samples{}, cpu: map[string]float64{}}
 	var heap0, rss0 float64
 	if err := f.ask(askMemory, &heap0, &rss0); err != nil {
 		return nil, err
@@ -286,16 +219,19 @@ func measureFleet(ctx context.Context, o options, u *undo) (*fleetReport, error)
 		}
 		r.heap = append(r.heap, (heap-heap0)/1024/float64(size))
 		r.rss = append(r.rss, (rss-rss0)/1024/float64(size))
-		for _, c := range f.calls() {
+		decoded := f.calls(true)
+		for i, c := range f.calls(false) {
 			if r.took[c.name] == nil {
 				r.names = append(r.names, c.name)
 				r.took[c.name] = map[int]samples{}
 			}
-			took, cpu, err := f.time(ctx, c, o.calls)
-			if err != nil {
+			// In turn: this one also looks whether the answers are whole.
+			if r.decoded[c.name], _, err = f.time(ctx, decoded[i], o.calls); err != nil {
 				return nil, fmt.Errorf("%s with %d pods: %w", c.name, size, err)
 			}
-			r.took[c.name][size], r.cpu[c.name] = took, cpu // of the largest size
+			if r.took[c.name][size], r.cpu[c.name], err = f.time(ctx, c, o.calls); err != nil {
+				return nil, fmt.Errorf("%s with %d pods: %w", c.name, size, err)
+			}
 		}
 	}
 	r.notes, err = hostNotes(ctx, o, load)

@@ -124,9 +124,9 @@ func (p *pod) wantGroup(t *testing.T, parent string) {
 	}
 }
 
-// TestPodCgroup: the VM and its shim are in the group of their pod in each hierarchy, also
-// for a daemon that took them over; what locks shared folders, and outlives pods, is not;
-// and nothing of it is left.
+// TestPodCgroup: the VM and its shim are in the group of their pod in each hierarchy, that
+// of a restored pod in the new pod's, also for a daemon that took them over; what locks
+// shared folders, and outlives pods, is not; and nothing of it is left.
 func TestPodCgroup(t *testing.T) {
 	parent := parentGroup(t) + "/pod"
 	s := ownServer(t, serverConfig{})
@@ -138,13 +138,19 @@ func TestPodCgroup(t *testing.T) {
 		})
 	}
 	a, b := in("a"), in("b")
-	a.start(idle("k", bind("/shared", shared)))
+	saved := a.start(idle("k", bind("/shared", shared)))
 	b.start(idle("k", bind("/shared", shared)))
 	a.wantGroup(t, parent)
 	b.wantGroup(t, parent)
 	if len(groupDirs(t, parent)) == 0 {
 		t.Fatal("there is no group")
 	}
+	restored, _ := restorePod(t, s, a.checkpoint(saved), func(r *cri.RestorePodRequest) {
+		r.Config.Metadata.Name, r.Config.Metadata.Uid = "restored", "restored"
+		r.Config.Linux.CgroupParent = parent + "/again"
+	}, saved.config)
+	restored.wantGroup(t, parent+"/again")
+	a.wantGroup(t, parent)
 
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
@@ -153,10 +159,15 @@ func TestPodCgroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.wantGroup(t, parent)
+	restored.wantGroup(t, parent+"/again")
 	remove := func(p *pod) {
 		if _, err := s.RemovePodSandbox(testContext(t), &cri.RemovePodSandboxRequest{PodSandboxId: p.id}); err != nil {
 			t.Errorf("RemovePodSandbox: %v", err)
 		}
+	}
+	remove(restored)
+	if left := groupDirs(t, parent+"/again"); len(left) > 0 {
+		t.Errorf("left of the parent that was made for the restored pod: %v", left)
 	}
 	remove(a) // whose shim may have started what keeps the locks, which b needs still
 	if left := groupDirs(t, parent+"/porthole-"+a.id); len(left) > 0 {

@@ -66,7 +66,8 @@ func TestNode_ManyPods(t *testing.T) {
 }
 
 // TestNode_KubeletRestart: pods go on while the kubelet is killed and started again, and it
-// takes them for what they are.
+// takes them for what they are: once with the gate by which it has all figures from the
+// runtime, and once as the other tests have it.
 func TestNode_KubeletRestart(t *testing.T) {
 	s := newSpace(t)
 	s.apply(fmt.Sprintf(web, 3))
@@ -80,6 +81,16 @@ func TestNode_KubeletRestart(t *testing.T) {
 			t.Errorf("without a kubelet: %v", err)
 		}
 	}
+	k.Gates = "PodAndContainerStatsFromCRI: true"
+	if err := k.StartKubelet(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pod := s.must("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
+	s.eventually("the pod's figures are the runtime's", func() error { return summary(s, pod, figuresFromRuntime) })
+	if err := k.KillKubelet(); err != nil {
+		t.Fatal(err)
+	}
+	k.Gates = ""
 	if err := k.StartKubelet(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,8 @@ type Config struct {
 type Cluster struct {
 	Runtime  *harness.Server
 	Registry *registry.Registry
+	// Gates are feature gates for StartKubelet, as in "A: true, B: false"; empty: its defaults.
+	Gates string
 
 	config  Config
 	host    host

@@ -11,6 +11,9 @@ import (
 // StartKubelet starts the node's kubelet.
 func (c *Cluster) StartKubelet(context.Context) error {
 	config := fmt.Sprintf(kubeletText, "unix://"+c.Runtime.Socket, "/"+c.config.Name, c.path("podlogs"), NodeIP)
+	if c.Gates != "" {
+		config += "featureGates: {" + c.Gates + "}\n"
+	}
 	path := c.path("etc", "kubelet.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
 		return err
@@ -48,7 +51,6 @@ resolvConf: ""
 serializeImagePulls: false
 syncFrequency: 5s
 volumeStatsAggPeriod: 10s
-featureGates: {PodAndContainerStatsFromCRI: true}
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%}
 `

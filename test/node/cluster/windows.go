@@ -169,6 +169,6 @@ func (w *Windows) relayPods(c *Cluster, tools string) error {
 // windowsKubeletText is as kubeletText, as far as Windows has the same.
 var windowsKubeletText = strings.NewReplacer(
 	"cgroupDriver: cgroupfs\ncgroupRoot: %q\n", "", "cgroupsPerQOS: true", "cgroupsPerQOS: false", "enforceNodeAllocatable: [pods]", "enforceNodeAllocatable: []",
-	"failCgroupV1: false\n", "", "podLogsDir: %q\n", "", "featureGates: {PodAndContainerStatsFromCRI: true}\n", "",
+	"failCgroupV1: false\n", "", "podLogsDir: %q\n", "",
 	"memory.available: 100Mi, ", "",
 ).Replace(kubeletText) + "registerWithTaints: [{key: os, value: windows, effect: NoSchedule}]\n"

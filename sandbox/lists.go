@@ -1,0 +1,149 @@
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/containerd/errdefs"
+)
+
+// PodFilter selects pods; zero fields select all.
+type PodFilter struct {
+	ID     string // or a prefix
+	State  PodState
+	Labels map[string]string // all must match
+}
+
+// Pod returns a pod sandbox.
+func (m *Manager) Pod(_ context.Context, id string) (Pod, error) {
+	p, err := m.findPod(id)
+	if err != nil {
+		return Pod{}, err
+	}
+	return p.view(), nil
+}
+
+// Pods lists pod sandboxes, oldest first. An ID that names none is an empty list.
+func (m *Manager) Pods(ctx context.Context, f PodFilter) (out []Pod, err error) {
+	err = m.EachPod(ctx, f, func(p *Pod) { out = append(out, *p) })
+	return out, err
+}
+
+// EachPod calls do for each of Pods. What do is given is do's until it returns: a list of
+// many is not made but to be walked through.
+func (m *Manager) EachPod(_ context.Context, f PodFilter, do func(*Pod)) error {
+	return m.eachPod(f, func(_ *pod, v *Pod) { do(v) })
+}
+
+func (m *Manager) eachPod(f PodFilter, do func(*pod, *Pod)) error {
+	var from []*pod
+	if f.ID != "" {
+		p, err := m.findPod(f.ID)
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		from = []*pod{p}
+	} else {
+		from = m.allPods()
+	}
+	slices.SortFunc(from, func(a, b *pod) int {
+		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
+	})
+	var v Pod
+	for _, p := range from {
+		if !p.visible() || !hasLabels(p.config.Labels, f.Labels) {
+			continue
+		}
+		if v = p.view(); f.State == "" || v.State == f.State {
+			do(p, &v)
+		}
+	}
+	return nil
+}
+
+// ContainerFilter selects containers; zero fields select all.
+type ContainerFilter struct {
+	ID     string // or a prefix
+	PodID  string // or a prefix
+	Phase  Phase
+	Labels map[string]string // all must match
+}
+
+// Container returns a container.
+func (m *Manager) Container(_ context.Context, id string) (Container, error) {
+	c, err := m.findContainer(id)
+	if err != nil {
+		return Container{}, err
+	}
+	return c.view(), nil
+}
+
+// Containers lists containers, oldest first. An ID or PodID that names none is an
+// empty list.
+func (m *Manager) Containers(ctx context.Context, f ContainerFilter) (out []Container, err error) {
+	err = m.EachContainer(ctx, f, func(c *Container) { out = append(out, *c) })
+	return out, err
+}
+
+// EachContainer is for Containers what EachPod is for Pods.
+func (m *Manager) EachContainer(_ context.Context, f ContainerFilter, do func(*Container)) error {
+	return m.eachContainer(f, func(_ *container, v *Container) { do(v) })
+}
+
+func (m *Manager) eachContainer(f ContainerFilter, do func(*container, *Container)) error {
+	var of *pod
+	if f.PodID != "" {
+		p, err := m.findPod(f.PodID)
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		of = p
+	}
+	var from []*container
+	if f.ID != "" {
+		c, err := m.findContainer(f.ID)
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		from = []*container{c}
+	} else {
+		from = m.containersOf(of)
+	}
+	sortContainers(from)
+	var v Container
+	for _, c := range from {
+		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
+			continue
+		}
+		if v = c.view(); f.Phase == "" || v.Phase == f.Phase {
+			do(c, &v)
+		}
+	}
+	return nil
+}
+
+// sortContainers puts the oldest first.
+func sortContainers(containers []*container) {
+	slices.SortFunc(containers, func(a, b *container) int {
+		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
+	})
+}
+
+func hasLabels(have, want map[string]string) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
