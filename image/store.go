@@ -22,9 +22,6 @@ import (
 	"github.com/porthole-run/porthole/internal/atomicfile"
 )
 
-// ingestLife is how long an unfinished download waits to be taken up again.
-const ingestLife = time.Hour
-
 // Store keeps images. See the package comment.
 type Store struct {
 	cfg       Config // immutable after Open, like all up to mu
@@ -37,6 +34,7 @@ type Store struct {
 	content   content.Store
 	lock      *os.File
 
+	gate        gate // of calls that work on files
 	flights     flights
 	downloads   limit
 	conversions limit
@@ -48,6 +46,8 @@ type Store struct {
 	pins   map[digest.Digest]int       // blobs and layers that work under way needs
 	spared map[digest.Digest]time.Time // what failed pulls brought, and until when it is kept
 	busy   int                         // imports under way, whose blobs are not known yet
+	missed bool                        // things were pinned when files were collected last
+	sweep  *time.Timer                 // the next collection that nobody asks for; nil: none so far
 	seq    uint64                      // the last number given to a name
 }
 
@@ -74,7 +74,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	if err := s.open(); err != nil {
 		if s.lock != nil {
-			s.lock.Close()
+			err = errors.Join(err, s.Close())
 		}
 		return nil, fmt.Errorf("open image store: %w", diskError(s.root, err))
 	}
@@ -124,9 +124,18 @@ func (s *Store) open() error {
 	return s.collect(ctx, true)
 }
 
-// Close ends all work and waits for it. Callers of other methods get Unavailable.
+// Close ends all work and waits for it: then nothing of the store's folder is touched
+// any more. Callers of methods that work on files get Unavailable. Who imports from a
+// stream that hangs, or exports to one, ends the stream first.
 func (s *Store) Close() error {
+	s.gate.close()
 	s.flights.close()
+	s.gate.wait()
+	s.mu.Lock()
+	if s.sweep != nil {
+		s.sweep.Stop()
+	}
+	s.mu.Unlock()
 	return s.lock.Close()
 }
 
@@ -194,26 +203,6 @@ func (s *Store) loadHolds() error {
 		s.holds[h.Holder] = h.Image
 	}
 	return nil
-}
-
-// pin keeps blobs and layers from collection until the returned function is called.
-func (s *Store) pin(ds ...digest.Digest) func() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range ds {
-		s.pins[d]++
-	}
-	return func() { s.unpin(ds) }
-}
-
-func (s *Store) unpin(ds []digest.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range ds {
-		if s.pins[d]--; s.pins[d] == 0 {
-			delete(s.pins, d)
-		}
-	}
 }
 
 // step is called before each change of the disk.
