@@ -212,7 +212,7 @@ func (w *world) harm(ctx context.Context, r *rand.Rand) {
 		if r.IntN(2) == 0 {
 			w.node.Registry.Inject(registry.Fault{Path: "/blobs/", CutAfter: 100})
 		}
-		if round%25 == 0 {
+		if round%15 == 0 {
 			w.restart(ctx)
 		}
 	}
