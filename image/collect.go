@@ -105,23 +105,41 @@ func (s *Store) collectBlobs(ctx context.Context, live map[digest.Digest]bool) e
 }
 
 // collectIngests drops downloads that nobody may go on with, and when there is no
-// import also what imports left.
+// import also what imports left. What is being begun or ended has somebody at work, whose
+// end is followed by a collection.
 func (s *Store) collectIngests(ctx context.Context, live map[digest.Digest]bool, idle bool) error {
-	all, err := s.content.ListStatuses(ctx)
-	if err != nil {
-		if errdefs.IsNotFound(err) {
-			return nil // a download was completed meanwhile; there will be a next time
+	return s.eachIngest(ctx, func(st content.Status) error {
+		d, isBlob := ingestDigest(st.Ref)
+		if isBlob && live[d] || !isBlob && !idle {
+			return nil
 		}
+		if err := s.content.Abort(ctx, st.Ref); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+		return nil
+	}, func(string) error { return nil })
+}
+
+// eachIngest calls f for each unfinished download, and broken with the folder of each that
+// is not whole. It goes on after errors.
+func (s *Store) eachIngest(ctx context.Context, f func(content.Status) error, broken func(dir string) error) error {
+	entries, err := os.ReadDir(s.ingestsDir)
+	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, st := range all {
-		d, isBlob := ingestDigest(st.Ref)
-		if isBlob && live[d] || !isBlob && !idle {
-			continue
+	for _, e := range entries {
+		dir := filepath.Join(s.ingestsDir, e.Name())
+		// The store's own list ends at the first that is not whole.
+		ref, err := os.ReadFile(filepath.Join(dir, "ref"))
+		var st content.Status
+		if err == nil {
+			st, err = s.content.Status(ctx, string(ref))
 		}
-		if err := s.content.Abort(ctx, st.Ref); err != nil && !errdefs.IsNotFound(err) {
-			errs = append(errs, err)
+		if err == nil && digest.FromBytes(ref).Encoded() == e.Name() {
+			errs = append(errs, f(st))
+		} else {
+			errs = append(errs, broken(dir))
 		}
 	}
 	return errors.Join(errs...)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -110,6 +112,41 @@ func TestRemoveTakesWhatAFailedPullKept(t *testing.T) {
 	}
 	if got := countFiles(t, root); got != (files{}) {
 		t.Errorf("files = %+v, want none", got)
+	}
+}
+
+// TestOpenAfterKilledDownload opens a store whose process was killed as it began a
+// download, or as it ended one: of its files one is not there, or is empty.
+func TestOpenAfterKilledDownload(t *testing.T) {
+	reg, root := startRegistry(t), t.TempDir()
+	img := twoLayers(t)
+	ref := push(t, reg, "cut", "v1", img)
+	s := openStore(t, root, stalls)
+	cutPull(t, s, reg, ref, img)
+	s.Close()
+	parts, err := filepath.Glob(filepath.Join(root, "content/ingest/*/*"))
+	if err != nil || len(parts) < 4 {
+		t.Fatalf("files of a download: %v, %v", parts, err)
+	}
+	harms := map[string]func(path string) error{"lost": os.Remove, "empty": func(path string) error { return os.Truncate(path, 0) }}
+	for name, harm := range harms {
+		for _, part := range parts {
+			t.Run(name+"-"+filepath.Base(part), func(t *testing.T) {
+				at := t.TempDir()
+				rel, err := filepath.Rel(root, part)
+				if err := errors.Join(err, os.CopyFS(at, os.DirFS(root)), harm(filepath.Join(at, rel))); err != nil {
+					t.Fatal(err)
+				}
+				s := openStore(t, at, nil)
+				pull(t, s, ref)
+				if err := s.Remove(t.Context(), ref); err != nil {
+					t.Fatal(err)
+				}
+				if got := countFiles(t, at); got != (files{}) {
+					t.Errorf("files = %+v, want none", got)
+				}
+			})
+		}
 	}
 }
 

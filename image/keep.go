@@ -2,8 +2,10 @@ package image
 
 import (
 	"context"
+	"os"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -51,16 +53,13 @@ func (s *Store) spare(ds []digest.Digest) {
 	}
 }
 
-// spareIngests keeps recent downloads that an earlier process did not finish.
+// spareIngests keeps recent downloads that an earlier process did not finish. It removes
+// those that are not whole: that process was killed as it began or ended one.
 func (s *Store) spareIngests(ctx context.Context) error {
-	all, err := s.content.ListStatuses(ctx)
-	if err != nil {
-		return err
-	}
-	for _, st := range all {
+	return s.eachIngest(ctx, func(st content.Status) error {
 		if d, ok := ingestDigest(st.Ref); ok && time.Since(st.UpdatedAt) < s.cfg.KeepFailed {
 			s.spared[d] = st.UpdatedAt.Add(s.cfg.KeepFailed)
 		}
-	}
-	return nil
+		return nil
+	}, os.RemoveAll)
 }

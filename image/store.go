@@ -29,10 +29,12 @@ type Store struct {
 	layersDir string
 	imagesDir string
 	holdsDir  string
-	log       *slog.Logger
-	platform  platforms.MatchComparer
-	content   content.Store
-	lock      *os.File
+	// ingestsDir is the content store's: a folder for each unfinished download.
+	ingestsDir string
+	log        *slog.Logger
+	platform   platforms.MatchComparer
+	content    content.Store
+	lock       *os.File
 
 	gate        gate // of calls that work on files
 	flights     flights
@@ -64,6 +66,7 @@ func Open(cfg Config) (*Store, error) {
 		layersDir:   filepath.Join(cfg.Root, "layers"),
 		imagesDir:   filepath.Join(cfg.Root, "images"),
 		holdsDir:    filepath.Join(cfg.Root, "holds"),
+		ingestsDir:  filepath.Join(cfg.Root, "content", "ingest"),
 		platform:    platforms.Only(platform),
 		downloads:   make(limit, cfg.MaxDownloads),
 		conversions: make(limit, cfg.MaxConversions),
@@ -90,7 +93,7 @@ func (s *Store) open() error {
 		perm os.FileMode
 	}{
 		{s.root, 0o711}, {s.layersDir, 0o711}, {s.imagesDir, 0o700}, {s.holdsDir, 0o700},
-		{content, 0o700}, {filepath.Join(content, "blobs"), 0o700}, {filepath.Join(content, "ingest"), 0o700},
+		{content, 0o700}, {filepath.Join(content, "blobs"), 0o700}, {s.ingestsDir, 0o700},
 	} {
 		if err := os.MkdirAll(d.path, d.perm); err != nil {
 			return err
