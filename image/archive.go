@@ -32,11 +32,16 @@ func (s *Store) Import(ctx context.Context, r io.Reader) ([]string, error) {
 }
 
 func (s *Store) importArchive(ctx context.Context, r io.Reader) ([]string, error) {
+	ctx, leave, err := s.gate.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	s.importing.Lock()
 	defer s.importing.Unlock()
 	s.mu.Lock()
 	// What an import that was cut left must not be taken for the start of this one's.
-	err := s.collect(ctx, true)
+	err = s.collect(ctx, true)
 	s.busy++
 	s.mu.Unlock()
 	defer s.importDone(ctx)
@@ -181,6 +186,11 @@ func (s *Store) Export(ctx context.Context, refs []string, w io.Writer) error {
 	if len(refs) == 0 {
 		return fmt.Errorf("export: no image named: %w", errdefs.ErrInvalidArgument)
 	}
+	ctx, leave, err := s.gate.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	defer leave()
 	opts := []archive.ExportOpt{archive.WithAllPlatforms()}
 	for _, ref := range refs {
 		s.mu.Lock()
@@ -189,7 +199,7 @@ func (s *Store) Export(ctx context.Context, refs []string, w io.Writer) error {
 			s.mu.Unlock()
 			return fmt.Errorf("export: %w", err)
 		}
-		defer s.pinLocked(r)()
+		defer s.pinImage(r)()
 		names := r.names()
 		s.mu.Unlock()
 		if err := s.exportable(ctx, r); err != nil {

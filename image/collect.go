@@ -12,19 +12,31 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// collect removes layers, blobs and old unfinished downloads that no image and no
-// work under way needs. idle says that there is no work: then what an import left goes
-// too. s.mu is held.
-func (s *Store) collect(ctx context.Context, idle bool) error {
+// collectAgain is when a collection is repeated that did not come through.
+const collectAgain = time.Minute
+
+// collect removes images that the last holder has let go, and layers, blobs and old
+// unfinished downloads that no image and no work under way needs. idle says that there is
+// no work: then what an import left goes too. What it leaves for now, for it could not
+// be removed or may yet be wanted, has a collection to come. s.mu is held.
+func (s *Store) collect(ctx context.Context, idle bool) (err error) {
+	defer func() { s.schedule(err != nil) }()
+	var errs []error
+	for _, r := range s.images {
+		if r.Removed && !s.held(r.ID) {
+			errs = append(errs, s.forget(r))
+		}
+	}
 	live := map[digest.Digest]bool{}
 	for d := range s.pins {
 		live[d] = true
 	}
+	s.missed = len(s.pins) > 0
 	for d, until := range s.spared {
-		if time.Now().After(until) {
-			delete(s.spared, d)
-		} else {
+		if time.Now().Before(until) {
 			live[d] = true
+		} else {
+			delete(s.spared, d)
 		}
 	}
 	for _, r := range s.images {
@@ -33,7 +45,7 @@ func (s *Store) collect(ctx context.Context, idle bool) error {
 			s.discard(r, live)
 		}
 	}
-	errs := []error{s.collectLayers(live)}
+	errs = append(errs, s.collectLayers(live))
 	if s.busy == 0 {
 		errs = append(errs, s.collectBlobs(ctx, live), s.collectIngests(ctx, live, idle))
 	}
@@ -93,40 +105,78 @@ func (s *Store) collectBlobs(ctx context.Context, live map[digest.Digest]bool) e
 }
 
 // collectIngests drops downloads that nobody may go on with, and when there is no
-// import also what imports left.
+// import also what imports left. What is being begun or ended has somebody at work, whose
+// end is followed by a collection.
 func (s *Store) collectIngests(ctx context.Context, live map[digest.Digest]bool, idle bool) error {
-	all, err := s.content.ListStatuses(ctx)
-	if err != nil {
-		if errdefs.IsNotFound(err) {
-			return nil // a download was completed meanwhile; there will be a next time
+	return s.eachIngest(ctx, func(st content.Status) error {
+		d, isBlob := ingestDigest(st.Ref)
+		if isBlob && live[d] || !isBlob && !idle {
+			return nil
 		}
+		if err := s.content.Abort(ctx, st.Ref); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+		return nil
+	}, func(string) error { return nil })
+}
+
+// eachIngest calls f for each unfinished download, and broken with the folder of each that
+// is not whole. It goes on after errors.
+func (s *Store) eachIngest(ctx context.Context, f func(content.Status) error, broken func(dir string) error) error {
+	entries, err := os.ReadDir(s.ingestsDir)
+	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, st := range all {
-		d, isBlob := ingestDigest(st.Ref)
-		if isBlob && live[d] || !isBlob && !idle {
-			continue
+	for _, e := range entries {
+		dir := filepath.Join(s.ingestsDir, e.Name())
+		// The store's own list ends at the first that is not whole.
+		ref, err := os.ReadFile(filepath.Join(dir, "ref"))
+		var st content.Status
+		if err == nil {
+			st, err = s.content.Status(ctx, string(ref))
 		}
-		if err := s.content.Abort(ctx, st.Ref); err != nil && !errdefs.IsNotFound(err) {
-			errs = append(errs, err)
+		if err == nil && digest.FromBytes(ref).Encoded() == e.Name() {
+			errs = append(errs, f(st))
+		} else {
+			errs = append(errs, broken(dir))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// spareIngests keeps recent downloads that an earlier process did not finish.
-func (s *Store) spareIngests(ctx context.Context) error {
-	all, err := s.content.ListStatuses(ctx)
-	if err != nil {
-		return err
+// schedule sets when the next collection comes of itself. Without one a node on which
+// nothing is pulled or removed would keep what it needs no more. s.mu is held.
+func (s *Store) schedule(failed bool) {
+	if s.sweep != nil {
+		s.sweep.Stop()
 	}
-	for _, st := range all {
-		if d, ok := ingestDigest(st.Ref); ok && time.Since(st.UpdatedAt) < ingestLife {
-			s.spared[d] = st.UpdatedAt.Add(ingestLife)
+	var next time.Time
+	if failed {
+		next = time.Now().Add(collectAgain)
+	}
+	for _, until := range s.spared {
+		if next.IsZero() || until.Before(next) {
+			next = until
 		}
 	}
-	return nil
+	if !next.IsZero() {
+		s.sweep = time.AfterFunc(time.Until(next), s.collectUnasked)
+	}
+}
+
+// collectUnasked collects what nobody else does.
+func (s *Store) collectUnasked() {
+	ctx, leave, err := s.gate.enter(context.Background())
+	if err != nil {
+		return // closed: the next to open the store collects
+	}
+	defer leave()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.collect(ctx, false); err != nil {
+		s.log.Warn("collecting unused image files", "error", err)
+	}
 }
 
 func ingestDigest(ref string) (digest.Digest, bool) {

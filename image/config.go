@@ -37,6 +37,9 @@ type Config struct {
 	// ProgressTimeout ends a request to a registry when no byte came for so long.
 	// Zero: one minute.
 	ProgressTimeout time.Duration
+	// KeepFailed is how long a pull that failed waits to be taken up again: so long the
+	// part that it brought is kept. Zero: one hour.
+	KeepFailed time.Duration
 	// MaxLayerSize bounds one layer's file system, in bytes. Zero: 128 GiB.
 	MaxLayerSize int64
 	// UserAgent is what registries are told. Empty: "porthole".
@@ -72,7 +75,7 @@ func (c *Config) complete() (ocispec.Platform, error) {
 	}
 	for name, n := range map[string]int64{
 		"max downloads": int64(c.MaxDownloads), "max conversions": int64(c.MaxConversions),
-		"progress timeout": int64(c.ProgressTimeout), "max layer size": c.MaxLayerSize,
+		"progress timeout": int64(c.ProgressTimeout), "keep failed": int64(c.KeepFailed), "max layer size": c.MaxLayerSize,
 	} {
 		if n < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative", name))
@@ -86,6 +89,9 @@ func (c *Config) complete() (ocispec.Platform, error) {
 	}
 	if c.ProgressTimeout == 0 {
 		c.ProgressTimeout = time.Minute
+	}
+	if c.KeepFailed == 0 {
+		c.KeepFailed = time.Hour
 	}
 	if c.UserAgent == "" {
 		c.UserAgent = "porthole"

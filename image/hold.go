@@ -42,6 +42,11 @@ func (s *Store) Prepare(ctx context.Context, ref, holder string) (RootFS, error)
 	if holder == "" {
 		return RootFS{}, fmt.Errorf("prepare image: no holder: %w", errdefs.ErrInvalidArgument)
 	}
+	ctx, leave, err := s.gate.enter(ctx)
+	if err != nil {
+		return RootFS{}, fmt.Errorf("prepare image: %w", err)
+	}
+	defer leave()
 	r, unpin, err := s.hold(ctx, ref, holder)
 	if err != nil {
 		return RootFS{}, err
@@ -94,18 +99,16 @@ func (s *Store) hold(ctx context.Context, ref, holder string) (*record, func(), 
 			return nil, nil, err
 		}
 	}
-	return r, s.pinLocked(r), nil
-}
-
-// pinLocked keeps an image's files during a Prepare. s.mu is held.
-func (s *Store) pinLocked(r *record) func() {
-	var ds []digest.Digest
-	r.uses(func(d digest.Digest) { ds = append(ds, d); s.pins[d]++ })
-	return func() { s.unpin(ds) }
+	return r, s.pinImage(r), nil
 }
 
 // Release lets go of what Prepare gave to a holder. Unknown holders are not an error.
 func (s *Store) Release(ctx context.Context, holder string) error {
+	ctx, leave, err := s.gate.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("release image of %s: %w", holder, err)
+	}
+	defer leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id, ok := s.holds[holder]
@@ -141,6 +144,11 @@ func (s *Store) Holders() []string {
 // Remove takes an image away, with all of its names, whichever of them ref is. Its
 // layers stay while somebody holds it. NotFound when there is no such image.
 func (s *Store) Remove(ctx context.Context, ref string) error {
+	ctx, leave, err := s.gate.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
+	defer leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, err := s.find(ref)
@@ -159,7 +167,7 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 	if err := s.forget(r); err != nil {
 		return fmt.Errorf("remove image %s: %w", r.ID, err)
 	}
-	if err := s.collect(ctx, false); err != nil {
+	if err := s.collect(context.WithoutCancel(ctx), false); err != nil {
 		return fmt.Errorf("remove image %s: %w", r.ID, err)
 	}
 	return nil
@@ -177,12 +185,8 @@ func (s *Store) held(id digest.Digest) bool {
 
 // dropReleased ends an image that was removed while it was held. s.mu is held.
 func (s *Store) dropReleased(ctx context.Context, id digest.Digest) error {
-	r := s.images[id]
-	if r == nil || !r.Removed || s.held(id) {
+	if r := s.images[id]; r == nil || !r.Removed || s.held(id) {
 		return nil
-	}
-	if err := s.forget(r); err != nil {
-		return err
 	}
 	return s.collect(context.WithoutCancel(ctx), false)
 }

@@ -32,12 +32,18 @@ const (
 // Errors: NotFound, PermissionDenied and Unavailable are RegistryErrors; DataLoss when
 // a registry sends content that has not its digest; InvalidArgument when the reference
 // or the image is at fault; ResourceExhausted when the disk is full. What a failed pull
-// brought is kept for a while when another attempt may need it, and removed otherwise.
+// brought is kept for Config.KeepFailed when another attempt may need it, and removed
+// otherwise.
 func (s *Store) Pull(ctx context.Context, ref string, auth Auth) (imageID string, err error) {
 	r, err := ParseRef(ref)
 	if err != nil {
 		return "", fmt.Errorf("pull: %w", err)
 	}
+	ctx, leave, err := s.gate.enter(ctx)
+	if err != nil {
+		return "", fmt.Errorf("pull %s: %w", r, err)
+	}
+	defer leave()
 	began := time.Now()
 	log := s.log.With("image", r.String())
 	log.InfoContext(ctx, "pull started")
@@ -71,20 +77,19 @@ type naming struct{ tags, digests []string }
 // layers, and records the image once all of it is there.
 func (s *Store) install(ctx context.Context, o origin, target ocispec.Descriptor, names naming) (id digest.Digest, err error) {
 	var pinned []digest.Digest
-	var unpin []func()
 	keep := func(ds ...digest.Digest) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		pinned = append(pinned, ds...)
-		unpin = append(unpin, s.pin(ds...))
+		s.pin(ds)
 	}
 	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if err != nil && (errdefs.IsUnavailable(err) || isContextError(err)) {
 			s.spare(pinned)
 		}
-		for _, f := range unpin {
-			f()
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		s.unpin(pinned)
 		if cerr := s.collect(context.WithoutCancel(ctx), false); cerr != nil {
 			s.log.WarnContext(ctx, "collecting unused image files", "error", cerr)
 		}
@@ -251,14 +256,4 @@ func (s *Store) commit(r *record, names naming) error {
 	}
 	s.images[r.ID] = r
 	return s.settleNames()
-}
-
-// spare keeps blobs and layers for a while, for an attempt that may follow.
-func (s *Store) spare(ds []digest.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	until := time.Now().Add(ingestLife)
-	for _, d := range ds {
-		s.spared[d] = until
-	}
 }

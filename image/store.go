@@ -22,9 +22,6 @@ import (
 	"github.com/porthole-run/porthole/internal/atomicfile"
 )
 
-// ingestLife is how long an unfinished download waits to be taken up again.
-const ingestLife = time.Hour
-
 // Store keeps images. See the package comment.
 type Store struct {
 	cfg       Config // immutable after Open, like all up to mu
@@ -32,11 +29,14 @@ type Store struct {
 	layersDir string
 	imagesDir string
 	holdsDir  string
-	log       *slog.Logger
-	platform  platforms.MatchComparer
-	content   content.Store
-	lock      *os.File
+	// ingestsDir is the content store's: a folder for each unfinished download.
+	ingestsDir string
+	log        *slog.Logger
+	platform   platforms.MatchComparer
+	content    content.Store
+	lock       *os.File
 
+	gate        gate // of calls that work on files
 	flights     flights
 	downloads   limit
 	conversions limit
@@ -48,6 +48,8 @@ type Store struct {
 	pins   map[digest.Digest]int       // blobs and layers that work under way needs
 	spared map[digest.Digest]time.Time // what failed pulls brought, and until when it is kept
 	busy   int                         // imports under way, whose blobs are not known yet
+	missed bool                        // things were pinned when files were collected last
+	sweep  *time.Timer                 // the next collection that nobody asks for; nil: none so far
 	seq    uint64                      // the last number given to a name
 }
 
@@ -64,6 +66,7 @@ func Open(cfg Config) (*Store, error) {
 		layersDir:   filepath.Join(cfg.Root, "layers"),
 		imagesDir:   filepath.Join(cfg.Root, "images"),
 		holdsDir:    filepath.Join(cfg.Root, "holds"),
+		ingestsDir:  filepath.Join(cfg.Root, "content", "ingest"),
 		platform:    platforms.Only(platform),
 		downloads:   make(limit, cfg.MaxDownloads),
 		conversions: make(limit, cfg.MaxConversions),
@@ -74,7 +77,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	if err := s.open(); err != nil {
 		if s.lock != nil {
-			s.lock.Close()
+			err = errors.Join(err, s.Close())
 		}
 		return nil, fmt.Errorf("open image store: %w", diskError(s.root, err))
 	}
@@ -90,7 +93,7 @@ func (s *Store) open() error {
 		perm os.FileMode
 	}{
 		{s.root, 0o711}, {s.layersDir, 0o711}, {s.imagesDir, 0o700}, {s.holdsDir, 0o700},
-		{content, 0o700}, {filepath.Join(content, "blobs"), 0o700}, {filepath.Join(content, "ingest"), 0o700},
+		{content, 0o700}, {filepath.Join(content, "blobs"), 0o700}, {s.ingestsDir, 0o700},
 	} {
 		if err := os.MkdirAll(d.path, d.perm); err != nil {
 			return err
@@ -124,9 +127,18 @@ func (s *Store) open() error {
 	return s.collect(ctx, true)
 }
 
-// Close ends all work and waits for it. Callers of other methods get Unavailable.
+// Close ends all work and waits for it: then nothing of the store's folder is touched
+// any more. Callers of methods that work on files get Unavailable. Who imports from a
+// stream that hangs, or exports to one, ends the stream first.
 func (s *Store) Close() error {
+	s.gate.close()
 	s.flights.close()
+	s.gate.wait()
+	s.mu.Lock()
+	if s.sweep != nil {
+		s.sweep.Stop()
+	}
+	s.mu.Unlock()
 	return s.lock.Close()
 }
 
@@ -194,26 +206,6 @@ func (s *Store) loadHolds() error {
 		s.holds[h.Holder] = h.Image
 	}
 	return nil
-}
-
-// pin keeps blobs and layers from collection until the returned function is called.
-func (s *Store) pin(ds ...digest.Digest) func() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range ds {
-		s.pins[d]++
-	}
-	return func() { s.unpin(ds) }
-}
-
-func (s *Store) unpin(ds []digest.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range ds {
-		if s.pins[d]--; s.pins[d] == 0 {
-			delete(s.pins, d)
-		}
-	}
 }
 
 // step is called before each change of the disk.

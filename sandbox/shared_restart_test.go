@@ -41,6 +41,27 @@ func TestShared_VMEnds(t *testing.T) {
 	})
 }
 
+// TestShared_VMEndsUnderStop ends a shared VM while it is asked to let a pod go: the error
+// of that call may be there before the news that the VM has ended.
+func TestShared_VMEndsUnderStop(t *testing.T) {
+	runAndLeave(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
+		for range 5 { // which of the two is first is the scheduler's
+			one, other := mustRun(t, m, shared("one")), mustRun(t, m, shared("other"))
+			vm := getPod(t, m, one).VM
+			n.OnCall(func(call string) {
+				if call == "RemovePod" {
+					n.KillVM(vm, "out of memory")
+				}
+			})
+			must(t, m.StopPod(t.Context(), one))
+			n.OnCall(nil)
+			wantVMs(t, n)
+			must(t, m.RemovePod(t.Context(), one))
+			must(t, m.RemovePod(t.Context(), other))
+		}
+	})
+}
+
 func TestShared_Restart(t *testing.T) {
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

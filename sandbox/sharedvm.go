@@ -227,7 +227,7 @@ func (m *Manager) moveOut(ctx context.Context, st *seat) error {
 	}
 	if !isClosed(shim.Done()) {
 		err := shim.RemovePod(ctx, st.pod.id)
-		if err == nil || !isClosed(shim.Done()) {
+		if err == nil || !isGone(ctx, shim, err) {
 			return err
 		}
 	}

@@ -93,7 +93,7 @@ func (c *caller) runPod(ctx context.Context) {
 				c.wrong("%s was made while %s is there", slot, x.what)
 			}
 		}
-		c.add(r.PodSandboxId, slot, nil, from)
+		c.add(r.PodSandboxId, slot, nil, from, from)
 	}
 	may := []codes.Code{codes.AlreadyExists, codes.DeadlineExceeded}
 	for _, at := range c.killedVMs {
@@ -103,7 +103,7 @@ func (c *caller) runPod(ctx context.Context) {
 	}
 	c.allow(ctx, "RunPodSandbox", nil, err, from, to, may...)
 	if err == nil || !c.lost(ctx, err, from, to) {
-		c.making[slot]--
+		c.settle(slot, err, to)
 	}
 }
 
@@ -137,7 +137,7 @@ func (c *caller) create(ctx context.Context) {
 	defer c.model.mu.Unlock()
 	to := c.next()
 	if err == nil {
-		c.add(r.ContainerId, slot, pod, from)
+		c.add(r.ContainerId, slot, pod, from, from)
 	}
 	may := []codes.Code{codes.AlreadyExists, codes.DeadlineExceeded, codes.NotFound} // of images, which are removed and pulled
 	if mayEnd(pod) < to {
@@ -148,7 +148,7 @@ func (c *caller) create(ctx context.Context) {
 	}
 	c.allow(ctx, "CreateContainer", pod, err, from, to, may...)
 	if err == nil || !c.lost(ctx, err, from, to) {
-		c.making[key]--
+		c.settle(key, err, to)
 	}
 }
 
@@ -277,7 +277,7 @@ func (c *caller) exec(ctx context.Context) {
 	}
 	word := fmt.Sprint("word", c.r.IntN(1000))
 	c.on(ctx, "ExecSync", x, nil, nil, func() error {
-		r, err := c.rt.ExecSync(ctx, &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"echo", word}, Timeout: 1})
+		r, err := c.rt.ExecSync(ctx, &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"echo", word}, Timeout: 60})
 		if err == nil && (string(r.Stdout) != word+"\n" || r.ExitCode != 0) {
 			c.t.Errorf("ExecSync of echo %s = %v", word, r)
 		}

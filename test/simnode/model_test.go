@@ -56,20 +56,22 @@ type model struct {
 	// making counts, by name, the calls that may yet make a thing that no answer told of:
 	// those at work, and those whose caller did not hear the answer.
 	making map[string]int
-	downs  []span // when no daemon served
+	unmade map[string]moment // when the last of those ended that left nothing
+	downs  []span            // when no daemon served
 	// VMs that were killed, and when one that no pod is known to have for itself was last:
 	// that may be one that pods share.
 	killedVMs    map[string]moment
 	sharedKilled moment
 	calls        map[string]int
 	codes        map[string]int // "StopContainer Unavailable"
+	answers      int            // the sum of calls
 	bad          int
 }
 
 type span struct{ from, to moment }
 
 func newModel(t *testing.T) *model {
-	return &model{t: t, things: map[string]*thing{}, making: map[string]int{}, killedVMs: map[string]moment{}, calls: map[string]int{}, codes: map[string]int{}}
+	return &model{t: t, things: map[string]*thing{}, making: map[string]int{}, unmade: map[string]moment{}, killedVMs: map[string]moment{}, calls: map[string]int{}, codes: map[string]int{}}
 }
 
 // tick is the next moment.
@@ -88,9 +90,18 @@ func (m *model) wrong(format string, args ...any) {
 	}
 }
 
-// add makes a thing known. One that is seen though nobody was told of it must be what a
-// call makes, or made, whose answer is not known.
-func (m *model) add(id, name string, owner *thing, asked moment) *thing {
+// settle notes that a call that makes a thing has ended with err, and left none that
+// nobody knows.
+func (m *model) settle(key string, err error, at moment) {
+	m.making[key]--
+	if err != nil {
+		m.unmade[key] = at
+	}
+}
+
+// add makes a thing known. One that is seen, since from, though nobody was told of it must
+// be what a call makes, or made, whose answer is not known, or was not known then.
+func (m *model) add(id, name string, owner *thing, asked, from moment) *thing {
 	key := name
 	if owner != nil {
 		key = owner.name + "/" + name
@@ -100,7 +111,7 @@ func (m *model) add(id, name string, owner *thing, asked moment) *thing {
 		x = &thing{name: key, what: key + " " + id[:6], owner: owner, asked: asked, born: m.now, mayRun: never, runs: never,
 			mayEnd: never, ended: never, mayGo: never, gone: never, killed: never}
 		if asked == never {
-			if m.making[key] == 0 {
+			if m.making[key] == 0 && m.unmade[key] < from {
 				m.wrong("%s is there and nobody made it", x.what)
 			}
 			x.mayRun, x.mayEnd = 0, 0 // it may be what is left of one that could not be undone
@@ -136,7 +147,7 @@ func (m *model) sees(x *thing, there bool, from, to moment) {
 }
 
 func (m *model) seesPod(id, name string, state runtimeapi.PodSandboxState, from, to moment) {
-	x := m.add(id, name, nil, never)
+	x := m.add(id, name, nil, never, from)
 	m.sees(x, true, from, to)
 	switch ready := state == runtimeapi.PodSandboxState_SANDBOX_READY; {
 	case ready && ended(x) < from:
@@ -147,7 +158,7 @@ func (m *model) seesPod(id, name string, state runtimeapi.PodSandboxState, from,
 }
 
 func (m *model) seesContainer(id, name string, pod *thing, state runtimeapi.ContainerState, from, to moment) {
-	x := m.add(id, name, pod, never)
+	x := m.add(id, name, pod, never, from)
 	m.sees(x, true, from, to)
 	switch state {
 	case runtimeapi.ContainerState_CONTAINER_CREATED:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -59,6 +60,7 @@ const (
 // daemon is one life of the daemon.
 type daemon struct {
 	life    *life
+	atWork  atomic.Int64 // calls that are not ended
 	stop    context.CancelFunc
 	served  chan error // gets one error of each server
 	rpc     *grpc.Server
@@ -104,11 +106,14 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 // Ref is the name of an image of Registry.
 func (n *Node) Ref(repository string) string { return n.Registry.Host() + "/" + repository + ":1" }
 
+// state is the folder of all that a daemon writes and the next one finds.
+func (n *Node) state() string { return filepath.Join(n.dir, "state") }
+
 // Records is the folder of the pods' records.
-func (n *Node) Records() string { return filepath.Join(n.dir, "sandboxes") }
+func (n *Node) Records() string { return filepath.Join(n.state(), "sandboxes") }
 
 // Images is the image store's folder.
-func (n *Node) Images() string { return filepath.Join(n.dir, "images") }
+func (n *Node) Images() string { return filepath.Join(n.state(), "images") }
 
 // Restart starts a daemon, which takes over what the one before it left.
 func (n *Node) Restart(ctx context.Context) (err error) {
@@ -121,7 +126,7 @@ func (n *Node) Restart(ctx context.Context) (err error) {
 		}
 	}()
 	d.images, err = image.Open(image.Config{
-		Root: n.Images(), ProgressTimeout: time.Second, Logger: n.log,
+		Root: n.Images(), ProgressTimeout: 10 * time.Second, KeepFailed: time.Second, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -152,7 +157,7 @@ func (n *Node) Restart(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.rpc = grpc.NewServer(edge.GRPCOptions()...)
+	d.rpc = grpc.NewServer(append(edge.GRPCOptions(), grpc.ChainUnaryInterceptor(d.count))...)
 	edge.Register(d.rpc)
 	go func() { d.served <- d.rpc.Serve(l) }()
 	go func() { d.served <- d.streams.Serve(ctx) }()
@@ -163,21 +168,39 @@ func (n *Node) Restart(ctx context.Context) (err error) {
 }
 
 // Kill ends the daemon as SIGKILL does: from one moment on nothing that it does has an
-// effect on the host or on its records, and its callers' connections break. VMs go on.
+// effect on the host, on its records or on the names in its image store, and its callers'
+// connections break. VMs go on.
 func (n *Node) Kill() error {
 	n.mu.Lock()
 	d := n.daemon
 	n.daemon = nil
 	n.mu.Unlock()
-	// What it wants from the host waits until its records are out of its reach: so all that
+	// What it wants from the host waits until its files are out of its reach: so all that
 	// it still writes meanwhile was done before the moment it dies.
-	kept := n.Records() + ".kept"
+	kept := n.state() + ".kept"
 	bury := d.life.end()
-	err := os.Rename(n.Records(), kept)
+	err := os.Rename(n.state(), kept)
 	bury()
 	err = errors.Join(err, d.close())
 	// What is there now was written after its death.
-	return errors.Join(err, os.RemoveAll(n.Records()), os.Rename(kept, n.Records()))
+	return errors.Join(err, os.RemoveAll(n.state()), os.Rename(kept, n.state()))
+}
+
+// AtWork is how many calls the daemon has not ended, whether or not their callers still
+// wait. Streams are not counted.
+func (n *Node) AtWork() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.daemon == nil {
+		return 0
+	}
+	return int(n.daemon.atWork.Load())
+}
+
+func (d *daemon) count(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	d.atWork.Add(1)
+	defer d.atWork.Add(-1)
+	return handle(ctx, req)
 }
 
 // Client connects to the daemon. The connection outlives it: calls wait for the next one.

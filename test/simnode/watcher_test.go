@@ -84,7 +84,7 @@ func (s *stream) take(m *model, ev *runtimeapi.ContainerEventResponse) {
 func (e *watcher) check(t *testing.T) {
 	t.Helper()
 	m := e.w.model
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		m.mu.Lock()
 		missed := e.missed()
