@@ -175,6 +175,9 @@ func (n *Node) Kill() error {
 	d := n.daemon
 	n.daemon = nil
 	n.mu.Unlock()
+	if d == nil {
+		return errors.New("kill daemon: none runs")
+	}
 	// What it wants from the host waits until its files are out of its reach: so all that
 	// it still writes meanwhile was done before the moment it dies.
 	kept := n.state() + ".kept"
