@@ -157,7 +157,8 @@ func (n *Node) Restart(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.rpc = grpc.NewServer(append(edge.GRPCOptions(), grpc.ChainUnaryInterceptor(d.count))...)
+	// Its calls are waited for at its end: one of a dead daemon may not write beside the next.
+	d.rpc = grpc.NewServer(append(edge.GRPCOptions(), grpc.ChainUnaryInterceptor(d.count), grpc.WaitForHandlers(true))...)
 	edge.Register(d.rpc)
 	go func() { d.served <- d.rpc.Serve(l) }()
 	go func() { d.served <- d.streams.Serve(ctx) }()
