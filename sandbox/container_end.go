@@ -82,7 +82,8 @@ func (m *Manager) stopContainer(ctx context.Context, c *container, timeout time.
 }
 
 // stopCreated ends a container that does not run yet: its process waits in the guest
-// and has nothing to be asked. One that is being started is waited for.
+// and has nothing to be asked. One that is being started is waited for. It has ended after
+// an error too, for its VM may not know it any more; what is left goes with its removal.
 func (m *Manager) stopCreated(ctx context.Context, c *container, timeout time.Duration) error {
 	leave, err := c.gate.alone(ctx)
 	if err != nil {
@@ -96,12 +97,10 @@ func (m *Manager) stopCreated(ctx context.Context, c *container, timeout time.Du
 	if shim := c.pod.running(); shim != nil {
 		ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 		defer cancel()
-		if err := removeFromVM(ctx, shim, c.id); err != nil {
-			return err
-		}
+		err = removeFromVM(ctx, shim, c.id)
 	}
 	m.endContainer(c, end{code: exitKilled, reason: reasonError, message: "stopped before it was started"})
-	return nil
+	return err
 }
 
 // kill ends the container's processes and waits a bounded time for the exit.

@@ -157,7 +157,8 @@ func (n *Node) Restart(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.rpc = grpc.NewServer(append(edge.GRPCOptions(), grpc.ChainUnaryInterceptor(d.count))...)
+	// Its calls are waited for at its end: one of a dead daemon may not write beside the next.
+	d.rpc = grpc.NewServer(append(edge.GRPCOptions(), grpc.ChainUnaryInterceptor(d.count), grpc.WaitForHandlers(true))...)
 	edge.Register(d.rpc)
 	go func() { d.served <- d.rpc.Serve(l) }()
 	go func() { d.served <- d.streams.Serve(ctx) }()
@@ -175,6 +176,9 @@ func (n *Node) Kill() error {
 	d := n.daemon
 	n.daemon = nil
 	n.mu.Unlock()
+	if d == nil {
+		return errors.New("kill daemon: none runs")
+	}
 	// What it wants from the host waits until its files are out of its reach: so all that
 	// it still writes meanwhile was done before the moment it dies.
 	kept := n.state() + ".kept"

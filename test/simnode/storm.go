@@ -129,8 +129,12 @@ func (l *life) do(ctx context.Context, call string, effect func(context.Context)
 	case Refuse:
 		return fault(call)
 	case Hang:
-		<-ctx.Done()
-		return fmt.Errorf("%s: %s: %w", call, Injected, ctx.Err())
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %s: %w", call, Injected, ctx.Err())
+		case <-l.buried: // nobody is to wait for what hangs the dead
+			return errDead
+		}
 	case Slow:
 		pause(ctx, 20*time.Millisecond)
 	}
