@@ -189,7 +189,8 @@ func (c *Client) CreatePod(ctx context.Context, p Pod) error {
 	return inGuest(err)
 }
 
-// RemovePod ends what runs of a pod and undoes CreatePod. Gone is not an error.
+// RemovePod ends what runs of a pod and undoes CreatePod. Gone is not an error, and what is
+// gone is not made any more by a call that was given up and is still on its way.
 func (c *Client) RemovePod(ctx context.Context, podID string) error {
 	_, err := call(ctx, c.api.RemovePod, &api.RemovePodRequest{PodId: c.inside(podID)})
 	return inGuest(err)
@@ -269,7 +270,7 @@ func (c *Client) RemoveExec(ctx context.Context, containerID, execID string) err
 }
 
 // RemoveContainer kills a container if it runs and frees what it held in the guest. It
-// returns what no container uses any more. Gone is not an error.
+// returns what no container uses any more. Gone is not an error, as for RemovePod.
 func (c *Client) RemoveContainer(ctx context.Context, containerID string) (Unused, error) {
 	resp, err := call(ctx, c.api.RemoveContainer, &api.RemoveContainerRequest{ContainerId: c.inside(containerID)})
 	if err != nil {

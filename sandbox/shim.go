@@ -56,7 +56,8 @@ type Shim interface {
 	// undoes it, and so does Shutdown.
 	SetupPod(ctx context.Context, p PodSetup) error
 	// RemovePod ends what runs of a pod and undoes SetupPod, while the VM goes on with its
-	// other pods. Gone is not an error. After an error it may be called again to finish.
+	// other pods. Gone is not an error, and is not made any more by a call that was given
+	// up and is still on its way. After an error it may be called again to finish.
 	RemovePod(ctx context.Context, podID string) error
 	// CreateContainer attaches the layers and makes the container, not yet running.
 	CreateContainer(ctx context.Context, c ContainerSetup) (ContainerCreated, error)
@@ -69,7 +70,7 @@ type Shim interface {
 	// FailedPrecondition when it does not run.
 	Signal(ctx context.Context, containerID string, signal int, all bool) error
 	// RemoveContainer kills the container if it runs, frees what it held, and ends
-	// its log. Gone is not an error.
+	// its log. Gone is not an error, as for RemovePod.
 	RemoveContainer(ctx context.Context, containerID string) error
 	// ReopenLog closes the container's log file and opens its path anew.
 	ReopenLog(ctx context.Context, containerID string) error

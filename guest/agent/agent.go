@@ -17,6 +17,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/internal/event"
+	"github.com/porthole-run/porthole/internal/withdrawn"
 )
 
 // keptEvents is how many events followers can catch up on.
@@ -34,7 +35,8 @@ type Agent struct {
 	containers map[string]*container
 	shares     map[uint64]*attached
 	lastDir    uint64
-	lastUpper  uint32 // project of the writable layer made last
+	lastUpper  uint32        // project of the writable layer made last
+	withdrawn  withdrawn.Set // pods, containers and shares that were removed before they were made
 
 	layersMu sync.Mutex // guards layers and volumes, and is held while they are mounted and unmounted
 	layers   map[string]*layer

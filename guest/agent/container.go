@@ -18,6 +18,7 @@ import (
 	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/api"
 	"github.com/porthole-run/porthole/internal/phase"
+	"github.com/porthole-run/porthole/internal/withdrawn"
 )
 
 // removeTime bounds the wait for a killed process.
@@ -52,12 +53,13 @@ type container struct {
 	// execing is held for reading while an exec is made and for writing while the
 	// container is removed; it is taken before mu.
 	execing sync.RWMutex
-	execsMu sync.Mutex // guards execs and making; taken alone or inside mu
+	execsMu sync.Mutex // guards the rest; taken alone or inside mu
 	// execs are the processes by exec id; the container's own is "". One that is being
 	// made is nil.
 	execs map[string]*process
 	// making are the execs being made, each closed when its making is over.
-	making map[string]chan struct{}
+	making    map[string]chan struct{}
+	withdrawn withdrawn.Set // execs that were removed before they were made
 }
 
 func (c *container) cgroup() string { return c.pod.cgroup() + "/" + c.id }
@@ -217,12 +219,12 @@ func (c *control) UpdateContainer(ctx context.Context, r *api.UpdateContainerReq
 
 // RemoveContainer implements the service.
 func (c *control) RemoveContainer(ctx context.Context, r *api.RemoveContainerRequest) (*api.RemoveContainerResponse, error) {
-	ct, err := c.container(r.ContainerId)
-	if errdefs.IsNotFound(err) {
-		return &api.RemoveContainerResponse{}, nil
-	}
-	if err != nil {
+	if err := checkID("container_id", r.ContainerId); err != nil {
 		return nil, err
+	}
+	ct := toRemove(c.Agent, containerName(r.ContainerId), c.containers, r.ContainerId)
+	if ct == nil {
+		return &api.RemoveContainerResponse{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, removalTime)
 	defer cancel()

@@ -60,13 +60,9 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 	}
 	ct.mu.Lock()
 	defer ct.mu.Unlock()
-	c.mu.Lock()
-	if c.containers[ct.id] != nil {
-		c.mu.Unlock()
-		return nil, fmt.Errorf("container %q: %w", ct.id, errdefs.ErrAlreadyExists)
+	if err := admit(c.Agent, containerName(ct.id), c.containers, ct.id, ct); err != nil {
+		return nil, err
 	}
-	c.containers[ct.id] = ct
-	c.mu.Unlock()
 	id, err := c.makeContainer(ctx, ct, r)
 	if err != nil {
 		c.forget(ct)

@@ -65,6 +65,9 @@ func (c *container) reserve(execID string) (specs.Process, error) {
 	if _, ok := c.execs[execID]; ok {
 		return specs.Process{}, fmt.Errorf("exec %q of container %q: %w", execID, c.id, errdefs.ErrAlreadyExists)
 	}
+	if name := execName(c.id, execID); c.withdrawn.Has(name) {
+		return specs.Process{}, withdrawnError(name)
+	}
 	if len(c.execs) > maxExecs {
 		return specs.Process{}, fmt.Errorf("container %q has %d execs: %w", c.id, maxExecs, errdefs.ErrResourceExhausted)
 	}
@@ -110,10 +113,13 @@ func (a *Agent) exec(ctx context.Context, c *container, r *api.ExecRequest, spec
 
 func (c *container) execDir(execID string) string { return filepath.Join(c.dir, "e", execID) }
 
-// execMade waits while an exec is being made.
+// execMade waits while an exec is being made. One that is not known is not made any more.
 func (c *container) execMade(ctx context.Context, execID string) error {
 	c.execsMu.Lock()
 	making := c.making[execID]
+	if _, ok := c.execs[execID]; !ok {
+		c.withdrawn.Note(execName(c.id, execID))
+	}
 	c.execsMu.Unlock()
 	if making == nil {
 		return nil

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -73,13 +72,9 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 	}
 	p.ready.Lock()
 	defer p.ready.Unlock()
-	c.mu.Lock()
-	if c.pods[p.id] != nil {
-		c.mu.Unlock()
-		return nil, fmt.Errorf("pod %q: %w", p.id, errdefs.ErrAlreadyExists)
+	if err := admit(c.Agent, podName(p.id), c.pods, p.id, p); err != nil {
+		return nil, err
 	}
-	c.pods[p.id] = p
-	c.mu.Unlock()
 	if err := c.makePod(ctx, p, r); err != nil {
 		c.mu.Lock()
 		delete(c.pods, p.id)
@@ -186,12 +181,12 @@ func (p *pod) writeFiles(r *api.CreatePodRequest) error {
 
 // RemovePod implements the service.
 func (c *control) RemovePod(ctx context.Context, r *api.RemovePodRequest) (*api.RemovePodResponse, error) {
-	p, err := c.pod(r.PodId)
-	if errdefs.IsNotFound(err) {
-		return &api.RemovePodResponse{}, nil
-	}
-	if err != nil {
+	if err := checkID("pod_id", r.PodId); err != nil {
 		return nil, err
+	}
+	p := toRemove(c.Agent, podName(r.PodId), c.pods, r.PodId)
+	if p == nil {
+		return &api.RemovePodResponse{}, nil
 	}
 	p.ready.Lock()
 	defer p.ready.Unlock()

@@ -41,13 +41,9 @@ func (c *control) AttachShare(ctx context.Context, r *api.AttachShareRequest) (*
 	s := &attached{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.mu.Lock()
-	if c.shares[o.ID] != nil {
-		c.mu.Unlock()
-		return nil, fmt.Errorf("share %d: %w", o.ID, errdefs.ErrAlreadyExists)
+	if err := admit(c.Agent, shareName(o.ID), c.shares, o.ID, s); err != nil {
+		return nil, err
 	}
-	c.shares[o.ID] = s
-	c.mu.Unlock()
 	if s.detach, err = c.attachShare(ctx, o); err != nil {
 		c.forgetShare(o.ID)
 		return nil, fmt.Errorf("attach share %d: %w", o.ID, err)
@@ -70,9 +66,7 @@ func (a *Agent) attachShare(ctx context.Context, o share.Options) (detach func(c
 
 // DetachShare implements the service.
 func (c *control) DetachShare(ctx context.Context, r *api.DetachShareRequest) (*api.DetachShareResponse, error) {
-	c.mu.Lock()
-	s := c.shares[r.ShareId]
-	c.mu.Unlock()
+	s := toRemove(c.Agent, shareName(r.ShareId), c.shares, r.ShareId)
 	if s == nil {
 		return &api.DetachShareResponse{}, nil
 	}

@@ -21,8 +21,9 @@ const maxDisks = 255
 
 // disks are the hot-added disks of a VM by LUN.
 type disks struct {
-	mu   sync.Mutex // guards luns
+	mu   sync.Mutex // guards the rest
 	luns map[uint32]*disk
+	next uint32 // the LUN to try first
 }
 
 // disk is one LUN in use.
@@ -32,15 +33,19 @@ type disk struct {
 	deleted chan struct{} // closed when QEMU has let go of the device
 }
 
-// reserve takes the lowest free LUN: guests scan from 0.
+// reserve takes a free LUN, and goes round before it takes one again. A guest's kernel is told
+// that a disk has gone by its LUN alone, and may get to it late: it would then drop the disk
+// that is there by now, though that is mounted already.
 func (d *disks) reserve(from sandbox.Disk) (uint32, *disk, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.luns == nil {
 		d.luns = make(map[uint32]*disk)
 	}
-	for lun := uint32(0); lun < maxDisks; lun++ {
+	for i := range uint32(maxDisks) {
+		lun := (d.next + i) % maxDisks
 		if d.luns[lun] == nil {
+			d.next = lun + 1
 			d.luns[lun] = &disk{busy: true, from: from, deleted: make(chan struct{})}
 			return lun, d.luns[lun], nil
 		}

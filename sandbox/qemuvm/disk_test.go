@@ -97,15 +97,31 @@ func TestDisks_LUNs(t *testing.T) {
 	if k, err := d.take(1); k != nil || err != nil {
 		t.Errorf("take() of a free LUN = %v, %v, want nothing", k, err)
 	}
-	if lun, _, _ := d.reserve(sandbox.Disk{}); lun != 1 {
-		t.Errorf("reserve() = %d, want the freed 1", lun)
-	}
-	for range maxDisks - 3 {
-		if _, _, err := d.reserve(sandbox.Disk{}); err != nil {
-			t.Fatal(err)
+	// What was freed comes again after all others, which is when the guest has long
+	// forgotten what was there.
+	for i := range uint32(maxDisks - 2) {
+		want := i + 3
+		if i == maxDisks-3 {
+			want = 1
+		}
+		if lun, _, err := d.reserve(sandbox.Disk{}); lun != want || err != nil {
+			t.Fatalf("reserve() = %d, %v, want %d", lun, err, want)
 		}
 	}
 	if _, _, err := d.reserve(sandbox.Disk{}); !errdefs.IsResourceExhausted(err) {
 		t.Errorf("reserve() of a full VM = %v, want ResourceExhausted", err)
+	}
+}
+
+// TestDisks_LUNsRestored: a restored VM goes on after the LUNs that the saved one had.
+func TestDisks_LUNsRestored(t *testing.T) {
+	var d disks
+	for _, lun := range []uint32{7, 2} {
+		if !d.put(sandbox.DiskAddress{LUN: lun}, sandbox.Disk{}) {
+			t.Fatalf("put(%d) = false", lun)
+		}
+	}
+	if lun, _, err := d.reserve(sandbox.Disk{}); lun != 8 || err != nil {
+		t.Errorf("reserve() = %d, %v, want 8", lun, err)
 	}
 }

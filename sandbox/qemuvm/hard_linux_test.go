@@ -237,7 +237,7 @@ func TestAttachDisk_StepFails(t *testing.T) {
 	}
 	defer os.Remove(path)
 	disk := sandbox.Disk{Path: path, Format: sandbox.DiskRaw}
-	for _, name := range []string{namesOf(0).file, namesOf(0).data} {
+	for _, name := range []string{namesOf(0).file, namesOf(1).data} {
 		taken := map[string]any{"driver": "null-co", "node-name": name}
 		if _, err := client.Run(t.Context(), "blockdev-add", taken); err != nil {
 			t.Fatal(err)
@@ -250,8 +250,8 @@ func TestAttachDisk_StepFails(t *testing.T) {
 		}
 	}
 	a, err := v.AttachDisk(t.Context(), disk)
-	if err != nil || a.LUN != 0 {
-		t.Fatalf("AttachDisk() after failures = %+v, %v, want LUN 0", a, err)
+	if err != nil || a.LUN != 2 {
+		t.Fatalf("AttachDisk() after failures = %+v, %v, want LUN 2", a, err)
 	}
 	if err := v.DetachDisk(t.Context(), a); err != nil {
 		t.Fatal(err)

@@ -289,6 +289,7 @@ func (d *disks) put(a sandbox.DiskAddress, from sandbox.Disk) bool {
 		return false
 	}
 	d.luns[a.LUN] = &disk{from: from, deleted: make(chan struct{})}
+	d.next = max(d.next, a.LUN+1)
 	return true
 }
 

@@ -93,6 +93,9 @@ func (s *Server) register(ctx context.Context, p *pod, c *container) error {
 	if s.containers[c.id] != nil {
 		return fmt.Errorf("container %s: %w", c.id, errdefs.ErrAlreadyExists)
 	}
+	if err := s.checkNew(containerName(c.id)); err != nil {
+		return err
+	}
 	s.containers[c.id] = c
 	return nil
 }
@@ -295,6 +298,7 @@ func (s *Server) ReopenLog(ctx context.Context, id string) error {
 
 // RemoveContainer implements sandbox.Shim's.
 func (s *Server) RemoveContainer(ctx context.Context, id string) error {
+	s.noteGone(containerName(id), func() bool { return s.containers[id] == nil })
 	c, unlock, err := s.lockContainer(ctx, id)
 	if errdefs.IsNotFound(err) {
 		return nil

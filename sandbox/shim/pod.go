@@ -46,6 +46,10 @@ func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
 		s.mu.Unlock()
 		return fmt.Errorf("pod %s: %w", p.id, errdefs.ErrAlreadyExists)
 	}
+	if err := s.checkNew(podName(p.id)); err != nil {
+		s.mu.Unlock()
+		return err
+	}
 	s.pods[p.id] = p
 	s.mu.Unlock()
 
@@ -143,6 +147,7 @@ func guestInterface(n sandbox.PodNIC, info sandbox.NICInfo) guest.Interface {
 
 // RemovePod is the server's side of Client.RemovePod.
 func (s *Server) RemovePod(ctx context.Context, podID string) error {
+	s.noteGone(podName(podID), func() bool { return s.pods[podID] == nil })
 	s.mu.Lock()
 	p := s.pods[podID]
 	s.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/porthole-run/porthole/guest"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/internal/phase"
+	"github.com/porthole-run/porthole/internal/withdrawn"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -82,10 +83,11 @@ type Server struct {
 	wg      sync.WaitGroup // the server's own goroutines
 	calls   sync.WaitGroup // calls being served
 
-	mu         sync.Mutex // guards the maps
+	mu         sync.Mutex // guards the rest
 	pods       map[string]*pod
 	containers map[string]*container
 	asked      map[bool]*asked // by whether open files are wanted
+	withdrawn  withdrawn.Set   // pods and containers that were removed before they were made
 }
 
 // Start makes and starts the VM and connects to its agent. A guest that dies or does not
