@@ -1,6 +1,8 @@
 package cri
 
 import (
+	"sync/atomic"
+
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that codec adds to
 	"google.golang.org/grpc/mem"
@@ -19,23 +21,28 @@ type codec struct {
 	encoding.CodecV2
 	pool   mem.BufferPool
 	listed *listed
+	// How many bytes an item of each list takes, by the last one.
+	podSize, containerSize, containerStatsSize, podStatsSize *atomic.Int64
 }
 
 func newCodec(l *listed) codec {
-	return codec{encoding.GetCodecV2("proto"), mem.DefaultBufferPool(), l}
+	return codec{
+		encoding.GetCodecV2("proto"), mem.DefaultBufferPool(), l,
+		new(atomic.Int64), new(atomic.Int64), new(atomic.Int64), new(atomic.Int64),
+	}
 }
 
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case *runtimeapi.ListPodSandboxResponse:
-		return appendList(c.pool, m, &m.Items, 768, c.appendPodSandbox)
+		return appendList(c.pool, m, &m.Items, c.podSize, c.appendPodSandbox)
 	case *runtimeapi.ListContainersResponse:
-		return appendList(c.pool, m, &m.Containers, 1024, c.appendContainer)
+		return appendList(c.pool, m, &m.Containers, c.containerSize, c.appendContainer)
 	case *runtimeapi.ListContainerStatsResponse:
-		return appendList(c.pool, m, &m.Stats, 1024, c.appendContainerStats)
+		return appendList(c.pool, m, &m.Stats, c.containerStatsSize, c.appendContainerStats)
 	case *runtimeapi.ListPodSandboxStatsResponse:
-		return appendList(c.pool, m, &m.Stats, 4096, c.appendPodSandboxStats)
+		return appendList(c.pool, m, &m.Stats, c.podStatsSize, c.appendPodSandboxStats)
 	}
 	return c.CodecV2.Marshal(v)
 }
@@ -52,11 +59,10 @@ func without[T any](field *T, do func() error) error {
 	return do()
 }
 
-// appendList encodes a message whose first field is a list, into a buffer of the pool. An
-// item takes about each bytes.
-func appendList[T any](pool mem.BufferPool, m proto.Message, items *[]T, each int, one appendFunc[T]) (mem.BufferSlice, error) {
+// appendList encodes a message whose first field is a list, into a buffer of the pool.
+func appendList[T any](pool mem.BufferPool, m proto.Message, items *[]T, size *atomic.Int64, one appendFunc[T]) (mem.BufferSlice, error) {
 	all := *items
-	buffer := pool.Get(4096 + each*len(all))
+	buffer := pool.Get(4096 + int(size.Load())*len(all))
 	b := (*buffer)[:0]
 	err := without(items, func() (err error) {
 		b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
@@ -72,7 +78,14 @@ func appendList[T any](pool mem.BufferPool, m proto.Message, items *[]T, each in
 		pool.Put(buffer)
 		return nil, err
 	}
-	*buffer = b // one that had to grow is not of the pool, which passes over it
+	if len(all) > 0 {
+		size.Store(int64(len(b)/len(all) + 1))
+	}
+	if cap(b) > cap(*buffer) { // it had to grow, and is not the pool's any more
+		pool.Put(buffer)
+		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+	}
+	*buffer = b
 	return mem.BufferSlice{mem.NewBuffer(buffer, pool)}, nil
 }
 

@@ -21,7 +21,7 @@ func (s *Server) Status(ctx context.Context, r *runtimeapi.StatusRequest) (*runt
 			condition("RuntimeReady", "RuntimeNotReady", ready),
 			condition("NetworkReady", "NetworkPluginNotReady", s.network.NetworkReady(ctx)),
 		}},
-		Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true},
+		Features: &runtimeapi.RuntimeFeatures{SupplementalGroupsPolicy: true, MountOptions: true},
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.handlers)) {
 		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimeapi.RuntimeHandler{

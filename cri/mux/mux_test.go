@@ -203,6 +203,10 @@ func TestPass_AsItIs(t *testing.T) {
 // TestServe_SeveralListeners: the local runtime is there until the last of them ends.
 func TestServe_SeveralListeners(t *testing.T) {
 	r := newRig(t, nil)
+	// It answers: so it serves, and is not the last to come.
+	if _, err := r.runtime.Version(t.Context(), &runtimeapi.VersionRequest{}); err != nil {
+		t.Fatal(err)
+	}
 	second := newMemoryListener()
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)

@@ -334,29 +334,22 @@ func (s *Shim) Stats(ctx context.Context, openFiles bool) (usage.VM, error) {
 	}
 	defer s.n.mu.Unlock()
 	s.p.asked++
-	group := func(n int) *usage.Group {
-		return &usage.Group{
-			At:     time.Now(),
-			CPU:    &usage.CPU{Usage: time.Duration(n*s.p.asked) * 100 * time.Millisecond},
-			Memory: &usage.Memory{Usage: uint64(n) << 19},
-			Tasks:  &usage.Tasks{Processes: uint64(n), Threads: uint64(n)},
-		}
-	}
+	used := time.Duration(s.p.asked) * 100 * time.Millisecond
 	vm := usage.VM{Pods: map[string]usage.Pod{}, Containers: map[string]usage.Container{}}
 	running := map[string]int{}
 	for id, c := range s.p.containers {
 		u := usage.Container{Writable: &usage.Writable{At: time.Now(), Bytes: 4096, Inodes: 1}}
 		if c.status() == "running" {
 			running[c.setup.PodID]++
-			u.Group = group(1)
+			u.Group = group(1, used)
 			if openFiles {
-				u.Open = &usage.OpenFiles{Files: 3}
+				u.Open = &usage.OpenFiles{Files: 3, Sockets: 1}
 			}
 		}
 		vm.Containers[id] = u
 	}
 	for id := range s.p.pods {
-		vm.Pods[id] = usage.Pod{Group: group(running[id]), Interfaces: []usage.Interface{{Name: "eth0", RxBytes: 10}}}
+		vm.Pods[id] = usage.Pod{Group: group(running[id], used), Interfaces: []usage.Interface{{Name: "eth0", RxBytes: 10}}}
 	}
 	return vm, nil
 }

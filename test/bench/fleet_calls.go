@@ -12,16 +12,25 @@ import (
 
 // undecoded is a connection whose answers nobody decodes: a call ends when all bytes of its
 // answer are there. The messages of the answers stay empty.
-type undecoded struct{ grpc.ClientConnInterface }
+type undecoded struct {
+	grpc.ClientConnInterface
+	bytes *int // of the last answer
+}
 
 func (u undecoded) Invoke(ctx context.Context, method string, in, out any, opts ...grpc.CallOption) error {
-	return u.ClientConnInterface.Invoke(ctx, method, in, out, append(opts, grpc.ForceCodecV2(encodeOnly{encoding.GetCodecV2("proto")}))...)
+	return u.ClientConnInterface.Invoke(ctx, method, in, out, append(opts, grpc.ForceCodecV2(encodeOnly{encoding.GetCodecV2("proto"), u.bytes}))...)
 }
 
 // encodeOnly is a codec that passes over what it is to decode.
-type encodeOnly struct{ encoding.CodecV2 }
+type encodeOnly struct {
+	encoding.CodecV2
+	bytes *int
+}
 
-func (encodeOnly) Unmarshal(mem.BufferSlice, any) error { return nil }
+func (e encodeOnly) Unmarshal(data mem.BufferSlice, _ any) error {
+	*e.bytes = data.Len()
+	return nil
+}
 
 // fleetCall is a call that is measured.
 type fleetCall struct {
@@ -33,7 +42,8 @@ type fleetCall struct {
 func (f *fleet) calls(decode bool) []fleetCall {
 	rt, im := f.rt, f.im
 	if !decode {
-		rt, im = runtimeapi.NewRuntimeServiceClient(undecoded{f.conn}), runtimeapi.NewImageServiceClient(undecoded{f.conn})
+		c := undecoded{f.conn, &f.answer}
+		rt, im = runtimeapi.NewRuntimeServiceClient(c), runtimeapi.NewImageServiceClient(c)
 	}
 	// An answer that is not whole would have been quick.
 	count := func(got, want int, err error) error {

@@ -68,7 +68,7 @@ func equal(t *testing.T, what, got, want string) {
 
 func TestVolumes(t *testing.T) {
 	p := runPod(t, env.server)
-	rw, ro, files, data := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
+	rw, ro, files, data, plain := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
 	write(t, filepath.Join(ro, "x"), "read")
 	write(t, filepath.Join(files, "one"), "first")
 	write(t, filepath.Join(files, "sibling"), "secret")
@@ -80,6 +80,7 @@ func TestVolumes(t *testing.T) {
 		bind("/one", filepath.Join(files, "one")),
 		bind("/etc/hosts", filepath.Join(files, "one")),
 		bind("/missing", missing),
+		&cri.Mount{ContainerPath: "/plain", HostPath: plain, MountOptions: []string{"noexec", "nodev", "nosuid"}},
 		toolMount(t),
 	))
 	t.Run("write", func(t *testing.T) {
@@ -109,6 +110,23 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("%d of 4 changes were refused:\n%s", n, got)
 		}
 		equal(t, "content on the host", read(t, filepath.Join(ro, "x")), "read")
+	})
+	t.Run("options", func(t *testing.T) {
+		resp, err := p.s.Status(testContext(t), &cri.StatusRequest{})
+		if err != nil || !resp.GetFeatures().GetMountOptions() {
+			t.Errorf("features %v, %v: a kubelet would not ask for them", resp.GetFeatures(), err)
+		}
+		got := k.exec(`awk '$5 == "/plain" {print $6}' /proc/self/mountinfo`)
+		for _, o := range []string{"noexec", "nodev", "nosuid"} {
+			if !strings.Contains(got, o) {
+				t.Errorf("mounted with %q, not %s", got, o)
+			}
+		}
+		const program = "cp /bin/busybox /%s/busybox && chmod 755 /%s/busybox && /%s/busybox true 2>&1; true"
+		equal(t, "a program elsewhere", k.exec(strings.ReplaceAll(program, "%s", "outer")), "")
+		if got := k.exec(strings.ReplaceAll(program, "%s", "plain")); !strings.Contains(got, "Permission denied") {
+			t.Errorf("a program on a mount with noexec: %q", got)
+		}
 	})
 	t.Run("file", func(t *testing.T) {
 		equal(t, "content", k.exec("cat /one"), "first")

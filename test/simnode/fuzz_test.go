@@ -250,7 +250,7 @@ func (p *prey) checkFiles(t testing.TB) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if n := e.Name(); n != "sandboxes" && n != "images" && n != "cri.sock" {
+		if n := e.Name(); n != "sandboxes" && n != "images" && n != "state" && n != "cri.sock" {
 			t.Errorf("a file %q beside the daemon's", n)
 		}
 	}
