@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/Microsoft/go-winio"
 	"golang.org/x/sys/windows"
@@ -44,34 +45,47 @@ func listen(_ context.Context, path string) (net.Listener, error) {
 }
 
 func listenPipe(name string, c PipeConfig) (net.Listener, error) {
-	l, err := winio.ListenPipe(name, &winio.PipeConfig{
-		SecurityDescriptor: c.Descriptor, MessageMode: c.Halves,
-		InputBufferSize: int32(c.Buffer), OutputBufferSize: int32(c.Buffer),
-	})
-	switch {
-	case errors.Is(err, windows.ERROR_ACCESS_DENIED), errors.Is(err, windows.ERROR_PIPE_BUSY):
-		return nil, fmt.Errorf("another process has it: %w: %w", err, fs.ErrExist)
-	case err != nil:
-		return nil, fmt.Errorf("for security descriptor %q: %w", c.Descriptor, err)
+	for range maxUseUps {
+		l, err := winio.ListenPipe(name, &winio.PipeConfig{
+			SecurityDescriptor: c.Descriptor, MessageMode: c.Halves,
+			InputBufferSize: int32(c.Buffer), OutputBufferSize: int32(c.Buffer),
+		})
+		switch {
+		case errors.Is(err, windows.ERROR_ACCESS_DENIED), errors.Is(err, windows.ERROR_PIPE_BUSY):
+			return nil, fmt.Errorf("another process has it: %w: %w", err, fs.ErrExist)
+		case err != nil:
+			return nil, fmt.Errorf("for security descriptor %q: %w", c.Descriptor, err)
+		}
+		if !wine() || useUp(name) {
+			return l, nil
+		}
+		// A client came first, and would wait for ever: it finds the pipe gone, and the next.
+		_ = l.Close()
 	}
-	useUp(name)
-	return l, nil
+	return nil, fmt.Errorf("clients came before it listened, %d times", maxUseUps)
 }
 
-// useUp connects once, before anybody accepts. The library keeps the pipe's first
-// instance, which it makes without the right to read or write, only for the name: on
-// Windows nobody can connect to such an instance, and this fails with ERROR_PIPE_BUSY. In
-// Wine (8, 10) one can, and the first client would wait for an answer for ever.
-func useUp(name string) {
+// maxUseUps is how often a pipe is made anew in Wine.
+const maxUseUps = 100
+
+// wine says whether this is Wine.
+var wine = sync.OnceValue(func() bool { return windows.NewLazySystemDLL("ntdll.dll").NewProc("wine_get_version").Find() == nil })
+
+// useUp connects once, before anybody accepts, or says that another has. The library keeps
+// the pipe's first instance, which it makes without the right to read or write, only for the
+// name: on Windows nobody can connect to such an instance. In Wine (8, 10) one can, and that
+// client would wait for an answer for ever.
+func useUp(name string) bool {
 	p, err := windows.UTF16PtrFromString(name)
 	if err != nil {
-		return
+		return false
 	}
 	h, err := windows.CreateFile(p, windows.GENERIC_READ, 0, nil, windows.OPEN_EXISTING,
 		windows.SECURITY_SQOS_PRESENT|windows.SECURITY_ANONYMOUS, 0)
 	if err == nil {
 		_ = windows.CloseHandle(h)
 	}
+	return err == nil
 }
 
 func dial(ctx context.Context, path string) (net.Conn, error) {

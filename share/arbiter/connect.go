@@ -195,7 +195,7 @@ func (c *Client) begin(nc net.Conn, out *queue, welcome *message) {
 
 // joinAgain takes a member that has missed changes to an arbiter. c.mu is held.
 func (c *Client) joinAgain(m *Member) {
-	if len(m.mirror.Held()) > 0 {
+	if m.held {
 		c.lose(m, errors.New("came back to the arbiter too late"))
 		return
 	}
@@ -214,8 +214,12 @@ func (c *Client) disconnected() {
 	defer c.mu.Unlock()
 	c.out, c.conn = nil, nil
 	c.unwatch()
+	for _, call := range c.calls { // what the arbiter may have done
+		call.member.giveUp(call.ask)
+	}
 	for _, m := range c.members {
 		m.shared.Store(true)
+		m.held = len(m.mirror.Held()) > 0
 	}
 	for _, call := range c.calls {
 		switch {

@@ -11,7 +11,8 @@
 // arbiter ends the Clients start another, which first takes only claims of what was
 // held, until all Clients of the one before have come or a bound (3 s) has passed.
 // Waits are asked again. A Client that comes later has missed changes: its Members are
-// lost if they held locks, else they are told that anything may have changed. A Member
+// lost if they held locks when the arbiter ended, even if they have dropped them since, else
+// they are told that anything may have changed. A Member
 // is also lost when a claim is refused, or when no arbiter can be reached for 15 s.
 //
 // What it does not see: changes through hard links or bind mounts that lead from one

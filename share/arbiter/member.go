@@ -30,6 +30,7 @@ type Member struct {
 
 	// Guarded by client.mu.
 	joined bool
+	held   bool  // it had locks when the connection ended: its guest relied on them since
 	err    error // why it is lost
 	inbox  []batch
 }

@@ -5,7 +5,8 @@
 
    WriteFile on a socket loses bytes in Wine 8 when the socket's buffer is full, and says that
    it failed: for these sockets it is made WSASend, which does not, by the table of what
-   kernelbase.dll imports. */
+   kernelbase.dll imports. NtClose is led here by the same, since the number of a socket that
+   was closed is soon that of a pipe. */
 #include "emu.h"
 
 #define AF_HYPERV 34
@@ -28,8 +29,9 @@ static HV *open_sockets; /* those that are not connected yet */
 typedef LONG NTSTATUS;
 typedef NTSTATUS(NTAPI *WRITE_FILE)(HANDLE, HANDLE, void *, void *, void *, const void *, ULONG, LARGE_INTEGER *, ULONG *);
 static WRITE_FILE real_write;
+static NTSTATUS(NTAPI *real_close)(HANDLE);
 
-/* connected sockets, by number; one that was closed is noticed when it is no socket any more */
+/* connected sockets, by number, until they are closed */
 #define CONNECTED 4096
 static volatile LONG64 connected[CONNECTED];
 
@@ -139,17 +141,16 @@ static NTSTATUS NTAPI hv_write(HANDLE h, HANDLE event, void *apc, void *overlapp
 		WSABUF buf = {n, (char *)b};
 		if (WSASend((SOCKET)h, &buf, 1, NULL, 0, overlapped, NULL) == 0)
 			return 0;
-		switch (WSAGetLastError()) {
-		case WSA_IO_PENDING:
-			return STATUS_PENDING_;
-		case WSAENOTSOCK:
-			InterlockedExchange64(slot((ULONG_PTR)h), 0);
-			break;
-		default:
-			return STATUS_CONNECTION_RESET_;
-		}
+		return WSAGetLastError() == WSA_IO_PENDING ? STATUS_PENDING_ : STATUS_CONNECTION_RESET_;
 	}
 	return real_write(h, event, apc, overlapped, io, b, n, offset, key);
+}
+
+static NTSTATUS NTAPI hv_close(HANDLE h)
+{
+	/* before it is closed: another that gets the number must not be taken for it */
+	InterlockedCompareExchange64(slot((ULONG_PTR)h), 0, (LONG64)(ULONG_PTR)h);
+	return real_close(h);
 }
 
 /* import leads what a DLL imports from ntdll.dll elsewhere. */
@@ -215,5 +216,7 @@ void hook_sockets(void)
 	redirect(dll, "socket", hv_socket, (void **)&real_socket);
 	redirect(dll, "connect", hv_connect, (void **)&real_connect);
 	redirect(dll, "setsockopt", hv_setsockopt, (void **)&real_setsockopt);
-	import((BYTE *)GetModuleHandleW(L"kernelbase.dll"), "NtWriteFile", hv_write, (void **)&real_write);
+	BYTE *base = (BYTE *)GetModuleHandleW(L"kernelbase.dll");
+	import(base, "NtClose", hv_close, (void **)&real_close);
+	import(base, "NtWriteFile", hv_write, (void **)&real_write);
 }
