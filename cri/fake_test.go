@@ -417,7 +417,7 @@ func newTestServer(t testing.TB, f *fakeNode, reg prometheus.Registerer) *Server
 	return NewServer(
 		Deps{Pods: f, Containers: f, Processes: f, Network: f, Images: f, Disks: f, Streams: f, Usage: f, Events: f},
 		Options{
-			Version: "0.1.0", Handlers: []string{"big"}, CgroupDriver: true, Metrics: reg,
+			Version: "0.1.0", Handlers: []string{"big"}, CgroupDriver: CgroupfsDriver, Metrics: reg,
 			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 			Info:   func(context.Context) map[string]any { return map[string]any{"accelerator": "tcg"} },
 		})

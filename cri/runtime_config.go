@@ -6,13 +6,23 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// RuntimeConfig tells a Linux kubelet which cgroup driver to use for its own cgroups.
-// Containers' cgroups are in the guest, so that the choice binds nobody.
+// Cgroup drivers, by their names in a kubelet's configuration.
+const (
+	CgroupfsDriver = "cgroupfs"
+	SystemdDriver  = "systemd"
+)
+
+// RuntimeConfig tells a Linux kubelet which cgroup driver to use; the kubelet takes it over
+// that of its own configuration (KubeletCgroupDriverFromCRI). Either form of a pod's
+// cgroup_parent is taken here, and containers' cgroups are in the guest: what counts is who
+// else has a hand in the host's cgroups.
 func (s *Server) RuntimeConfig(context.Context, *runtimeapi.RuntimeConfigRequest) (*runtimeapi.RuntimeConfigResponse, error) {
-	if !s.opts.CgroupDriver {
+	driver := runtimeapi.CgroupDriver_CGROUPFS
+	switch s.opts.CgroupDriver {
+	case "":
 		return &runtimeapi.RuntimeConfigResponse{}, nil
+	case SystemdDriver:
+		driver = runtimeapi.CgroupDriver_SYSTEMD
 	}
-	return &runtimeapi.RuntimeConfigResponse{
-		Linux: &runtimeapi.LinuxRuntimeConfiguration{CgroupDriver: runtimeapi.CgroupDriver_CGROUPFS},
-	}, nil
+	return &runtimeapi.RuntimeConfigResponse{Linux: &runtimeapi.LinuxRuntimeConfiguration{CgroupDriver: driver}}, nil
 }

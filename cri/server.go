@@ -42,8 +42,9 @@ type Options struct {
 	Handlers []string
 	// Dialect turns the requests of a Windows kubelet; nil: they are refused.
 	Dialect *dialect.Windows
-	// CgroupDriver says whether RuntimeConfig reports a cgroup driver (Linux hosts).
-	CgroupDriver bool
+	// CgroupDriver is what RuntimeConfig answers, CgroupfsDriver or SystemdDriver; "": that
+	// there is none, as on Windows.
+	CgroupDriver string
 	// Ready is nil, or says why pods cannot run; it is asked on each Status.
 	Ready func(context.Context) error
 	// Info returns further entries for a verbose Status, each to be shown as JSON.

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/porthole-run/porthole/sandbox"
@@ -410,6 +411,21 @@ func TestServer_HasEveryVerb(t *testing.T) {
 					t.Errorf("%s is answered by the generated default: %v", m.Name, err)
 				}
 			}()
+		}
+	}
+}
+
+func TestServer_RuntimeConfig(t *testing.T) {
+	for driver, want := range map[string]*runtimeapi.LinuxRuntimeConfiguration{
+		"":             nil,
+		CgroupfsDriver: {CgroupDriver: runtimeapi.CgroupDriver_CGROUPFS},
+		SystemdDriver:  {CgroupDriver: runtimeapi.CgroupDriver_SYSTEMD},
+	} {
+		s := newTestServer(t, newFakeNode(), nil)
+		s.opts.CgroupDriver = driver
+		got, err := s.RuntimeConfig(t.Context(), &runtimeapi.RuntimeConfigRequest{})
+		if err != nil || !proto.Equal(got.GetLinux(), want) {
+			t.Errorf("with %q: %v, %v, want %v", driver, got.GetLinux(), err, want)
 		}
 	}
 }

@@ -4,13 +4,24 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/porthole-run/porthole/cri"
 )
 
 // supported is nil where the daemon has a VM driver.
 func supported() error { return nil }
 
-// cgroupDriver says whether the kubelet of this host asks for one.
-const cgroupDriver = true
+// cgroupDriver is the driver that this host's kubelet is to use, for [vm] cgroup_driver.
+func cgroupDriver(mode string) string {
+	if mode != "auto" {
+		return mode
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat("/run/systemd/system", &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR { // sd_booted(3)
+		return cri.SystemdDriver
+	}
+	return cri.CgroupfsDriver
+}
 
 // freeBytes is what is left for the user on dir's file system.
 func freeBytes(dir string) (uint64, error) {

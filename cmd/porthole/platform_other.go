@@ -12,7 +12,7 @@ func supported() error {
 	return fmt.Errorf("there is no VM driver for %s yet: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
-const cgroupDriver = false
+func cgroupDriver(string) string { return "" }
 
 func freeBytes(string) (uint64, error) { return 0, supported() }
 

@@ -9,7 +9,7 @@ import (
 // supported is nil where the daemon has a VM driver.
 func supported() error { return nil }
 
-const cgroupDriver = false
+func cgroupDriver(string) string { return "" }
 
 // freeBytes is what is left for the user on dir's volume.
 func freeBytes(dir string) (uint64, error) {

@@ -95,7 +95,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, ready func())
 		Images: criImages{n.images}, Disks: criDisks{n.manager, imagesDir(c)}, Streams: streamURLs{streams},
 		Usage: n.manager, Events: n.manager,
 	}, cri.Options{
-		Version: b.Version, Handlers: handlerNames(c), CgroupDriver: cgroupDriver,
+		Version: b.Version, Handlers: handlerNames(c), CgroupDriver: cgroupDriver(c.VM.CgroupDriver),
 		Ready: n.ready, Info: n.info, Journal: n.journal, Logger: log, Metrics: reg, Dialect: words,
 	})
 	front, closeFront, err := criFront(c, edge, log)

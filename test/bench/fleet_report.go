@@ -7,13 +7,13 @@ import (
 
 // fleetReport is what a run of measureFleet found.
 type fleetReport struct {
-	calls     int      // samples of each
-	names     []string // of the calls, in their order
+	calls     int                        // samples of each
+	names     []string                   // of the calls, in their order
 	took      map[string]map[int]samples // until the answer was there, by call and size
 	decoded   map[string]samples         // until the client had decoded it, with most pods
 	cpu       map[string]float64         // ms of the daemon's for one call, with most pods
 	bytes     map[string]int             // of an answer, with most pods
-	heap, rss []float64          // KiB a pod, by size
+	heap, rss []float64                  // KiB a pod, by size
 	notes     []string
 }
 

@@ -118,6 +118,7 @@ registry_config_dir = %q
 [vm]
 bundle = %q
 accel = %q
+cgroup_driver = "cgroupfs" # of the kubelet and the suites that are run here, wherever that is
 %s
 %s
 `, s.Root, s.State, s.Socket, grpcMore, cni, certs, c.Images, c.Guest, c.Accel, c.VM, c.Extra)

@@ -110,6 +110,7 @@ func (c *Config) check(d *document) {
 	d.between("vm.spare_memory", int64(c.VM.SpareMemory), 1<<20, 1<<50)
 	d.oneOf("vm.host_namespaces", c.VM.HostNamespaces, hostNamespaces...)
 	d.oneOf("vm.pod_cgroup", c.VM.PodCgroup, "auto", "on", "off")
+	d.oneOf("vm.cgroup_driver", c.VM.CgroupDriver, "auto", "cgroupfs", "systemd")
 	if c.VM.HostOverhead < 0 || c.VM.HostOverhead > maxMemory {
 		d.add("vm.host_overhead", "is %s, not between 0 and %s", c.VM.HostOverhead, Size(maxMemory))
 	}

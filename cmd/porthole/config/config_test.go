@@ -112,7 +112,7 @@ plugin_dirs = ["bin", 3]
 		`line 18: vm.memory: "lots" is not a size such as 512MiB`,
 		`line 19: vm.vcpus: must be a whole number`,
 		`line 21: vm.start_timeout: "soon" is not a duration such as 30s`,
-		`line 22: vm.flavour: is not a key that is known here; there are accel, bundle, driver, extra_cmdline, gid, host_namespaces, host_overhead, max_memory, max_vcpus, memory, overhead, pod_cgroup, qemu, scratch, shm, spare_memory, spares, start_timeout, template, uid_base, uid_count, vcpus`,
+		`line 22: vm.flavour: is not a key that is known here; there are accel, bundle, cgroup_driver, driver, extra_cmdline, gid, host_namespaces, host_overhead, max_memory, max_vcpus, memory, overhead, pod_cgroup, qemu, scratch, shm, spare_memory, spares, start_timeout, template, uid_base, uid_count, vcpus`,
 		`line 24: handlers.Big: is not a name for a runtime handler: a-z, 0-9 and -, at most 63`,
 		`line 25: handlers.Big.scratch: is 1KiB, a file system needs 16MiB`,
 		`line 26: handlers.Big.mem: is not a key that is known here; there are enabled, host_namespaces, max_memory, max_vcpus, memory, overhead, pods, privileged, scratch, share_by, shm, vcpus`,

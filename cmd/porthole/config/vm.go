@@ -26,6 +26,7 @@ type VM struct {
 
 	HostNamespaces string `toml:"host_namespaces" json:"host_namespaces"`
 	PodCgroup      string `toml:"pod_cgroup" json:"pod_cgroup"`
+	CgroupDriver   string `toml:"cgroup_driver" json:"cgroup_driver"`
 	HostOverhead   Size   `toml:"host_overhead" json:"host_overhead"`
 }
 
