@@ -8,7 +8,7 @@ import (
 
 const (
 	chunkSize  = 128 << 10
-	chunkCount = 8
+	chunkCount = 4
 )
 
 // errReaderGone is what writers of a pipe get once its reader has gone.
