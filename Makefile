@@ -201,6 +201,14 @@ bench-fleet: build ## the second half of bench alone: list and status calls, and
 	@$(GOBUILD) -o $(BIN)/ ./test/bench
 	@$(BIN)/bench -fleet -bin $(BIN) $(BENCH)
 
+.PHONY: bench-density
+bench-density: ## many idle pods: what each holds and uses, until a memory budget is used (BENCH="-budget 4 -max-pods 60 -write docs/performance.md")
+	@scripts/setup.sh bench
+	@$(MAKE) --no-print-directory build guest
+	@$(GOBUILD) -o $(BIN)/ ./test/bench
+	@$(BIN)/bench -density -fetch -cache $(PORTHOLE_CACHE)
+	@scripts/netns.sh $(BIN)/bench -density -bin $(BIN) -guest $(OUT)/guest-$(KERNEL) -cache $(PORTHOLE_CACHE) $(BENCH)
+
 .PHONY: bench-share
 bench-share: ## host folders in a VM against the pod's own disk and, with KERNEL=small, 9P (BENCH="-n 5 -write docs/performance.md")
 	@scripts/setup.sh bench

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -115,8 +114,8 @@ func (c *conversion) run(ctx context.Context) (Result, error) {
 	return res, nil
 }
 
-// pass reads the layer once: one goroutine decompresses and hashes, one puts the tar
-// in order, one writes the file system.
+// pass reads the layer once: one goroutine decompresses, one hashes and puts the tar in
+// order, one writes the file system.
 func (c *conversion) pass(ctx context.Context, res *Result, normalize func(io.Reader, io.Writer, func()) error) error {
 	raw, err := c.src(ctx)
 	if err != nil {
@@ -131,14 +130,13 @@ func (c *conversion) pass(ctx context.Context, res *Result, normalize func(io.Re
 
 	digester := digest.Canonical.Digester()
 	in, out := newPipe(), newPipe()
+	in.seen = digester.Hash()
 	// The reasons why a stage ends early are told apart by who saw them first: what
 	// follows from an earlier failure is errReaderGone or the same error.
 	var g errgroup.Group
 	var readErr, normErr, writeErr error
 	g.Go(func() error {
-		var n int64
-		n, readErr = copyHash(in, plain, digester.Hash())
-		res.TarBytes = n
+		res.TarBytes, readErr = io.CopyBuffer(struct{ io.Writer }{in}, plain, make([]byte, chunkSize))
 		in.finish(readErr)
 		return nil
 	})
@@ -176,11 +174,6 @@ func (c *conversion) pass(ctx context.Context, res *Result, normalize func(io.Re
 		return fmt.Errorf("layer is %s, its image says %s: %w", res.DiffID, want, errdefs.ErrFailedPrecondition)
 	}
 	return normErr
-}
-
-// copyHash copies src to dst and hashes what it copies.
-func copyHash(dst io.Writer, src io.Reader, h hash.Hash) (int64, error) {
-	return io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(h, dst)}, struct{ io.Reader }{src}, make([]byte, chunkSize))
 }
 
 // writeError gives errors of the ext4 writer a kind: what the disk did not take is

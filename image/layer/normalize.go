@@ -26,9 +26,12 @@ var errOutOfOrder = errors.New("entries are out of order")
 type normalizer struct {
 	t        *tree
 	conflict bool // the tree no longer equals what was written
+	buf      []byte
 }
 
-func newNormalizer(maxEntries int) *normalizer { return &normalizer{t: newTree(maxEntries)} }
+func newNormalizer(maxEntries int) *normalizer {
+	return &normalizer{t: newTree(maxEntries), buf: make([]byte, chunkSize)}
+}
 
 // scan reads the layer for the first time and writes it to w while entries come in
 // an order that can be written. When they do not, it calls giveUp once, reads on to
@@ -58,7 +61,7 @@ func (n *normalizer) scan(r io.Reader, w io.Writer, giveUp func()) error {
 			continue
 		}
 		for _, o := range out {
-			if err := writeEntry(tw, o, tr); err != nil {
+			if err := n.writeEntry(tw, o, tr); err != nil {
 				return entryError(h, err)
 			}
 		}
@@ -238,7 +241,7 @@ func (n *normalizer) replay(r io.Reader, w io.Writer) error {
 		if err != nil {
 			return entryError(h, err)
 		}
-		if err := writeEntry(tw, out, tr); err != nil {
+		if err := n.writeEntry(tw, out, tr); err != nil {
 			return entryError(h, err)
 		}
 		for _, p := range paths[1:] {
@@ -284,14 +287,14 @@ func nextEntry(tr *tar.Reader) (*tar.Header, error) {
 // writeHeader writes what normal form says of an entry, at its place in the layer.
 func writeHeader(tw *tar.Writer, h *tar.Header) error { return tw.WriteHeader(rooted(h)) }
 
-func writeEntry(tw *tar.Writer, h *tar.Header, content io.Reader) error {
+func (n *normalizer) writeEntry(tw *tar.Writer, h *tar.Header, content io.Reader) error {
 	if err := writeHeader(tw, h); err != nil {
 		return err
 	}
 	if h.Typeflag != tar.TypeReg {
 		return nil
 	}
-	_, err := io.Copy(tw, content)
+	_, err := io.CopyBuffer(tw, content, n.buf)
 	return err
 }
 

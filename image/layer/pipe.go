@@ -8,7 +8,7 @@ import (
 
 const (
 	chunkSize  = 128 << 10
-	chunkCount = 8
+	chunkCount = 4
 )
 
 // errReaderGone is what writers of a pipe get once its reader has gone.
@@ -20,6 +20,7 @@ type pipe struct {
 	full chan []byte
 	free chan []byte
 	gone chan struct{} // closed when the reader is done
+	seen io.Writer     // gets what the reader gets, from its goroutine; nil: nobody
 	once sync.Once
 	werr error // set before full is closed
 
@@ -105,6 +106,11 @@ func (p *pipe) Read(b []byte) (int, error) {
 			return 0, io.EOF
 		}
 		p.in, p.rest = chunk, chunk
+		if p.seen != nil {
+			if _, err := p.seen.Write(chunk); err != nil {
+				return 0, err
+			}
+		}
 	}
 	n := copy(b, p.rest)
 	p.rest = p.rest[n:]

@@ -15,20 +15,11 @@ import (
 	"github.com/porthole-run/porthole/test/registry/debimage"
 )
 
-// pulled are the packages of the image whose pull is measured, one line a layer: a
-// distribution's base, an interpreter, another, tools, and data.
-var pulled = [][]string{
-	{"libc6", "bash", "coreutils", "util-linux", "perl-base", "libssl3", "libstdc++6", "tzdata"},
-	{"libperl5.36", "perl-modules-5.36"},
-	{"libpython3.11-minimal", "libpython3.11-stdlib"},
-	{"git", "vim-runtime"},
-	{"libicu72"},
-}
-
 // images are what the registry serves.
 type images struct {
 	pause, sample, large string // references
 	flat, deep           string // the sample with 1 layer, and with 20
+	tall, crowd          string // one layer of 400 MB, and one of a million entries; the latter with -long only
 	layers               []v1.Hash
 	registry             *registry.Registry
 	tarMB, sentMB        float64 // of large: its layers as tar, and as sent; 10^6 bytes
@@ -46,10 +37,6 @@ func serve(ctx context.Context, o options, u *undo) (*images, error) {
 	if err != nil {
 		return nil, err
 	}
-	large, err := largeImage(ctx, o.debs())
-	if err != nil {
-		return nil, err
-	}
 	deep, err := deepImage(sample)
 	if err != nil {
 		return nil, err
@@ -60,34 +47,83 @@ func serve(ctx context.Context, o options, u *undo) (*images, error) {
 	}
 	u.add(r.Close)
 	out := &images{registry: r}
-	for _, i := range []struct {
+	type served struct {
 		ref  *string
 		name string
 		img  v1.Image
-	}{{&out.pause, "bench/pause", pause}, {&out.sample, "bench/sample", sample}, {&out.flat, "bench/flat", sample}, {&out.deep, "bench/deep", deep}, {&out.large, largeName, large}} {
+	}
+	all := []served{{&out.pause, "bench/pause", pause}, {&out.sample, "bench/sample", sample}, {&out.flat, "bench/flat", sample},
+		{&out.deep, "bench/deep", deep}}
+	if o.wants("pulls") || o.wants("unpack") {
+		large, tall, err := largeImages(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, served{&out.large, largeName, large}, served{&out.tall, "bench/tall", tall})
+		if err := out.count(large); err != nil {
+			return nil, err
+		}
+	}
+	if o.long && o.wants("unpack") {
+		crowd, err := crowdImage(o)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, served{&out.crowd, "bench/crowd", crowd})
+	}
+	for _, i := range all {
 		if _, err := r.Push(ctx, i.name, "latest", i.img); err != nil {
 			return nil, err
 		}
 		*i.ref = r.Host() + "/" + i.name + ":latest"
 	}
+	return out, nil
+}
+
+// count notes the layers of the image whose pulls are measured, and their sizes.
+func (i *images) count(large v1.Image) error {
 	layers, err := large.Layers()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, l := range layers {
 		tar, sent, err := sizes(l)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		d, err := l.Digest()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out.layers = append(out.layers, d)
-		out.tarMB += float64(tar) / 1e6
-		out.sentMB += float64(sent) / 1e6
+		i.layers = append(i.layers, d)
+		i.tarMB += float64(tar) / 1e6
+		i.sentMB += float64(sent) / 1e6
 	}
-	return out, nil
+	return nil
+}
+
+// serveSample builds and serves the sample alone.
+func serveSample(ctx context.Context, o options, u *undo) (*images, error) {
+	sample, err := debimage.Sample(ctx, o.debs())
+	if err != nil {
+		return nil, err
+	}
+	r, err := registry.Start("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	u.add(r.Close)
+	_, err = r.Push(ctx, "bench/sample", "latest", sample)
+	return &images{registry: r, sample: r.Host() + "/bench/sample:latest"}, err
+}
+
+// fetchImages fills the cache with what images are built from.
+func fetchImages(ctx context.Context, o options) error {
+	if _, _, err := largeImages(ctx, o); err != nil {
+		return err
+	}
+	_, err := debimage.Sample(ctx, o.debs())
+	return err
 }
 
 // fetched is how often the layers of the large image were asked for, which shows that
@@ -132,28 +168,6 @@ func pauseImage(ctx context.Context, o options) (v1.Image, error) {
 		Files:  []map[string]debimage.File{{"pause": {Mode: 0o755, Content: string(program)}}},
 		Config: v1.Config{Entrypoint: []string{"/pause"}},
 	})
-}
-
-func largeImage(ctx context.Context, debs string) (v1.Image, error) {
-	img, err := debimage.Build(ctx, debimage.Spec{Packages: pulled[0], CacheDir: debs})
-	for _, packages := range pulled[1:] {
-		if err != nil {
-			break
-		}
-		var above v1.Image
-		if above, err = debimage.Build(ctx, debimage.Spec{Packages: packages, CacheDir: debs}); err != nil {
-			break
-		}
-		var layers []v1.Layer
-		if layers, err = above.Layers(); err != nil {
-			break
-		}
-		img, err = mutate.AppendLayers(img, layers...)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("build the image to pull: %w", err)
-	}
-	return img, nil
 }
 
 // deepLayers is how many layers the deep image has.

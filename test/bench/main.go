@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,11 +21,17 @@ type options struct {
 	n, pulls, pods    int
 	bin, guest, cache string
 	pauseSource       string
-	write             string // document to rewrite; empty: none
-	fetch             bool   // only fill the cache
-	share             bool   // measure shares instead
-	fleet             bool   // measure the daemon alone instead, with many pods
-	calls             int    // samples of each call then
+	write             string  // document to rewrite; empty: none
+	fetch             bool    // only fill the cache
+	share             bool    // measure shares instead
+	density           bool    // measure many idle pods instead
+	long              bool    // measure also what takes minutes
+	only              string  // parts of a run, by commas; empty: all
+	maxPods           int     // with density
+	budget            float64 // of memory with density, in GiB; 0: half of what is free
+	small, debian     string  // folders of the guest bundles by kernel, of which boots are compared
+	fleet             bool    // measure the daemon alone instead, with many pods
+	calls             int     // samples of each call then
 	relaySource       string
 }
 
@@ -41,7 +49,7 @@ func parse(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&o.n, "n", 10, "samples of each step, per runtime")
-	f.IntVar(&o.pulls, "pulls", 0, "samples of the pull; 0: as many as -n")
+	f.IntVar(&o.pulls, "pulls", 3, "samples of the pull, per runtime")
 	f.IntVar(&o.pods, "pods", 5, "idle pods whose memory is read, per runtime")
 	f.StringVar(&o.bin, "bin", "out/bin", "folder of porthole")
 	f.StringVar(&o.guest, "guest", "out/guest-debian", "folder of the guest bundle")
@@ -51,6 +59,11 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.fetch, "fetch", false, "only fetch the packages that images are built from, which needs the machine's network")
 	f.BoolVar(&o.share, "share", false, "measure host folders in a VM, against the pod's own disk and 9P")
 	f.BoolVar(&o.fleet, "fleet", false, "measure the daemon's calls and memory with many pods that have no VM")
+	f.BoolVar(&o.density, "density", false, "measure memory and idle CPU of many pods")
+	f.IntVar(&o.maxPods, "max-pods", 60, "pods at most with -density")
+	f.Float64Var(&o.budget, "budget", 0, "GiB that all pods may hold with -density; 0: half of what is free")
+	f.BoolVar(&o.long, "long", false, "pull a layer of a million entries too")
+	f.StringVar(&o.only, "only", "", "only these parts of the run, by commas: "+strings.Join(stages, ", "))
 	f.IntVar(&o.calls, "calls", 500, "samples of each call with -fleet")
 	f.StringVar(&o.relaySource, "relay", "guest/image/relay/relay.c", "source of the relay that runs in a container")
 	if err := f.Parse(args); err != nil {
@@ -59,11 +72,16 @@ func parse(args []string) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("%q is no option", f.Arg(0))
 	}
-	if o.n < 1 || o.pulls < 0 || o.pods < 1 || o.calls < 1 {
-		return o, errors.New("-n, -pods and -calls must be at least 1, -pulls at least 0")
+	if o.n < 1 || o.pulls < 1 || o.pods < 1 || o.calls < 1 || o.maxPods < 1 || o.budget < 0 {
+		return o, errors.New("-n, -pulls, -pods, -calls and -max-pods must be at least 1, -budget at least 0")
 	}
-	if o.pulls == 0 {
-		o.pulls = o.n
+	if o.only != "" && o.write != "" {
+		return o, errors.New("-write is for a whole run, not with -only")
+	}
+	for _, name := range strings.Split(o.only, ",") {
+		if o.only != "" && !slices.Contains(stages, name) {
+			return o, fmt.Errorf("-only has %q, which is none of %s", name, strings.Join(stages, ", "))
+		}
 	}
 	for _, p := range []*string{&o.bin, &o.guest, &o.cache} {
 		abs, err := filepath.Abs(*p)
@@ -72,6 +90,7 @@ func parse(args []string) (options, error) {
 		}
 		*p = abs
 	}
+	o.small, o.debian = filepath.Join(filepath.Dir(o.guest), "guest-small"), filepath.Join(filepath.Dir(o.guest), "guest-debian")
 	return o, nil
 }
 
@@ -93,12 +112,12 @@ func run(ctx context.Context, args []string) (err error) {
 	if o.fetch && o.share {
 		return fetchShares(ctx, o)
 	}
-	if o.fetch {
-		_, err := largeImage(ctx, o.debs())
-		if err == nil {
-			_, err = debimage.Sample(ctx, o.debs())
-		}
+	if o.fetch && o.density {
+		_, err := debimage.Sample(ctx, o.debs())
 		return err
+	}
+	if o.fetch {
+		return fetchImages(ctx, o)
 	}
 	if o.write != "" {
 		// A document without markers is found out now, not after the run.
@@ -132,6 +151,13 @@ func (o options) measure(ctx context.Context, u *undo) (string, error) {
 	}
 	if o.fleet {
 		r, err := measureFleet(ctx, o, u)
+		if err != nil {
+			return "", err
+		}
+		return r.markdown(), nil
+	}
+	if o.density {
+		r, err := measureDensity(ctx, o, u)
 		if err != nil {
 			return "", err
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -17,6 +19,20 @@ import (
 // settle is how long pods idle before their memory is read; guests give free pages back
 // meanwhile.
 const settle = 10 * time.Second
+
+// stages are the parts of a run by their names for -only, in the order of measure.
+var stages = []string{"pods", "pool", "layers", "pulls", "memory", "unpack", "boots"}
+
+// wants tells whether a run has that stage.
+func (o options) wants(stage string) bool {
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), stage)
+}
+
+// Rows of containers whose images differ in their layers.
+const (
+	rowFlat = "Create + StartContainer, 1 layer"
+	rowDeep = "Create + StartContainer, 20 layers"
+)
 
 // bench is a run whose servers are up.
 type bench struct {
@@ -48,7 +64,10 @@ func measure(ctx context.Context, o options, u *undo) (*report, error) {
 	if err := b.start(ctx, dir, u); err != nil {
 		return nil, err
 	}
-	for _, stage := range []func(context.Context) error{b.cycles, b.spares, b.layers, b.pulls, b.memory} {
+	for i, stage := range []func(context.Context) error{b.cycles, b.spares, b.layers, b.pulls, b.memory, b.unpack, b.boots} {
+		if !o.wants(stages[i]) {
+			continue
+		}
 		if err := stage(ctx); ctx.Err() != nil {
 			return nil, errors.New("interrupted: what the run made is taken down")
 		} else if err != nil {
@@ -138,8 +157,8 @@ func (b *bench) layers(ctx context.Context) error {
 		say("layers %d of %d", i, b.n)
 		for _, r := range b.turns(i) {
 			for _, image := range []struct{ row, ref string }{
-				{"Create + StartContainer, 1 layer", b.images.flat},
-				{"Create + StartContainer, 20 layers", b.images.deep},
+				{rowFlat, b.images.flat},
+				{rowDeep, b.images.deep},
 			} {
 				t, phases := &b.report.layers, &b.report.deepPhases
 				if i == 0 {
@@ -222,10 +241,8 @@ func (b *bench) memory(ctx context.Context) error {
 }
 
 func (b *bench) readMemory(ctx context.Context, state string) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(settle):
+	if err := pause(ctx, settle); err != nil {
+		return err
 	}
 	all, err := harness.Processes()
 	if err != nil {

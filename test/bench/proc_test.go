@@ -152,8 +152,8 @@ func TestNotesRead(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	o, err := parse([]string{"-n", "4"})
-	if err != nil || o.n != 4 || o.pulls != 4 || o.pods != 5 {
-		t.Errorf("parse = %+v, %v, want 4 samples, 4 pulls, 5 pods", o, err)
+	if err != nil || o.n != 4 || o.pulls != 3 || o.pods != 5 {
+		t.Errorf("parse = %+v, %v, want 4 samples, 3 pulls, 5 pods", o, err)
 	}
 	for _, bad := range [][]string{{"-n", "0"}, {"-pods", "0"}, {"-pulls", "-1"}, {"extra"}, {"-unknown"}} {
 		if _, err := parse(bad); err == nil {

@@ -18,11 +18,15 @@ const (
 
 	beginFleet = "<!-- bench-fleet:begin: written by make bench, do not edit -->"
 	endFleet   = "<!-- bench-fleet:end -->"
+
+	beginDensity = "<!-- bench-density:begin: written by make bench-density, do not edit -->"
+	endDensity   = "<!-- bench-density:end -->"
 )
 
 // report is what a run found.
 type report struct {
 	steps, layers, memory table
+	boots, pulls          table // of Porthole alone
 	// Of the sample, the same from the pool, and of the image with many layers.
 	phases, poolPhases, deepPhases table
 	notes                          []string
@@ -30,7 +34,24 @@ type report struct {
 
 func (r *report) markdown() string {
 	var b strings.Builder
+	writeAims(&b, r.aims())
+	b.WriteString("\nFigures are medians and their ratios; that of a boot is of mean CPU times.\n\n")
+	b.WriteString(r.tables())
+	return b.String()
+}
+
+// tables are all that the run found.
+func (r *report) tables() string {
+	var b strings.Builder
 	r.steps.write(&b)
+	if len(r.boots.rows) > 0 {
+		b.WriteString("\nBoots without a template, of QEMU alone:\n\n")
+		r.boots.writeOwn(&b)
+	}
+	if len(r.pulls.rows) > 0 {
+		b.WriteString("\nPulls of a daemon of its own:\n\n")
+		r.pulls.writeOwn(&b)
+	}
 	if len(r.layers.rows) > 0 {
 		b.WriteString("\nA container of an image with 20 layers next to one with 1, both pulled and used before:\n\n")
 		r.layers.write(&b)
@@ -79,6 +100,22 @@ func (t *table) write(w io.Writer) {
 		}
 		lines = append(lines, line)
 	}
+	writeTable(w, lines, 2)
+}
+
+// writeOwn prints a table that has no peer.
+func (t *table) writeOwn(w io.Writer) {
+	lines := [][]string{{"", "unit", "median", "p95", "CPU s"}}
+	for _, r := range t.rows {
+		s := r.values[portholeName]
+		lines = append(lines, []string{r.name, r.unit.name, number(s.median(), r.unit.digit), r.tail(s), number(r.cpu[portholeName].mean(), 2)})
+	}
+	writeTable(w, lines, 2)
+}
+
+// writeTable prints lines, the first of which is the head, as Markdown; the first columns
+// are flush left.
+func writeTable(w io.Writer, lines [][]string, left int) {
 	widths := make([]int, len(lines[0]))
 	for _, l := range lines {
 		for i, cell := range l {
@@ -88,7 +125,7 @@ func (t *table) write(w io.Writer) {
 	for i, l := range lines {
 		for j, cell := range l {
 			pad := strings.Repeat(" ", widths[j]-len([]rune(cell)))
-			if j < 2 {
+			if j < left {
 				fmt.Fprintf(w, "| %s%s ", cell, pad)
 			} else {
 				fmt.Fprintf(w, "| %s%s ", pad, cell)
@@ -99,7 +136,7 @@ func (t *table) write(w io.Writer) {
 			continue
 		}
 		for j, width := range widths {
-			if j < 2 {
+			if j < left {
 				fmt.Fprintf(w, "|%s", strings.Repeat("-", width+2))
 			} else {
 				fmt.Fprintf(w, "|%s:", strings.Repeat("-", width+1))
@@ -134,6 +171,9 @@ func (o options) replace(doc, text string) (string, error) {
 	}
 	if o.fleet {
 		return replaceGenerated(doc, text, beginFleet, endFleet)
+	}
+	if o.density {
+		return replaceGenerated(doc, text, beginDensity, endDensity)
 	}
 	return replaceGenerated(doc, text, beginMarker, endMarker)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestReportMarkdown(t *testing.T) {
+func TestReportTables(t *testing.T) {
 	var r report
 	r.steps.add("Start", milliseconds, portholeName, 30, 10, 20)
 	r.steps.addCPU("Start", milliseconds, portholeName, 0.25)
@@ -30,8 +30,8 @@ Memory (proportional set size):
 
 - a note
 `
-	if diff := cmp.Diff(want, r.markdown()); diff != "" {
-		t.Errorf("markdown (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, r.tables()); diff != "" {
+		t.Errorf("tables (-want +got):\n%s", diff)
 	}
 }
 

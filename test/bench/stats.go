@@ -22,6 +22,8 @@ var (
 	seconds      = unit{name: "s", digit: 2}
 	rate         = unit{name: "MB/s", digit: 0, rate: true}
 	mebibytes    = unit{name: "MiB", digit: 1}
+
+	cpuSecondsUnit = unit{name: "CPU s", digit: 2}
 )
 
 // samples are the values of one row for one runtime.

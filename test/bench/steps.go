@@ -20,6 +20,11 @@ const (
 	stepStart = "Create + StartContainer to first output"
 	stepBoth  = "from nothing to first output"
 	stepExec  = "ExecSync of true"
+
+	stepStop       = "StopPodSandbox"
+	stepRemove     = "RemovePodSandbox"
+	stepStopRemove = "stop + remove"
+	stepPull       = "pull + unpack"
 )
 
 // callTime bounds one call.
@@ -146,13 +151,15 @@ func (r *runtime) cycle(ctx context.Context, t *table, m *cpuMeter, image, name 
 	if _, err := r.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: pod}); err != nil {
 		return fmt.Errorf("%s: StopPodSandbox: %w", r.name, err)
 	}
-	if _, err := l.lap("StopPodSandbox"); err != nil {
+	stopped, err := l.lap(stepStop)
+	if err != nil {
 		return err
 	}
 	if _, err := r.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: pod}); err != nil {
 		return fmt.Errorf("%s: RemovePodSandbox: %w", r.name, err)
 	}
-	_, err = l.lap("RemovePodSandbox")
+	removed, err := l.lap(stepRemove)
+	t.add(stepStopRemove, milliseconds, r.name, float64(stopped+removed)/1e6)
 	return err
 }
 
@@ -213,9 +220,9 @@ func (r *runtime) pull(ctx context.Context, t *table, m *cpuMeter, image string,
 	}
 	took := time.Since(begin).Seconds()
 	after, err := m.seconds()
-	t.add("pull + unpack", seconds, r.name, took)
-	t.addCPU("pull + unpack", seconds, r.name, after-before)
-	t.add("pull + unpack, of tar", rate, r.name, tarMB/took)
+	t.add(stepPull, seconds, r.name, took)
+	t.addCPU(stepPull, seconds, r.name, after-before)
+	t.add(stepPull+", of tar", rate, r.name, tarMB/took)
 	return err
 }
 

@@ -43,13 +43,33 @@ func Layer(ctx context.Context, cacheDir string, packages []Package) (v1.Layer, 
 	for _, p := range packages {
 		fmt.Fprintln(key, p.SHA256)
 	}
+	// Layers stay on this machine: time counts more than room.
+	return keptLayer(cacheDir, fmt.Sprintf("%x", key.Sum(nil)), gzip.BestSpeed, func(w *tar.Writer) error {
+		made := map[string]bool{}
+		for _, p := range packages {
+			err := eachFile(ctx, p.Path, func(h *tar.Header, r io.Reader) error { return copyMerged(w, h, r, made) })
+			if err != nil {
+				return fmt.Errorf("unpack %s: %w", p.Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// KeptLayer makes one layer of what fill writes, as gzip packs it by default, or takes it
+// from the cache. The key must say all that its content depends on.
+func KeptLayer(cacheDir, key string, fill func(*tar.Writer) error) (v1.Layer, error) {
+	return keptLayer(cacheDir, fmt.Sprintf("%x", sha256.Sum256([]byte(layerFormat+" "+key))), gzip.DefaultCompression, fill)
+}
+
+func keptLayer(cacheDir, base string, level int, fill func(*tar.Writer) error) (v1.Layer, error) {
 	dir := filepath.Join(cacheDir, "layers")
-	name := filepath.Join(dir, fmt.Sprintf("%x.tar.gz", key.Sum(nil)))
+	name := filepath.Join(dir, base+".tar.gz")
 	if _, err := os.Stat(name); err != nil {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
-		if err := writeLayer(ctx, name, packages); err != nil {
+		if err := writeLayer(name, level, fill); err != nil {
 			return nil, fmt.Errorf("make layer: %w", err)
 		}
 	}
@@ -114,26 +134,21 @@ func (l *layerFile) Uncompressed() (io.ReadCloser, error) {
 }
 
 // writeLayer makes the file of a layer; it appears when it is whole.
-func writeLayer(ctx context.Context, name string, packages []Package) error {
+func writeLayer(name string, level int, fill func(*tar.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "part-")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	// Layers stay on this machine: time counts more than room.
 	packed, plain := sha256.New(), sha256.New()
-	z, err := gzip.NewWriterLevel(io.MultiWriter(f, packed), gzip.BestSpeed)
+	z, err := gzip.NewWriterLevel(io.MultiWriter(f, packed), level)
 	if err != nil {
 		return err
 	}
 	w := tar.NewWriter(io.MultiWriter(z, plain))
-	made := map[string]bool{}
-	for _, p := range packages {
-		err := eachFile(ctx, p.Path, func(h *tar.Header, r io.Reader) error { return copyMerged(w, h, r, made) })
-		if err != nil {
-			return fmt.Errorf("unpack %s: %w", p.Name, err)
-		}
+	if err := fill(w); err != nil {
+		return err
 	}
 	if err := errors.Join(w.Close(), z.Close(), f.Sync()); err != nil {
 		return err
