@@ -189,10 +189,28 @@ func TestPullResumesAfterRestart(t *testing.T) {
 	img := twoLayers(t)
 	ref := push(t, reg, "cut", "v1", img)
 	root := t.TempDir()
-	s := openStore(t, root, func(c *Config) { c.ProgressTimeout = 200 * time.Millisecond })
+	came, err := NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, root, func(c *Config) { stalls(c); c.Metrics = came })
 	reg.Inject(registry.Fault{Path: layerDigest(t, img, 0).String(), Method: "GET", Stall: true})
-	if _, err := s.Pull(t.Context(), ref, Auth{}); !errdefs.IsUnavailable(err) {
-		t.Fatalf("Pull = %v, want Unavailable", err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	pulled := make(chan error, 1)
+	go func() { _, err := s.Pull(ctx, ref, Auth{}); pulled <- err }()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for testutil.ToFloat64(came.bytes) < 90_000 { // the fault sends half of 200,000
+		select {
+		case err := <-pulled:
+			t.Fatalf("Pull = %v before the half of it has come", err)
+		case <-poll.C:
+		}
+	}
+	cancel()
+	if err := <-pulled; !errors.Is(err, context.Canceled) {
+		t.Fatalf("Pull = %v, want Canceled", err)
 	}
 	s.Close()
 	reg.Heal()
@@ -275,7 +293,12 @@ func TestPullBadInput(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
-			s := openStore(t, root, func(c *Config) { c.ProgressTimeout = 300 * time.Millisecond })
+			s := openStore(t, root, func(c *Config) {
+				c.ProgressTimeout = time.Minute // what is only slow, on a busy machine, is not what is tested
+				if tt.says == "progress timeout" {
+					c.ProgressTimeout = 300 * time.Millisecond
+				}
+			})
 			if tt.fault != nil {
 				reg.Inject(*tt.fault)
 				defer reg.Heal()
@@ -294,6 +317,7 @@ func TestPullBadInput(t *testing.T) {
 				t.Errorf("files = %+v, want nothing left", got)
 			}
 			reg.Heal()
+			s.cfg.ProgressTimeout = time.Minute
 			pull(t, s, reg.Host()+"/good:v1") // the store still works
 		})
 	}

@@ -203,6 +203,13 @@ func TestSave_Refused(t *testing.T) {
 		defer close(done)
 		_ = g.s.Invalidate(t.Context(), []share.Change{{}})
 	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for asked := false; !asked; <-tick.C {
+		g.mu.Lock()
+		asked = g.held != 0
+		g.mu.Unlock()
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, _, err := g.s.Save(ctx); !errors.Is(err, share.ErrBusy) || !errors.Is(err, context.DeadlineExceeded) {

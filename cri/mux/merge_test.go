@@ -74,7 +74,7 @@ func TestLists_Outage(t *testing.T) {
 // await asks until it is so: a connection comes back in its own time.
 func await(t *testing.T, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); !ok(); {
 		select {
@@ -105,7 +105,7 @@ func TestLists_Grace(t *testing.T) {
 
 // TestLists_Hang: a side that takes connections and says nothing costs askTimeout.
 func TestLists_Hang(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.AskTimeout = 300 * time.Millisecond })
+	r := newRig(t, func(c *Config) { c.AskTimeout = time.Second })
 	r.run("vm", "vm")
 	r.stop()
 	_ = os.Remove(r.socket)
@@ -118,7 +118,7 @@ func TestLists_Hang(t *testing.T) {
 	if got := r.podNames(nil); got != "vm" {
 		t.Errorf("pods = %q", got)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }

@@ -174,8 +174,8 @@ func TestPod_Bounded(t *testing.T) {
 			const timeout = 300 * time.Millisecond
 			began := time.Now()
 			_, err := newClient(t, at, timeout).Pod(t.Context(), "u")
-			if took := time.Since(began); took < timeout || took > 20*timeout {
-				t.Errorf("it took %s, want some %s", took, timeout)
+			if took := time.Since(began); took < timeout || took > time.Minute {
+				t.Errorf("it took %s, want %s and what a busy machine adds", took, timeout)
 			}
 			if !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), at) {
 				t.Errorf("Pod = %v, want unavailable, with the endpoint", err)
