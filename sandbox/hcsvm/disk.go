@@ -20,8 +20,9 @@ const lunsPerController = 64
 
 // disks are the hot-added disks of a VM.
 type disks struct {
-	mu   sync.Mutex // guards luns
+	mu   sync.Mutex // guards the rest
 	luns map[sandbox.DiskAddress]*disk
+	next uint32 // the address to try first, counted through the controllers
 }
 
 // disk is one LUN in use.
@@ -31,18 +32,19 @@ type disk struct {
 	granted string       // the file to which the VM's worker alone was given access; empty: none
 }
 
-// reserve takes the lowest free LUN of the first controller that has one.
+// reserve takes a free LUN, and goes round all before it takes one again: a guest that is slow
+// to see that a disk has gone must not take the next one for it.
 func (d *disks) reserve(from sandbox.Disk) (sandbox.DiskAddress, *disk, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for c := range uint32(len(api.SCSIControllers)) {
-		for lun := range uint32(lunsPerController) {
-			a := sandbox.DiskAddress{Controller: c, LUN: lun}
-			if d.luns[a] == nil {
-				k := &disk{busy: true, from: from}
-				d.luns[a] = k
-				return a, k, nil
-			}
+	const all = uint32(len(api.SCSIControllers) * lunsPerController)
+	for i := range all {
+		n := (d.next + i) % all
+		a := sandbox.DiskAddress{Controller: n / lunsPerController, LUN: n % lunsPerController}
+		if d.luns[a] == nil {
+			k := &disk{busy: true, from: from}
+			d.luns[a], d.next = k, n+1
+			return a, k, nil
 		}
 	}
 	return sandbox.DiskAddress{}, nil, fmt.Errorf("vm has %d disks: %w", len(d.luns), errdefs.ErrResourceExhausted)

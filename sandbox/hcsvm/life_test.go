@@ -384,15 +384,15 @@ func TestDisks_Refuses(t *testing.T) {
 			t.Errorf("%s: AttachDisk() = %v", tc.name, err)
 		}
 	}
-	// One that HCS refuses takes neither access nor a LUN.
+	// One that HCS refuses takes no access, and its LUN comes again after all others.
 	w.svc.Fail("HcsModifyComputeSystem", 1, hcs.VHDSparse)
 	if _, err := vm.AttachDisk(t.Context(), good); !errdefs.IsFailedPrecondition(err) || strings.Contains(w.svc.String(), "grant") {
 		t.Errorf("AttachDisk() that HCS refuses = %v\n%s", err, w.svc)
 	}
 	// A disk that another VM writes on is not shared, and says so.
 	second := runVM(t, w, "b")
-	if a, err := vm.AttachDisk(t.Context(), good); err != nil || a != (sandbox.DiskAddress{}) {
-		t.Fatalf("AttachDisk() = %v, %v, want the first address", a, err)
+	if a, err := vm.AttachDisk(t.Context(), good); err != nil || a != (sandbox.DiskAddress{LUN: 1}) {
+		t.Fatalf("AttachDisk() = %v, %v, want the second address", a, err)
 	}
 	if _, err := second.AttachDisk(t.Context(), good); !errdefs.IsUnavailable(err) || !strings.Contains(err.Error(), "is in use") {
 		t.Errorf("AttachDisk() of a disk in use = %v", err)

@@ -177,6 +177,7 @@ func (v *VM) adopt(disks []sandbox.SavedDisk, u *undo.Stack) error {
 			return fmt.Errorf("disk %s: %w", d.Disk.Path, err)
 		}
 		v.disks.luns[d.Address] = k
+		v.disks.next = max(v.disks.next, d.Address.Controller*lunsPerController+d.Address.LUN+1)
 	}
 	return nil
 }
