@@ -36,7 +36,7 @@ var units = map[string]struct {
 	// What is about records and folders: the rest says nothing of the system.
 	"sandbox":          {run: "TestRecover|TestCrashAtEachStep|TestRecordRoundTrip|TestFullDisk|TestPodLife"},
 	"sandbox/shim":     {run: "TestStartTime"},
-	"share/arbiter":    {skip: map[string]string{"TestDeath_Exclusion": "two had the lock in one run, on a machine under load: not understood yet"}},
+	"share/arbiter":    {},
 	"streaming/crilog": {skip: map[string]string{"TestOpen_AppendsWithMode": "files have no modes"}},
 }
 
