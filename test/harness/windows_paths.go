@@ -39,6 +39,10 @@ func (w *Windows) translate(ctx context.Context, method string, q, a any, cc *gr
 				m.HostPath = w.here(m.HostPath)
 			}
 		}
+	case *cri.ContainerStatsResponse:
+		if id := r.GetStats().GetWritableLayer().GetFsId(); id != nil {
+			id.Mountpoint = w.here(id.Mountpoint)
+		}
 	case *cri.ImageFsInfoResponse:
 		for _, f := range append(r.ImageFilesystems, r.ContainerFilesystems...) {
 			f.FsId.Mountpoint = w.here(f.GetFsId().GetMountpoint())
