@@ -39,7 +39,7 @@ var leftOut = map[string]string{
 	"TestCallersGiveUp":               notTried,
 	"TestManyAtOnce":                  notTried,
 	"TestShimHangs":                   notTried,
-	"TestReboot":                      notTried,
+	"TestReboot":                      "it failed when it was tried: the server that was started again serves and is not reached; the cause is not known",
 	"TestDaemonKilledAtWork":          notTried,
 	"TestLogs":                        hostsLog,
 	"TestStats":                       harnessPath,
