@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/agent/stdio"
 	"github.com/porthole-run/porthole/guest/agent/transport"
 	"github.com/porthole-run/porthole/guest/api"
@@ -37,6 +38,7 @@ type Agent struct {
 	lastDir    uint64
 	lastUpper  uint32        // project of the writable layer made last
 	withdrawn  withdrawn.Set // pods, containers and shares that were removed before they were made
+	standby    *reap.Process // namespaces that wait for a pod; nil: none
 
 	layersMu sync.Mutex // guards layers and volumes, and is held while they are mounted and unmounted
 	layers   map[string]*layer

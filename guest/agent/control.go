@@ -140,7 +140,11 @@ func (c *control) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespo
 		}
 	}
 	var bootID string
-	if !r.Template {
+	if r.Template {
+		if err := c.prepare(); err != nil {
+			return nil, fmt.Errorf("prepare template: %w", err)
+		}
+	} else {
 		if bootID, err = c.cfg.BootID(); err != nil {
 			return nil, err
 		}

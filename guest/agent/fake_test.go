@@ -55,6 +55,8 @@ type machine struct {
 
 	drawn  string   // what was asked of the random pool, in order
 	limits []string // that groups were given, in order
+
+	made []podns.Options // namespaces, in order
 }
 
 func (m *machine) seed(b []byte) error {
@@ -163,10 +165,15 @@ func (m *machine) Start(o podns.Options) (*reap.Process, error) {
 	}
 	p, err := m.sleeper(nil)
 	if err == nil {
+		m.mu.Lock()
+		m.made = append(m.made, o)
+		m.mu.Unlock()
 		m.track("pause", p)
 	}
 	return p, err
 }
+
+func (m *machine) Prepare(int) error { return m.step("network") }
 
 // track makes String show a process until it has exited.
 func (m *machine) track(name string, p *reap.Process) {

@@ -41,7 +41,10 @@ type Disks interface {
 type Namespaces interface {
 	// Start returns the process that holds them.
 	Start(o podns.Options) (*reap.Process, error)
+	// Prepare moves the VM's NICs into namespaces whose pod is not known yet.
+	Prepare(pid int) error
 	SetNames(pid int, hostname string, sysctls map[string]string) error
+	// SetNetwork waits for NICs that are not in the pod, and moves them in.
 	SetNetwork(ctx context.Context, pid int, interfaces []podns.Interface) error
 	ReleaseNetwork(pid int, interfaces []podns.Interface) error
 	// RenewNetwork gives the NICs, which are in the pod, what interfaces say instead of all

@@ -127,7 +127,7 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 		}
 	}
 	step("make namespaces")
-	pause, err := a.cfg.Namespaces.Start(p.namespaces)
+	pause, err := a.pauseOf(p, r.Sysctls)
 	if err != nil {
 		return err
 	}

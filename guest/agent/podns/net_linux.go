@@ -15,40 +15,96 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SetNetwork moves the NICs into the network namespace of the pod that pid holds and
-// sets them up, and sets lo up. It waits, until ctx ends, for NICs that are not there yet.
-func (n *Namespaces) SetNetwork(ctx context.Context, pid int, interfaces []Interface) error {
-	h, closeHandle, err := handleAt(pid)
+// Prepare does ahead what SetNetwork does for every pod: it sets lo up and moves the VM's
+// NICs, which are down, into the network namespace that pid holds.
+func (n *Namespaces) Prepare(pid int) error {
+	if err := within(pid, []string{"net"}, refuseAdvertisements); err != nil {
+		return err
+	}
+	_, closeHandle, err := handleWithLo(pid)
 	if err != nil {
 		return err
 	}
 	defer closeHandle()
-	lo, err := h.LinkByName("lo")
+	links, err := netlink.LinkList()
 	if err != nil {
-		return fmt.Errorf("find lo: %w", err)
+		return fmt.Errorf("list interfaces: %w", err)
 	}
-	if err := h.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("set lo up: %w", err)
+	for _, l := range links {
+		if a := l.Attrs(); len(a.PermHWAddr) > 0 && a.Flags&net.FlagLoopback == 0 { // hardware, not a tunnel's end
+			if err := netlink.LinkSetNsPid(l, pid); err != nil {
+				return fmt.Errorf("move %s to the pod: %w", a.Name, err)
+			}
+		}
 	}
+	return nil
+}
+
+// handleWithLo is handleAt for a namespace whose lo is to be up.
+func handleWithLo(pid int) (*netlink.Handle, func(), error) {
+	h, closeHandle, err := handleAt(pid)
+	if err != nil {
+		return nil, nil, err
+	}
+	lo, err := h.LinkByName("lo")
+	switch {
+	case err != nil:
+		err = fmt.Errorf("find lo: %w", err)
+	case lo.Attrs().Flags&net.FlagUp == 0:
+		if err = h.LinkSetUp(lo); err != nil {
+			err = fmt.Errorf("set lo up: %w", err)
+		}
+	}
+	if err != nil {
+		closeHandle()
+		return nil, nil, err
+	}
+	return h, closeHandle, nil
+}
+
+// SetNetwork moves the NICs into the network namespace of the pod that pid holds, unless
+// they are there (Prepare), and sets them up, and sets lo up. It waits, until ctx ends, for
+// NICs that are not there yet.
+func (n *Namespaces) SetNetwork(ctx context.Context, pid int, interfaces []Interface) error {
+	h, closeHandle, err := handleWithLo(pid)
+	if err != nil {
+		return err
+	}
+	defer closeHandle()
 	for _, i := range interfaces {
-		link, err := findNIC(ctx, i.BootMAC)
+		link, err := findLink(h, i.BootMAC)
+		switch {
+		case errdefs.IsNotFound(err):
+			link, err = moveIn(ctx, h, pid, i)
+		case err == nil && link.Attrs().Flags&net.FlagUp != 0:
+			err = h.LinkSetDown(link) // it is renamed
+		}
 		if err != nil {
 			return err
-		}
-		if err := netlink.LinkSetDown(link); err != nil {
-			return fmt.Errorf("set %s down: %w", i.Name, err)
-		}
-		if err := netlink.LinkSetNsPid(link, pid); err != nil {
-			return fmt.Errorf("move %s to the pod: %w", i.Name, err)
-		}
-		if link, err = findLink(h, i.BootMAC); err != nil {
-			return fmt.Errorf("find %s in the pod: %w", i.Name, err)
 		}
 		if err := configure(h, link, i); err != nil {
 			return fmt.Errorf("set up %s: %w", i.Name, err)
 		}
 	}
 	return nil
+}
+
+// moveIn moves a NIC into the pod.
+func moveIn(ctx context.Context, h *netlink.Handle, pid int, i Interface) (netlink.Link, error) {
+	link, err := findNIC(ctx, i.BootMAC)
+	if err != nil {
+		return nil, err
+	}
+	if err := netlink.LinkSetDown(link); err != nil {
+		return nil, fmt.Errorf("set %s down: %w", i.Name, err)
+	}
+	if err := netlink.LinkSetNsPid(link, pid); err != nil {
+		return nil, fmt.Errorf("move %s to the pod: %w", i.Name, err)
+	}
+	if link, err = findLink(h, i.BootMAC); err != nil {
+		return nil, fmt.Errorf("find %s in the pod: %w", i.Name, err)
+	}
+	return link, nil
 }
 
 // ReleaseNetwork moves the NICs back, so that another pod can have them. NICs that are

@@ -68,10 +68,8 @@ func (n *Namespaces) SetNames(pid int, hostname string, sysctls map[string]strin
 		if err := unix.Sethostname([]byte(hostname)); err != nil {
 			return fmt.Errorf("set hostname %q: %w", hostname, err)
 		}
-		// Addresses and routes come from the host alone, not from whoever shares the link.
-		err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_ra", []byte("0"), 0)
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
-			return fmt.Errorf("refuse router advertisements: %w", err)
+		if err := refuseAdvertisements(); err != nil {
+			return err
 		}
 		for name, value := range sysctls {
 			path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
@@ -86,6 +84,16 @@ func (n *Namespaces) SetNames(pid int, hostname string, sysctls map[string]strin
 		}
 		return nil
 	})
+}
+
+// refuseAdvertisements has NICs that come into the thread's network namespace take addresses
+// and routes from the host alone, not from whoever shares the link.
+func refuseAdvertisements() error {
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_ra", []byte("0"), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
+		return fmt.Errorf("refuse router advertisements: %w", err)
+	}
+	return nil
 }
 
 // Dial connects to a TCP port on the loopback of the pod that pid holds, IPv4 first.
