@@ -534,12 +534,19 @@ func TestReopenLog(t *testing.T) {
 	if err := r.Attach(ctx, "c1", sandbox.Streams{Stdin: strings.NewReader("after\n")}); err != nil {
 		t.Fatal(err)
 	}
+	for { // what was typed comes back by the container
+		b, err := os.ReadFile(c.LogPath)
+		if strings.HasSuffix(string(b), " stdout F after\n") {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("log after rotation = %q, %v", b, err)
+		case <-time.After(time.Millisecond):
+		}
+	}
 	if err := r.RemoveContainer(ctx, "c1"); err != nil {
 		t.Fatal(err)
-	}
-	b, err := os.ReadFile(c.LogPath)
-	if err != nil || !strings.HasSuffix(string(b), " stdout F after\n") {
-		t.Errorf("log after rotation = %q, %v", b, err)
 	}
 }
 
