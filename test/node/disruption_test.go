@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -81,19 +82,27 @@ func TestNode_KubeletRestart(t *testing.T) {
 			t.Errorf("without a kubelet: %v", err)
 		}
 	}
-	k.Gates = "PodAndContainerStatsFromCRI: true"
-	if err := k.StartKubelet(t.Context()); err != nil {
-		t.Fatal(err)
+	restart := func(gates string) {
+		k.Gates = gates
+		if err := k.StartKubelet(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
+	const gate = "PodAndContainerStatsFromCRI: true"
+	restart(gate)
+	defer func() { // other tests want the kubelet's defaults, also when this one fails
+		if k.Gates == gate {
+			k.Gates = ""
+			_ = k.KillKubelet()
+			_ = k.StartKubelet(context.Background())
+		}
+	}()
 	pod := s.must("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
 	s.eventually("the pod's figures are the runtime's", func() error { return summary(s, pod, figuresFromRuntime) })
 	if err := k.KillKubelet(); err != nil {
 		t.Fatal(err)
 	}
-	k.Gates = ""
-	if err := k.StartKubelet(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	restart("")
 	s.must("scale", "deployment/web", "--replicas=4")
 	s.must("rollout", "status", "deployment/web", "--timeout="+patience.String())
 	s.same(before)

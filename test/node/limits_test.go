@@ -144,8 +144,13 @@ spec:
 
 // summary says what is missing from the kubelet's figures of a pod, by what wants returns.
 func summary(s *space, pod string, wants func(statsv1alpha1.PodStats) map[string]bool) error {
+	// A kubelet that was just started does not answer yet, though its node still counts as ready.
+	text, err := s.try(s.Context(), "", "get", "--raw", "/api/v1/nodes/"+cluster.Node+"/proxy/stats/summary")
+	if err != nil {
+		return err
+	}
 	var sum statsv1alpha1.Summary
-	if err := json.Unmarshal([]byte(s.must("get", "--raw", "/api/v1/nodes/"+cluster.Node+"/proxy/stats/summary")), &sum); err != nil {
+	if err := json.Unmarshal([]byte(text), &sum); err != nil {
 		return err
 	}
 	for _, p := range sum.Pods {
