@@ -15,7 +15,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/porthole-run/porthole/cri"
@@ -158,7 +160,7 @@ func (n *Node) Restart(ctx context.Context) (err error) {
 		return err
 	}
 	// Its calls are waited for at its end: one of a dead daemon may not write beside the next.
-	d.rpc = grpc.NewServer(append(edge.GRPCOptions(), grpc.ChainUnaryInterceptor(d.count), grpc.WaitForHandlers(true))...)
+	d.rpc = grpc.NewServer(append(edge.GRPCOptions(), grpc.ChainUnaryInterceptor(d.answer), grpc.ChainStreamInterceptor(d.stream), grpc.WaitForHandlers(true))...)
 	edge.Register(d.rpc)
 	go func() { d.served <- d.rpc.Serve(l) }()
 	go func() { d.served <- d.streams.Serve(ctx) }()
@@ -201,10 +203,38 @@ func (n *Node) AtWork() int {
 	return int(n.daemon.atWork.Load())
 }
 
-func (d *daemon) count(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+// answer counts calls, and keeps what a dead daemon would still answer, of records that
+// nobody will find, from its callers.
+func (d *daemon) answer(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	d.atWork.Add(1)
 	defer d.atWork.Add(-1)
-	return handle(ctx, req)
+	out, err := handle(ctx, req)
+	if d.life.ended() {
+		return nil, errGone
+	}
+	return out, err
+}
+
+// stream is for streams what answer is for other calls.
+func (d *daemon) stream(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	return handle(srv, livingStream{s, d.life})
+}
+
+// errGone is what a caller sees of a daemon that dies.
+var errGone = status.Error(codes.Unavailable, "the daemon is dead")
+
+// livingStream ends with its daemon.
+type livingStream struct {
+	grpc.ServerStream
+	life *life
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s livingStream) SendMsg(m any) error {
+	if s.life.ended() {
+		return errGone
+	}
+	return s.ServerStream.SendMsg(m)
 }
 
 // Client connects to the daemon. The connection outlives it: calls wait for the next one.

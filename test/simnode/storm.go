@@ -121,6 +121,13 @@ func (l *life) end() (bury func()) {
 	return func() { close(l.buried) }
 }
 
+// ended tells whether the daemon is dead.
+func (l *life) ended() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.dead
+}
+
 // do makes a call to the host, or what the storm makes of it. A Hang and a Slow are over
 // before the call has its effect.
 func (l *life) do(ctx context.Context, call string, effect func(context.Context) error) error {
