@@ -59,15 +59,20 @@ func without[T any](field *T, do func() error) error {
 	return do()
 }
 
+// library returns what appends all that a message has by then to *b.
+func library(b *[]byte, m proto.Message) func() error {
+	return func() (err error) {
+		*b, err = proto.MarshalOptions{}.MarshalAppend(*b, m)
+		return err
+	}
+}
+
 // appendList encodes a message whose first field is a list, into a buffer of the pool.
 func appendList[T any](pool mem.BufferPool, m proto.Message, items *[]T, size *atomic.Int64, one appendFunc[T]) (mem.BufferSlice, error) {
 	all := *items
 	buffer := pool.Get(4096 + int(size.Load())*len(all))
 	b := (*buffer)[:0]
-	err := without(items, func() (err error) {
-		b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
-		return err
-	})
+	err := without(items, library(&b, m))
 	for _, item := range all {
 		if err != nil {
 			break
@@ -118,10 +123,7 @@ func (c codec) appendContainer(b []byte, m *runtimeapi.Container) ([]byte, error
 }
 
 func (c codec) appendContainerStats(b []byte, m *runtimeapi.ContainerStats) ([]byte, error) {
-	err := without(&m.Attributes, func() (err error) {
-		b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
-		return err
-	})
+	err := without(&m.Attributes, library(&b, m))
 	if err != nil || m.Attributes == nil {
 		return b, err
 	}
@@ -131,12 +133,7 @@ func (c codec) appendContainerStats(b []byte, m *runtimeapi.ContainerStats) ([]b
 }
 
 func (c codec) appendPodSandboxStats(b []byte, m *runtimeapi.PodSandboxStats) ([]byte, error) {
-	err := without(&m.Attributes, func() error {
-		return without(&m.Linux, func() (err error) {
-			b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
-			return err
-		})
-	})
+	err := without(&m.Attributes, func() error { return without(&m.Linux, library(&b, m)) })
 	if err == nil && m.Attributes != nil {
 		b, err = appendMessage(b, 1, m.Attributes, func(b []byte, m *runtimeapi.PodSandboxAttributes) ([]byte, error) {
 			return c.listed.podAttributes.append(b, m.Id, m)
@@ -149,10 +146,7 @@ func (c codec) appendPodSandboxStats(b []byte, m *runtimeapi.PodSandboxStats) ([
 }
 
 func (c codec) appendLinuxPodStats(b []byte, m *runtimeapi.LinuxPodSandboxStats) ([]byte, error) {
-	err := without(&m.Containers, func() (err error) {
-		b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
-		return err
-	})
+	err := without(&m.Containers, library(&b, m))
 	for _, s := range m.Containers {
 		if err != nil {
 			return nil, err

@@ -41,11 +41,10 @@ func serve(ctx context.Context, o options, u *undo) (*images, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := registry.Start("127.0.0.1:0")
+	r, err := startRegistry(u)
 	if err != nil {
 		return nil, err
 	}
-	u.add(r.Close)
 	out := &images{registry: r}
 	type served struct {
 		ref  *string
@@ -102,17 +101,25 @@ func (i *images) count(large v1.Image) error {
 	return nil
 }
 
+// startRegistry starts a registry on loopback, which u closes.
+func startRegistry(u *undo) (*registry.Registry, error) {
+	r, err := registry.Start("127.0.0.1:0")
+	if err == nil {
+		u.add(r.Close)
+	}
+	return r, err
+}
+
 // serveSample builds and serves the sample alone.
 func serveSample(ctx context.Context, o options, u *undo) (*images, error) {
 	sample, err := debimage.Sample(ctx, o.debs())
 	if err != nil {
 		return nil, err
 	}
-	r, err := registry.Start("127.0.0.1:0")
+	r, err := startRegistry(u)
 	if err != nil {
 		return nil, err
 	}
-	u.add(r.Close)
 	_, err = r.Push(ctx, "bench/sample", "latest", sample)
 	return &images{registry: r, sample: r.Host() + "/bench/sample:latest"}, err
 }

@@ -46,10 +46,9 @@ func measureShares(ctx context.Context, o options, u *undo) (*shareReport, error
 	}
 	load := loadAverage()
 	b := &shareBench{options: o, dir: dir}
-	if b.registry, err = registry.Start("127.0.0.1:0"); err != nil {
+	if b.registry, err = startRegistry(u); err != nil {
 		return nil, err
 	}
-	u.add(b.registry.Close)
 	say("building the images")
 	if err := b.push(ctx); err != nil {
 		return nil, err
