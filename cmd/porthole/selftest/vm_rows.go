@@ -62,7 +62,13 @@ var vmRows = []Row{
 		ID: "layer", Part: PartVM, run: checkLayer,
 		Assumed: "A fixed VHD as images' layers are, whose footer is of our making, is attached and detached",
 		Shows:   "AttachDisk fails with `0xc03a…`",
-		Do:      "`image/layer/vhd.go`",
+		Do:      "`internal/vhd`",
+	},
+	{
+		ID: "open-disk", Part: PartVM, run: checkOpenDisk,
+		Assumed: "A VHDX that this process has open to read, which keeps it locked, is attached to be written",
+		Shows:   "mounts of disks as volumes fail with `0x80070020`",
+		Do:      "`volumeFlags` in `sandbox/shim`",
 	},
 	{
 		ID: "controllers", Part: PartVM, run: checkControllers,
