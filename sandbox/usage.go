@@ -38,12 +38,14 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 	if _, err := p.ready(); err != nil {
 		return PodUsage{}, err
 	}
-	a := m.askPods(ctx, []*pod{p}, false)[p]
+	a := m.askPods(ctx, []*pod{p}, false)[0]
 	if a.err != nil {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: %w", p.id, a.err)
 	}
 	var u PodUsage
-	if !u.fill(p, m.containersOf(p), a.vm) {
+	containers := m.containersOf(p)
+	sortContainers(containers)
+	if !u.fill(p, containers, a.vm) {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: its VM tells none: %w", p.id, errdefs.ErrUnavailable)
 	}
 	return u, nil
@@ -69,17 +71,43 @@ func (m *Manager) EachPodUsage(ctx context.Context, f PodFilter, openFiles bool,
 		return err
 	}
 	answers := m.askPods(ctx, ask, openFiles)
-	containers := map[*pod][]*container{}
-	for _, c := range m.containersOf(nil) {
-		containers[c.pod] = append(containers[c.pod], c)
-	}
+	containers := m.containersByPod(ask)
 	var u PodUsage
-	for _, p := range ask {
-		if a := answers[p]; a.err == nil && u.fill(p, containers[p], a.vm) {
+	for i, p := range ask {
+		if a := answers[i]; a.err == nil && u.fill(p, containers[i], a.vm) {
 			do(&u)
 		}
 	}
 	return ctx.Err()
+}
+
+// containersByPod are the containers of each of some pods, oldest first.
+func (m *Manager) containersByPod(pods []*pod) [][]*container {
+	all := m.containersOf(nil)
+	sortContainers(all)
+	at := make(map[*pod]int, len(pods))
+	for i, p := range pods {
+		at[p] = i
+	}
+	// One array for all: how many each has is counted first.
+	ends := make([]int, len(pods))
+	for _, c := range all {
+		if i, ok := at[c.pod]; ok {
+			ends[i]++
+		}
+	}
+	out, from := make([][]*container, len(pods)), 0
+	array := make([]*container, len(all))
+	for i, n := range ends {
+		out[i] = array[from : from : from+n]
+		from += n
+	}
+	for _, c := range all {
+		if i, ok := at[c.pod]; ok {
+			out[i] = append(out[i], c)
+		}
+	}
+	return out
 }
 
 // ContainerUsage tells what a container uses: for one that does not run what its writable
@@ -92,7 +120,7 @@ func (m *Manager) ContainerUsage(ctx context.Context, id string) (ContainerUsage
 	if c.current() != containerRunning && c.pod.running() == nil {
 		return ContainerUsage{Container: c.view()}, nil
 	}
-	a := m.askPods(ctx, []*pod{c.pod}, false)[c.pod]
+	a := m.askPods(ctx, []*pod{c.pod}, false)[0]
 	if a.err != nil {
 		return ContainerUsage{}, fmt.Errorf("figures of container %s: %w", c.id, a.err)
 	}
@@ -106,21 +134,24 @@ func (m *Manager) ContainerUsage(ctx context.Context, id string) (ContainerUsage
 func (m *Manager) EachContainerUsage(ctx context.Context, f ContainerFilter, do func(*ContainerUsage)) error {
 	var ask []*pod
 	var containers []*container
-	seen := map[*pod]bool{}
+	var of []int // which of ask each is of
+	seen := map[*pod]int{}
 	err := m.eachContainer(f, func(c *container, _ *Container) {
-		containers = append(containers, c)
-		if !seen[c.pod] {
-			seen[c.pod] = true
+		i, ok := seen[c.pod]
+		if !ok {
+			i = len(ask)
+			seen[c.pod] = i
 			ask = append(ask, c.pod)
 		}
+		containers, of = append(containers, c), append(of, i)
 	})
 	if err != nil {
 		return err
 	}
 	answers := m.askPods(ctx, ask, false)
 	var u ContainerUsage
-	for _, c := range containers {
-		if a := answers[c.pod]; a.err == nil {
+	for i, c := range containers {
+		if a := answers[of[i]]; a.err == nil {
 			u = c.usage(a.vm)
 			do(&u)
 		}
@@ -134,25 +165,34 @@ type answer struct {
 	err error
 }
 
-// askPods asks all VMs at the same time, so that those that hang cost no more than one.
-func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) map[*pod]answer {
+// askPods asks the VMs of pods, all at the same time, so that those that hang cost no more
+// than one. A VM is asked once, however many of the pods share it.
+func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) []*answer {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Usage)
 	defer cancel()
-	answers := make([]*answer, len(pods))
-	byVM := make(map[string]*answer, len(pods)) // a VM is asked once, however many pods share it
+	answers, own := make([]*answer, len(pods)), make([]answer, len(pods))
+	var shared map[string]*answer // by VM
 	var wg sync.WaitGroup
 	for i, p := range pods {
+		a := &own[i]
+		if p.seat != nil {
+			if first := shared[p.vmID()]; first != nil {
+				answers[i] = first
+				continue
+			}
+		}
+		answers[i] = a
 		shim := p.running()
 		if shim == nil {
-			answers[i] = &answer{err: fmt.Errorf("its VM cannot be reached: %w", errdefs.ErrUnavailable)}
+			a.err = fmt.Errorf("its VM cannot be reached: %w", errdefs.ErrUnavailable)
 			continue
 		}
-		a := byVM[p.vmID()]
-		if answers[i] = a; a != nil {
-			continue
+		if p.seat != nil {
+			if shared == nil {
+				shared = map[string]*answer{}
+			}
+			shared[p.vmID()] = a
 		}
-		a = &answer{}
-		answers[i], byVM[p.vmID()] = a, a
 		wg.Go(func() {
 			if a.vm, a.err = shim.Stats(ctx, openFiles); a.err != nil {
 				logkey.Logger(ctx).Debug("no figures of a pod", logkey.PodID, p.id, logkey.Error, a.err)
@@ -160,22 +200,17 @@ func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) map[
 		})
 	}
 	wg.Wait()
-	out := make(map[*pod]answer, len(pods))
-	for i, p := range pods {
-		out[p] = *answers[i]
-	}
-	return out
+	return answers
 }
 
-// fill picks a pod and those of its containers that run from its VM's figures. It reports
-// false when there are none of the pod.
+// fill picks a pod and those of its containers, oldest first, that run from its VM's figures.
+// It reports false when there are none of the pod.
 func (u *PodUsage) fill(p *pod, containers []*container, vm usage.VM) bool {
 	of, ok := vm.Pods[p.id]
 	if !ok || of.Group == nil {
 		return false
 	}
 	*u = PodUsage{Pod: p.view(), Usage: of, NanoCores: p.rate.add(of.Group, p.vcpus), Containers: u.Containers[:0]}
-	sortContainers(containers)
 	for _, c := range containers {
 		if c.current() == containerRunning {
 			u.Containers = append(u.Containers, c.usage(vm))

@@ -43,13 +43,13 @@ func serveFleet(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	n.Host.ForgetCalls() // a journal of the simulated host's is not the daemon's memory
 	fmt.Println(n.Socket, n.Ref(simnode.App))
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		if in.Text() == askCPU {
 			fmt.Println(cpuSeconds())
 			continue
 		}
-		n.Host.TakeCalls() // the simulated host keeps a journal of calls, which is not the daemon's
 		debug.FreeOSMemory()
 		debug.FreeOSMemory() // buffers that calls leave for the next ones go with the second collection
 		var m goruntime.MemStats
