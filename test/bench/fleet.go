@@ -44,6 +44,11 @@ func serveFleet(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	n.Host.ForgetCalls() // a journal of the simulated host's is not the daemon's memory
+	stop, err := serveFloor(floorSocket(n.Socket))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	fmt.Println(n.Socket, n.Ref(simnode.App))
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		if in.Text() == askCPU {
@@ -75,7 +80,8 @@ type fleet struct {
 	conn grpc.ClientConnInterface
 	rt   runtimeapi.RuntimeServiceClient
 	im   runtimeapi.ImageServiceClient
-	ref  string
+
+	socket, ref string
 
 	pods, containers []string
 	answer           int // bytes of the last answer that was not decoded
@@ -103,9 +109,8 @@ func startFleet(ctx context.Context, u *undo) (*fleet, error) {
 	u.add(func() error { return errors.Join(in.Close(), cmd.Wait()) })
 	lines := bufio.NewScanner(out)
 	f := &fleet{}
-	var socket string
 	lines.Scan()
-	if _, err := fmt.Sscan(lines.Text(), &socket, &f.ref); err != nil {
+	if _, err := fmt.Sscan(lines.Text(), &f.socket, &f.ref); err != nil {
 		return nil, fmt.Errorf("start simulated node: %w", err)
 	}
 	f.ask = func(what string, answer ...any) error {
@@ -117,7 +122,7 @@ func startFleet(ctx context.Context, u *undo) (*fleet, error) {
 		return err
 	}
 	var conn *grpc.ClientConn
-	if conn, f.rt, f.im, err = simnode.Dial(socket); err != nil {
+	if conn, f.rt, f.im, err = simnode.Dial(f.socket); err != nil {
 		return nil, err
 	}
 	f.conn = conn
@@ -207,7 +212,7 @@ func measureFleet(ctx context.Context, o options, u *undo) (*fleetReport, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &fleetReport{calls: o.calls, took: map[string]map[int]samples{}, decoded: map[string]samples{}, bytes: map[string]int{}, cpu: map[string]float64{}}
+	r := &fleetReport{calls: o.calls, took: map[string]map[int]samples{}, decoded: map[string]samples{}, floor: map[string]samples{}, bytes: map[string]int{}, cpu: map[string]float64{}}
 	var heap0, rss0 float64
 	if err := f.ask(askMemory, &heap0, &rss0); err != nil {
 		return nil, err
@@ -236,6 +241,11 @@ func measureFleet(ctx context.Context, o options, u *undo) (*fleetReport, error)
 				return nil, fmt.Errorf("%s with %d pods: %w", c.name, size, err)
 			}
 			r.bytes[c.name] = f.answer
+		}
+	}
+	for _, name := range r.names {
+		if r.floor[name], err = f.floor(ctx, r.bytes[name], o.calls); err != nil {
+			return nil, fmt.Errorf("floor of %s: %w", name, err)
 		}
 	}
 	r.notes, err = hostNotes(ctx, o, load)
