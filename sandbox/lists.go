@@ -33,36 +33,39 @@ func (m *Manager) Pods(ctx context.Context, f PodFilter) (out []Pod, err error) 
 // EachPod calls do for each of Pods. What do is given is do's until it returns: a list of
 // many is not made but to be walked through.
 func (m *Manager) EachPod(_ context.Context, f PodFilter, do func(*Pod)) error {
-	return m.eachPod(f, func(_ *pod, v *Pod) { do(v) })
+	pods, err := m.selectPods(f)
+	if err != nil {
+		return err
+	}
+	var v Pod
+	for _, p := range pods {
+		if p.viewTo(&v); f.State == "" || v.State == f.State {
+			do(&v)
+		}
+	}
+	return nil
 }
 
-func (m *Manager) eachPod(f PodFilter, do func(*pod, *Pod)) error {
+// selectPods are the pods that match a filter but for the state, oldest first.
+func (m *Manager) selectPods(f PodFilter) ([]*pod, error) {
 	var from []*pod
 	if f.ID != "" {
 		p, err := m.findPod(f.ID)
 		if errdefs.IsNotFound(err) {
-			return nil
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		from = []*pod{p}
 	} else {
 		from = m.allPods()
 	}
+	from = slices.DeleteFunc(from, func(p *pod) bool { return !p.visible() || !hasLabels(p.config.Labels, f.Labels) })
 	slices.SortFunc(from, func(a, b *pod) int {
 		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
 	})
-	var v Pod
-	for _, p := range from {
-		if !p.visible() || !hasLabels(p.config.Labels, f.Labels) {
-			continue
-		}
-		if v = p.view(); f.State == "" || v.State == f.State {
-			do(p, &v)
-		}
-	}
-	return nil
+	return from, nil
 }
 
 // ContainerFilter selects containers; zero fields select all.
@@ -91,18 +94,29 @@ func (m *Manager) Containers(ctx context.Context, f ContainerFilter) (out []Cont
 
 // EachContainer is for Containers what EachPod is for Pods.
 func (m *Manager) EachContainer(_ context.Context, f ContainerFilter, do func(*Container)) error {
-	return m.eachContainer(f, func(_ *container, v *Container) { do(v) })
+	containers, err := m.selectContainers(f)
+	if err != nil {
+		return err
+	}
+	var v Container
+	for _, c := range containers {
+		if c.viewTo(&v); f.Phase == "" || v.Phase == f.Phase {
+			do(&v)
+		}
+	}
+	return nil
 }
 
-func (m *Manager) eachContainer(f ContainerFilter, do func(*container, *Container)) error {
+// selectContainers are the containers that match a filter but for the phase, oldest first.
+func (m *Manager) selectContainers(f ContainerFilter) ([]*container, error) {
 	var of *pod
 	if f.PodID != "" {
 		p, err := m.findPod(f.PodID)
 		if errdefs.IsNotFound(err) {
-			return nil
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		of = p
 	}
@@ -110,26 +124,20 @@ func (m *Manager) eachContainer(f ContainerFilter, do func(*container, *Containe
 	if f.ID != "" {
 		c, err := m.findContainer(f.ID)
 		if errdefs.IsNotFound(err) {
-			return nil
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		from = []*container{c}
 	} else {
 		from = m.containersOf(of)
 	}
+	from = slices.DeleteFunc(from, func(c *container) bool {
+		return of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels)
+	})
 	sortContainers(from)
-	var v Container
-	for _, c := range from {
-		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
-			continue
-		}
-		if v = c.view(); f.Phase == "" || v.Phase == f.Phase {
-			do(c, &v)
-		}
-	}
-	return nil
+	return from, nil
 }
 
 // sortContainers puts the oldest first.

@@ -38,7 +38,7 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 	if _, err := p.ready(); err != nil {
 		return PodUsage{}, err
 	}
-	a := m.askPods(ctx, []*pod{p}, false)[0]
+	a := m.askPods(ctx, []*pod{p}, false, 0)[0]
 	if a.err != nil {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: %w", p.id, a.err)
 	}
@@ -51,8 +51,8 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 	return u, nil
 }
 
-// PodsUsage tells what the ready pods that match the filter use, oldest first; with
-// openFiles also how many files they have open. It takes Timeouts.Usage at most: pods
+// PodsUsage tells what the ready pods that match the filter use, oldest first, as it was a
+// second ago at most; with openFiles also how many files they have open. It takes Timeouts.Usage at most: pods
 // whose VMs do not answer by then, or have no figures, are left out.
 func (m *Manager) PodsUsage(ctx context.Context, f PodFilter, openFiles bool) (out []PodUsage, err error) {
 	err = m.EachPodUsage(ctx, f, openFiles, func(u *PodUsage) {
@@ -65,12 +65,12 @@ func (m *Manager) PodsUsage(ctx context.Context, f PodFilter, openFiles bool) (o
 // EachPodUsage calls do for each of PodsUsage. What do is given is do's until it returns,
 // and so are its containers.
 func (m *Manager) EachPodUsage(ctx context.Context, f PodFilter, openFiles bool, do func(*PodUsage)) error {
-	f.State = PodReady
-	var ask []*pod
-	if err := m.eachPod(f, func(p *pod, _ *Pod) { ask = append(ask, p) }); err != nil {
+	ask, err := m.selectPods(f)
+	if err != nil {
 		return err
 	}
-	answers := m.askPods(ctx, ask, openFiles)
+	ask = slices.DeleteFunc(ask, func(p *pod) bool { return p.current().shown() != PodReady })
+	answers := m.askPods(ctx, ask, openFiles, usageAge)
 	containers := m.containersByPod(ask)
 	var u PodUsage
 	for i, p := range ask {
@@ -120,39 +120,44 @@ func (m *Manager) ContainerUsage(ctx context.Context, id string) (ContainerUsage
 	if c.current() != containerRunning && c.pod.running() == nil {
 		return ContainerUsage{Container: c.view()}, nil
 	}
-	a := m.askPods(ctx, []*pod{c.pod}, false)[0]
+	a := m.askPods(ctx, []*pod{c.pod}, false, 0)[0]
 	if a.err != nil {
 		return ContainerUsage{}, fmt.Errorf("figures of container %s: %w", c.id, a.err)
 	}
-	return c.usage(a.vm), nil
+	var u ContainerUsage
+	u.fill(c, a.vm)
+	return u, nil
 }
 
-// EachContainerUsage tells what the containers that match the filter use, oldest first. It
-// takes Timeouts.Usage at most: those whose VMs do not answer by then, or have no
+// EachContainerUsage tells what the containers that match the filter use, oldest first, as
+// it was a second ago at most. It takes Timeouts.Usage at most: those whose VMs do not answer by then, or have no
 // figures, are left out, and so are those whose VMs are gone. What do is given is do's
 // until it returns.
 func (m *Manager) EachContainerUsage(ctx context.Context, f ContainerFilter, do func(*ContainerUsage)) error {
-	var ask []*pod
-	var containers []*container
-	var of []int // which of ask each is of
-	seen := map[*pod]int{}
-	err := m.eachContainer(f, func(c *container, _ *Container) {
-		i, ok := seen[c.pod]
-		if !ok {
-			i = len(ask)
-			seen[c.pod] = i
-			ask = append(ask, c.pod)
-		}
-		containers, of = append(containers, c), append(of, i)
-	})
+	containers, err := m.selectContainers(f)
 	if err != nil {
 		return err
 	}
-	answers := m.askPods(ctx, ask, false)
+	if f.Phase != "" {
+		containers = slices.DeleteFunc(containers, func(c *container) bool { return c.current().shown() != f.Phase })
+	}
+	var ask []*pod
+	of := make([]int, len(containers)) // which of ask each is of
+	seen := map[*pod]int{}
+	for i, c := range containers {
+		at, ok := seen[c.pod]
+		if !ok {
+			at = len(ask)
+			seen[c.pod] = at
+			ask = append(ask, c.pod)
+		}
+		of[i] = at
+	}
+	answers := m.askPods(ctx, ask, false, usageAge)
 	var u ContainerUsage
 	for i, c := range containers {
 		if a := answers[of[i]]; a.err == nil {
-			u = c.usage(a.vm)
+			u.fill(c, a.vm)
 			do(&u)
 		}
 	}
@@ -166,8 +171,9 @@ type answer struct {
 }
 
 // askPods asks the VMs of pods, all at the same time, so that those that hang cost no more
-// than one. A VM is asked once, however many of the pods share it.
-func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) []*answer {
+// than one. A VM is asked once, however many of the pods share it, and one that has told
+// its figures within age is not asked.
+func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool, age time.Duration) []*answer {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Usage)
 	defer cancel()
 	answers, own := make([]*answer, len(pods)), make([]answer, len(pods))
@@ -193,10 +199,20 @@ func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) []*a
 			}
 			shared[p.vmID()] = a
 		}
+		kept := p.ofVM()
+		vm, ok, changes := kept.get(age, openFiles)
+		if ok {
+			a.vm = vm
+			continue
+		}
 		wg.Go(func() {
+			asked := time.Now()
 			if a.vm, a.err = shim.Stats(ctx, openFiles); a.err != nil {
 				logkey.Logger(ctx).Debug("no figures of a pod", logkey.PodID, p.id, logkey.Error, a.err)
+				kept.forget() // it does not stand for what it told before
+				return
 			}
+			kept.keep(a.vm, asked, openFiles, changes)
 		})
 	}
 	wg.Wait()
@@ -210,24 +226,27 @@ func (u *PodUsage) fill(p *pod, containers []*container, vm usage.VM) bool {
 	if !ok || of.Group == nil {
 		return false
 	}
-	*u = PodUsage{Pod: p.view(), Usage: of, NanoCores: p.rate.add(of.Group, p.vcpus), Containers: u.Containers[:0]}
+	p.viewTo(&u.Pod)
+	u.Usage, u.NanoCores, u.Containers = of, p.rate.add(of.Group, p.vcpus), u.Containers[:0]
 	for _, c := range containers {
 		if c.current() == containerRunning {
-			u.Containers = append(u.Containers, c.usage(vm))
+			n := len(u.Containers)
+			u.Containers = slices.Grow(u.Containers, 1)[:n+1]
+			u.Containers[n].fill(c, vm)
 		}
 	}
 	return true
 }
 
-// usage picks a container from its VM's figures. What does not run uses no CPU.
-func (c *container) usage(vm usage.VM) ContainerUsage {
-	out := ContainerUsage{Container: c.view(), Usage: vm.Containers[c.id]}
-	if out.Container.Phase != ContainerRunning {
-		out.Usage.Group = nil
-		return out
+// fill picks a container from its VM's figures. What does not run uses no CPU.
+func (u *ContainerUsage) fill(c *container, vm usage.VM) {
+	c.viewTo(&u.Container)
+	u.Usage, u.NanoCores = vm.Containers[c.id], nil
+	if u.Container.Phase != ContainerRunning {
+		u.Usage.Group = nil
+		return
 	}
-	out.NanoCores = c.rate.add(out.Usage.Group, c.pod.vcpus)
-	return out
+	u.NanoCores = c.rate.add(u.Usage.Group, c.pod.vcpus)
 }
 
 // The span that a CPU rate is taken over: in a shorter one the kernel's accounting shows,
