@@ -36,7 +36,7 @@ func (s *sample) get(age time.Duration, openFiles bool) (vm usage.VM, ok bool, c
 func (s *sample) keep(vm usage.VM, asked time.Time, openFiles bool, changes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.changes == changes && asked.After(s.asked) {
+	if s.changes == changes && !asked.Before(s.asked) {
 		s.vm, s.asked, s.openFiles = vm, asked, openFiles
 	}
 }
