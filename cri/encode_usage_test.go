@@ -290,4 +290,18 @@ func BenchmarkFigures(b *testing.B) {
 			}
 		})
 	}
+	// What the client does with it.
+	b.Run("DecodeListPodSandboxMetrics", func(b *testing.B) {
+		e, err := s.podMetrics(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		bytes := e.bytes.Materialize()
+		b.SetBytes(int64(len(bytes)))
+		for b.Loop() {
+			if err := proto.Unmarshal(bytes, &runtimeapi.ListPodSandboxMetricsResponse{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

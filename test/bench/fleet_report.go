@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,7 @@ type fleetReport struct {
 	decoded   map[string]samples         // until the client had decoded it, with most pods
 	floor     map[string]samples         // of as many bytes as with most pods
 	cpu       map[string]float64         // ms of the daemon's for one call, with most pods
+	asked     samples                    // of podStatsCall when VMs were asked, with most pods
 	bytes     map[string]int             // of an answer, with most pods
 	heap, rss []float64                  // KiB a pod, by size
 	notes     []string
@@ -43,6 +45,8 @@ func (r *fleetReport) markdown() string {
 			size, r.heap[i], r.rss[i])
 	}
 	b.WriteString("- The times are until all bytes of the answer have come to a client that does not decode them.\n")
+	fmt.Fprintf(&b, "- Lists of figures within a second are of the same figures, so few of those calls ask VMs. %s with %d pods, all of which are asked: median %s, at most %s (%d calls, a second between).\n",
+		podStatsCall, last, number(r.asked.median(), 2), number(slices.Max(r.asked), 2), len(r.asked))
 	b.WriteString("- The floor is the time of a server that does nothing but send as many bytes, which are there already, over the same kind of connection.\n")
 	fmt.Fprintf(&b, "- KiB is the answer with %d pods, and the last two columns are of a client that decodes, as kubelet's does: its own time, and its garbage's, are in it.\n", last)
 	fmt.Fprintf(&b, "- The daemon's CPU time is for one call with %d pods. It holds the collection of garbage and the simulated VMs' own part.\n", last)
