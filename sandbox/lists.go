@@ -62,9 +62,7 @@ func (m *Manager) selectPods(f PodFilter) ([]*pod, error) {
 		from = m.allPods()
 	}
 	from = slices.DeleteFunc(from, func(p *pod) bool { return !p.visible() || !hasLabels(p.config.Labels, f.Labels) })
-	slices.SortFunc(from, func(a, b *pod) int {
-		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
-	})
+	sortOldest(from)
 	return from, nil
 }
 
@@ -136,15 +134,36 @@ func (m *Manager) selectContainers(f ContainerFilter) ([]*container, error) {
 	from = slices.DeleteFunc(from, func(c *container) bool {
 		return of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels)
 	})
-	sortContainers(from)
+	sortOldest(from)
 	return from, nil
 }
 
-// sortContainers puts the oldest first.
-func sortContainers(containers []*container) {
-	slices.SortFunc(containers, func(a, b *container) int {
-		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
-	})
+// aged is what lists have by age.
+type aged interface {
+	// age is when it was made, in nanoseconds since 1970, and its id.
+	age() (at int64, id string)
+}
+
+func (p *pod) age() (int64, string)       { return p.createdAt.UnixNano(), p.id }
+func (c *container) age() (int64, string) { return c.createdAt.UnixNano(), c.id }
+
+// sortOldest puts the oldest first. Each is looked at once: of many, most are not in the
+// processor's caches, and to get them for each comparison takes longer than to sort.
+func sortOldest[T aged](all []T) {
+	type key struct {
+		at  int64
+		id  string
+		one T
+	}
+	keys := make([]key, len(all))
+	for i, one := range all {
+		at, id := one.age()
+		keys[i] = key{at, id, one}
+	}
+	slices.SortFunc(keys, func(a, b key) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id)) })
+	for i, k := range keys {
+		all[i] = k.one
+	}
 }
 
 func hasLabels(have, want map[string]string) bool {

@@ -44,7 +44,7 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 	}
 	var u PodUsage
 	containers := m.containersOf(p)
-	sortContainers(containers)
+	sortOldest(containers)
 	if !u.fill(p, containers, a.vm) {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: its VM tells none: %w", p.id, errdefs.ErrUnavailable)
 	}
@@ -84,7 +84,7 @@ func (m *Manager) EachPodUsage(ctx context.Context, f PodFilter, openFiles bool,
 // containersByPod are the containers of each of some pods, oldest first.
 func (m *Manager) containersByPod(pods []*pod) [][]*container {
 	all := m.containersOf(nil)
-	sortContainers(all)
+	sortOldest(all)
 	at := make(map[*pod]int, len(pods))
 	for i, p := range pods {
 		at[p] = i
