@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"cmp"
 	"context"
 
 	"google.golang.org/grpc"
@@ -13,39 +14,36 @@ import (
 // that run, and of others what their writable layers take. Containers whose VMs do not
 // answer are left out.
 func (s *Server) ListContainerStats(ctx context.Context, r *runtimeapi.ListContainerStatsRequest) (*runtimeapi.ListContainerStatsResponse, error) {
-	stats, err := s.listContainerStats(ctx, r.GetFilter())
-	if err != nil {
-		return nil, err
-	}
-	return &runtimeapi.ListContainerStatsResponse{Stats: stats}, nil
+	e, err := s.encodeListContainerStats(ctx, r)
+	return decoded(e, err, &runtimeapi.ListContainerStatsResponse{})
+}
+
+func (s *Server) encodeListContainerStats(ctx context.Context, r *runtimeapi.ListContainerStatsRequest) (*encoded, error) {
+	return s.containerStats(ctx, r.GetFilter())
 }
 
 // StreamContainerStats is ListContainerStats in parts.
 func (s *Server) StreamContainerStats(r *runtimeapi.StreamContainerStatsRequest, out grpc.ServerStreamingServer[runtimeapi.StreamContainerStatsResponse]) error {
-	stats, err := s.listContainerStats(out.Context(), r.GetFilter())
+	e, err := s.containerStats(out.Context(), r.GetFilter())
 	if err != nil {
 		return err
 	}
-	return inParts(stats, func(part []*runtimeapi.ContainerStats) error {
-		return out.Send(&runtimeapi.StreamContainerStatsResponse{ContainerStats: part})
-	})
+	return e.inParts(out.SendMsg)
 }
 
-func (s *Server) listContainerStats(ctx context.Context, in *runtimeapi.ContainerStatsFilter) ([]*runtimeapi.ContainerStats, error) {
+// containerStats are the items of either answer.
+func (s *Server) containerStats(ctx context.Context, in *runtimeapi.ContainerStatsFilter) (*encoded, error) {
 	if err := checkMap("filter.label_selector", in.GetLabelSelector()); err != nil {
 		return nil, err
 	}
-	disk, err := s.diskMountpoint(ctx)
+	f, err := s.newFigures(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.listed.containerAttributes.turn()
-	var stats []*runtimeapi.ContainerStats
+	l := newList(in.GetId() != "" || in.GetPodSandboxId() != "")
 	err = s.usage.EachContainerUsage(ctx, sandbox.ContainerFilter{
 		ID: in.GetId(), PodID: in.GetPodSandboxId(), Labels: in.GetLabelSelector(),
-	}, func(u *sandbox.ContainerUsage) { stats = append(stats, s.containerStats(u, disk)) })
-	if err != nil {
-		return nil, err
-	}
-	return stats, nil
+	}, func(u *sandbox.ContainerUsage) { l.add(f.container(l.next(), 1, u)) })
+	return l.answer(cmp.Or(err, f.err))
 }

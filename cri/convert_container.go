@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 	"time"
@@ -211,13 +212,14 @@ func containerAttributes(c *sandbox.Container) *runtimeapi.ContainerAttributes {
 	}
 }
 
-// imageSpec shows the image as it was asked for: the name its user wrote, when told.
+// imageSpec shows the image as it was asked for.
 func imageSpec(c *sandbox.Container) *runtimeapi.ImageSpec {
-	name := c.Config.UserImage
-	if name == "" {
-		name = c.Config.Image
-	}
-	return &runtimeapi.ImageSpec{Image: name, UserSpecifiedImage: c.Config.UserImage}
+	return &runtimeapi.ImageSpec{Image: imageName(c), UserSpecifiedImage: c.Config.UserImage}
+}
+
+// imageName is the name that the image's user wrote, when told.
+func imageName(c *sandbox.Container) string {
+	return cmp.Or(c.Config.UserImage, c.Config.Image)
 }
 
 // nanos is 0 for a time that has not come.

@@ -73,7 +73,6 @@ func fillAll(m protoreflect.Message, n, depth int) {
 func TestCodec_AsTheLibrary(t *testing.T) {
 	for _, m := range []proto.Message{
 		&runtimeapi.ListPodSandboxResponse{}, &runtimeapi.ListContainersResponse{},
-		&runtimeapi.ListContainerStatsResponse{}, &runtimeapi.ListPodSandboxStatsResponse{},
 		&runtimeapi.ContainerStatusResponse{}, // the library's
 	} {
 		for n := range 5 {
@@ -107,7 +106,16 @@ func TestCodec_Kept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &listed{}
 		c := newCodec(l)
-		check := func(got, want proto.Message) {
+		f := &figures{listed: l, disk: "/disk"}
+		answer := func(l *list) *encoded {
+			t.Helper()
+			e, err := l.answer(f.err)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		check := func(got any, want proto.Message) {
 			t.Helper()
 			data, err := c.Marshal(got)
 			if err != nil {
@@ -128,26 +136,28 @@ func TestCodec_Kept(t *testing.T) {
 		list := func() {
 			t.Helper()
 			gotPods, wantPods := &runtimeapi.ListPodSandboxResponse{}, &runtimeapi.ListPodSandboxResponse{}
-			gotStats, wantStats := &runtimeapi.ListPodSandboxStatsResponse{}, &runtimeapi.ListPodSandboxStatsResponse{}
+			gotStats, wantStats := newList(false), &runtimeapi.ListPodSandboxStatsResponse{}
 			for i := range pods {
 				p := &pods[i]
 				gotPods.Items, wantPods.Items = append(gotPods.Items, l.pod(p)), append(wantPods.Items, podItem(p, podState(p.State)))
-				gotStats.Stats = append(gotStats.Stats, &runtimeapi.PodSandboxStats{Attributes: l.attributesOfPod(p)})
-				wantStats.Stats = append(wantStats.Stats, &runtimeapi.PodSandboxStats{Attributes: podAttributes(p)})
+				u := &sandbox.PodUsage{Pod: *p}
+				gotStats.add(f.pod(gotStats.next(), 1, u))
+				wantStats.Stats = append(wantStats.Stats, podStats(u, "/disk", false))
 			}
 			check(gotPods, wantPods)
-			check(gotStats, wantStats)
+			check(answer(gotStats), wantStats)
 			got, want := &runtimeapi.ListContainersResponse{}, &runtimeapi.ListContainersResponse{}
-			gotUsed, wantUsed := &runtimeapi.ListContainerStatsResponse{}, &runtimeapi.ListContainerStatsResponse{}
+			gotUsed, wantUsed := newList(false), &runtimeapi.ListContainerStatsResponse{}
 			for i := range containers {
 				k := &containers[i]
 				got.Containers = append(got.Containers, l.container(k))
 				want.Containers = append(want.Containers, containerItem(k, containerState(k.Phase)))
-				gotUsed.Stats = append(gotUsed.Stats, &runtimeapi.ContainerStats{Attributes: l.attributesOfContainer(k), Cpu: &runtimeapi.CpuUsage{Timestamp: 7}})
-				wantUsed.Stats = append(wantUsed.Stats, &runtimeapi.ContainerStats{Attributes: containerAttributes(k), Cpu: &runtimeapi.CpuUsage{Timestamp: 7}})
+				u := &sandbox.ContainerUsage{Container: *k, Usage: fullUsage()}
+				gotUsed.add(f.container(gotUsed.next(), 1, u))
+				wantUsed.Stats = append(wantUsed.Stats, containerStats(u, "/disk"))
 			}
 			check(got, want)
-			check(gotUsed, wantUsed)
+			check(answer(gotUsed), wantUsed)
 		}
 		list()
 		first := l.container(&containers[0])
@@ -168,7 +178,7 @@ func TestCodec_Kept(t *testing.T) {
 			l.containers.turn()
 			list()
 		}
-		if _, ok := l.containers.now[gone]; ok || l.containers.last[gone].m != nil || len(l.containers.now) != 3 {
+		if _, ok := l.containers.now[gone]; ok || l.containers.last[gone].v.m != nil || len(l.containers.now) != 3 {
 			t.Errorf("%d containers are kept, and some of what is gone", len(l.containers.now))
 		}
 		if l.container(&containers[1]) != stays {
@@ -177,7 +187,7 @@ func TestCodec_Kept(t *testing.T) {
 	})
 }
 
-// TestCodec_Large has an item whose length does not fit into the room that is left for it.
+// TestCodec_Large has an item that is larger than a buffer.
 func TestCodec_Large(t *testing.T) {
 	for _, size := range []int{1, 127, 128, 1<<14 - 1, 1 << 14, 1<<21 - 200, 1 << 21, 3 << 20} {
 		in := &runtimeapi.ListContainersResponse{Containers: []*runtimeapi.Container{

@@ -51,7 +51,7 @@ type memoryStream struct {
 func (s *memoryStream) Context() context.Context     { return s.ctx }
 func (s *memoryStream) SendHeader(metadata.MD) error { return nil }
 func (s *memoryStream) RecvMsg(m any) error          { return s.decode(m) }
-func (s *memoryStream) SendMsg(m any) error          { _, err := proto.Marshal(m.(proto.Message)); return err }
+func (s *memoryStream) SendMsg(m any) error          { _, err := newCodec(&listed{}).Marshal(m); return err }
 
 // FuzzRequests decodes bytes as the request of each method and runs it over the fake:
 // whatever a client sends, there is an answer that can be encoded, or an error that is

@@ -3,7 +3,6 @@ package cri
 import (
 	"context"
 	"slices"
-	"strconv"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -33,20 +32,11 @@ type metric[U any] struct {
 	name, help string
 	kind       runtimeapi.MetricType
 	labels     []string // besides baseLabels
-	values     func(*U, told)
+	values     func(*U, *teller)
 }
-
-// told takes one value with those of metric.labels.
-type told func(value uint64, labels ...string)
 
 func (m metric[U]) descriptor() *runtimeapi.MetricDescriptor {
 	return &runtimeapi.MetricDescriptor{Name: m.name, Help: m.help, LabelKeys: slices.Concat(baseLabels, m.labels)}
-}
-
-func tellSome(tell told, n *uint64) {
-	if n != nil {
-		tell(*n)
-	}
 }
 
 func wholeSeconds(d time.Duration) uint64 { return uint64(d / time.Second) }
@@ -61,76 +51,72 @@ const (
 type containerMetric = metric[sandbox.ContainerUsage]
 
 func ofCPU(name, help string, f func(*usage.CPU) uint64) containerMetric {
-	return containerMetric{name, help, counter, nil, func(u *sandbox.ContainerUsage, tell told) {
+	return containerMetric{name, help, counter, nil, func(u *sandbox.ContainerUsage, tell *teller) {
 		if g := u.Usage.Group; g != nil && g.CPU != nil {
-			tell(f(g.CPU))
+			tell.value(f(g.CPU))
 		}
 	}}
 }
 
-func ofMemory(name, help string, kind runtimeapi.MetricType, f func(*usage.Memory) *uint64) containerMetric {
-	return containerMetric{name, help, kind, nil, func(u *sandbox.ContainerUsage, tell told) {
+func ofMemory(name, help string, kind runtimeapi.MetricType, f func(*usage.Memory) (uint64, bool)) containerMetric {
+	return containerMetric{name, help, kind, nil, func(u *sandbox.ContainerUsage, tell *teller) {
 		if g := u.Usage.Group; g != nil && g.Memory != nil {
-			tellSome(tell, f(g.Memory))
+			tell.valueIf(f(g.Memory))
 		}
 	}}
 }
 
 func ofDevices(name, help string, f func(usage.Device) uint64) containerMetric {
-	return containerMetric{name, help, counter, []string{"device"}, func(u *sandbox.ContainerUsage, tell told) {
-		eachDevice(u, func(d usage.Device, device string) { tell(f(d), device) })
+	return containerMetric{name, help, counter, []string{"device"}, func(u *sandbox.ContainerUsage, tell *teller) {
+		eachDevice(u, tell, func(d usage.Device, device string) { tell.value(f(d), device) })
 	}}
 }
 
-func eachDevice(u *sandbox.ContainerUsage, do func(d usage.Device, device string)) {
+func eachDevice(u *sandbox.ContainerUsage, tell *teller, do func(d usage.Device, device string)) {
 	g := u.Usage.Group
 	if g == nil || g.IO == nil {
 		return
 	}
 	for _, d := range g.IO.Devices {
-		name := strconv.FormatUint(uint64(d.Major), 10) + ":" + strconv.FormatUint(uint64(d.Minor), 10)
-		if d.Name != "" {
-			name = "/dev/" + clean(d.Name, maxName)
-		}
-		do(d, name)
+		do(d, tell.device(d))
 	}
 }
 
 func ofWritable(name, help string, f func(*usage.Writable) uint64) containerMetric {
-	return containerMetric{name, help, gauge, []string{"device"}, func(u *sandbox.ContainerUsage, tell told) {
+	return containerMetric{name, help, gauge, []string{"device"}, func(u *sandbox.ContainerUsage, tell *teller) {
 		if w := u.Usage.Writable; w != nil {
-			tell(f(w), "") // a disk of the guest's, no device of the host's
+			tell.value(f(w), "") // a disk of the guest's, no device of the host's
 		}
 	}}
 }
 
 func ofTasks(name, help string, f func(*usage.Tasks) uint64) containerMetric {
-	return containerMetric{name, help, gauge, nil, func(u *sandbox.ContainerUsage, tell told) {
+	return containerMetric{name, help, gauge, nil, func(u *sandbox.ContainerUsage, tell *teller) {
 		if g := u.Usage.Group; g != nil && g.Tasks != nil {
-			tell(f(g.Tasks))
+			tell.value(f(g.Tasks))
 		}
 	}}
 }
 
 func ofPressure(name, help string, f func(*usage.Group) *usage.Pressure, times func(*usage.Pressure) usage.PressureTimes) containerMetric {
-	return containerMetric{name, help, counter, nil, func(u *sandbox.ContainerUsage, tell told) {
+	return containerMetric{name, help, counter, nil, func(u *sandbox.ContainerUsage, tell *teller) {
 		if u.Usage.Group == nil {
 			return
 		}
 		if p := f(u.Usage.Group); p != nil {
-			tell(wholeSeconds(times(p).Total))
+			tell.value(wholeSeconds(times(p).Total))
 		}
 	}}
 }
 
-func ofContainer(name, help string, f func(*sandbox.Container) *uint64) containerMetric {
-	return containerMetric{name, help, gauge, nil, func(u *sandbox.ContainerUsage, tell told) { tellSome(tell, f(&u.Container)) }}
+func ofContainer(name, help string, f func(*sandbox.Container) (uint64, bool)) containerMetric {
+	return containerMetric{name, help, gauge, nil, func(u *sandbox.ContainerUsage, tell *teller) { tell.valueIf(f(&u.Container)) }}
 }
 
 func ofOpenFiles(name, help string, f func(*usage.OpenFiles) uint64) containerMetric {
-	return containerMetric{name, help, gauge, nil, func(u *sandbox.ContainerUsage, tell told) {
+	return containerMetric{name, help, gauge, nil, func(u *sandbox.ContainerUsage, tell *teller) {
 		if o := u.Usage.Open; o != nil {
-			tell(f(o))
+			tell.value(f(o))
 		}
 	}}
 }
@@ -138,9 +124,9 @@ func ofOpenFiles(name, help string, f func(*usage.OpenFiles) uint64) containerMe
 type podMetric = metric[sandbox.PodUsage]
 
 func ofInterfaces(name, help string, f func(usage.Interface) uint64) podMetric {
-	return podMetric{name, help, counter, []string{"interface"}, func(u *sandbox.PodUsage, tell told) {
+	return podMetric{name, help, counter, []string{"interface"}, func(u *sandbox.PodUsage, tell *teller) {
 		for _, i := range u.Usage.Interfaces {
-			tell(f(i), clean(i.Name, maxName))
+			tell.value(f(i), clean(i.Name, maxName))
 		}
 	}}
 }

@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"cmp"
 	"context"
 
 	"google.golang.org/grpc"
@@ -12,39 +13,36 @@ import (
 // ListPodSandboxStats tells what the ready pods that match all of the filter use. Pods
 // whose VMs do not answer are left out.
 func (s *Server) ListPodSandboxStats(ctx context.Context, r *runtimeapi.ListPodSandboxStatsRequest) (*runtimeapi.ListPodSandboxStatsResponse, error) {
-	stats, err := s.listPodStats(ctx, r.GetFilter())
-	if err != nil {
-		return nil, err
-	}
-	return &runtimeapi.ListPodSandboxStatsResponse{Stats: stats}, nil
+	e, err := s.encodeListPodSandboxStats(ctx, r)
+	return decoded(e, err, &runtimeapi.ListPodSandboxStatsResponse{})
+}
+
+func (s *Server) encodeListPodSandboxStats(ctx context.Context, r *runtimeapi.ListPodSandboxStatsRequest) (*encoded, error) {
+	return s.podStats(ctx, r.GetFilter())
 }
 
 // StreamPodSandboxStats is ListPodSandboxStats in parts.
 func (s *Server) StreamPodSandboxStats(r *runtimeapi.StreamPodSandboxStatsRequest, out grpc.ServerStreamingServer[runtimeapi.StreamPodSandboxStatsResponse]) error {
-	stats, err := s.listPodStats(out.Context(), r.GetFilter())
+	e, err := s.podStats(out.Context(), r.GetFilter())
 	if err != nil {
 		return err
 	}
-	return inParts(stats, func(part []*runtimeapi.PodSandboxStats) error {
-		return out.Send(&runtimeapi.StreamPodSandboxStatsResponse{PodSandboxStats: part})
-	})
+	return e.inParts(out.SendMsg)
 }
 
-func (s *Server) listPodStats(ctx context.Context, in *runtimeapi.PodSandboxStatsFilter) ([]*runtimeapi.PodSandboxStats, error) {
+// podStats are the items of either answer.
+func (s *Server) podStats(ctx context.Context, in *runtimeapi.PodSandboxStatsFilter) (*encoded, error) {
 	if err := checkMap("filter.label_selector", in.GetLabelSelector()); err != nil {
 		return nil, err
 	}
-	disk, err := s.diskMountpoint(ctx)
+	f, err := s.newFigures(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.listed.podAttributes.turn()
 	s.listed.containerAttributes.turn()
-	var stats []*runtimeapi.PodSandboxStats
+	l := newList(in.GetId() != "")
 	err = s.usage.EachPodUsage(ctx, sandbox.PodFilter{ID: in.GetId(), Labels: in.GetLabelSelector()}, false,
-		func(u *sandbox.PodUsage) { stats = append(stats, s.podStats(u, disk)) })
-	if err != nil {
-		return nil, err
-	}
-	return stats, nil
+		func(u *sandbox.PodUsage) { l.add(f.pod(l.next(), 1, u)) })
+	return l.answer(cmp.Or(err, f.err))
 }

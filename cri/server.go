@@ -113,7 +113,7 @@ func NewServer(d Deps, o Options) *Server {
 
 // Register adds both services to g, which should be made with GRPCOptions.
 func (s *Server) Register(g *grpc.Server) {
-	runtimeapi.RegisterRuntimeServiceServer(g, s)
+	g.RegisterService(runtimeService(), s)
 	runtimeapi.RegisterImageServiceServer(g, s)
 }
 

@@ -110,20 +110,18 @@ type FsInfo struct {
 }
 
 // holdBytes is what a hold takes of a disk: it is shorter than a block. There is one for each
-// container, so they are counted and not looked at.
+// container, so the store's own count is taken and the folder not read.
 const holdBytes = 4096
 
 // FsInfo measures the store's folder.
 func (s *Store) FsInfo(ctx context.Context) (FsInfo, error) {
-	info := FsInfo{Mountpoint: s.root, Timestamp: time.Now()}
+	s.mu.Lock()
+	holds := uint64(len(s.holds))
+	s.mu.Unlock()
+	info := FsInfo{Mountpoint: s.root, InodesUsed: holds, UsedBytes: holds * holdBytes, Timestamp: time.Now()}
 	err := filepath.WalkDir(s.root, func(path string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
-		}
-		if err == nil && !d.IsDir() && filepath.Dir(path) == s.holdsDir {
-			info.InodesUsed++
-			info.UsedBytes += holdBytes
-			return nil
 		}
 		var fi fs.FileInfo
 		if err == nil {
@@ -137,6 +135,9 @@ func (s *Store) FsInfo(ctx context.Context) (FsInfo, error) {
 		}
 		info.InodesUsed++
 		info.UsedBytes += uint64(allocated(fi))
+		if path == s.holdsDir {
+			return fs.SkipDir
+		}
 		return nil
 	})
 	if err != nil {

@@ -260,10 +260,22 @@ func TestFsInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pull(t, s, push(t, startRegistry(t), "app", "v1", twoLayers(t)))
+	id := pull(t, s, push(t, startRegistry(t), "app", "v1", twoLayers(t)))
 	after, err := s.FsInfo(t.Context())
 	if err != nil || after.Mountpoint != root || after.UsedBytes < before.UsedBytes+400_000 || after.InodesUsed <= before.InodesUsed {
 		t.Errorf("FsInfo = %+v after %+v, %v; want blob and layer in it", after, before, err)
+	}
+	for _, holder := range []string{"a", "b"} {
+		if _, err := s.Prepare(t.Context(), id, holder); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Release(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	held, err := s.FsInfo(t.Context())
+	if err != nil || held.InodesUsed != after.InodesUsed+1 || held.UsedBytes < after.UsedBytes+holdBytes {
+		t.Errorf("FsInfo = %+v after %+v, %v; want one hold more", held, after, err)
 	}
 }
 

@@ -88,7 +88,7 @@ func (m *Manager) selected(p *pod, ids []string) ([]*container, error) {
 		return nil, fmt.Errorf("container_ids: none is named: %w", errdefs.ErrInvalidArgument)
 	}
 	all := m.containersOf(p)
-	sortContainers(all)
+	sortOldest(all)
 	var out []*container
 	for i, id := range ids {
 		if slices.Contains(ids[:i], id) {

@@ -55,15 +55,19 @@ type container struct {
 }
 
 // view is the container as callers see it.
-func (c *container) view() Container {
+func (c *container) view() (v Container) {
+	c.viewTo(&v)
+	return v
+}
+
+// viewTo is view for many: a Container is long to copy.
+func (c *container) viewTo(v *Container) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	config := c.config
-	config.Resources = c.resources
-	return Container{
+	*v = Container{
 		ID:         c.id,
 		PodID:      c.pod.id,
-		Config:     config,
+		Config:     c.config,
 		ImageID:    c.imageID,
 		Phase:      c.state.shown(),
 		CreatedAt:  c.createdAt,
@@ -77,6 +81,7 @@ func (c *container) view() Container {
 		StopSignal: c.stopSignal,
 		PID:        c.pid,
 	}
+	v.Config.Resources = c.resources
 }
 
 func (c *container) visible() bool { return c.current() != containerCreating }
@@ -101,6 +106,7 @@ func (c *container) move(e containerEvent, change func()) (containerState, error
 	if change != nil {
 		change()
 	}
+	c.pod.ofVM().forget()
 	if to == containerExited && from != containerExited {
 		close(c.exited)
 	}

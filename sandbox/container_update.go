@@ -51,6 +51,7 @@ func (m *Manager) UpdateContainer(ctx context.Context, id string, r Resources) e
 	c.mu.Lock()
 	c.resources = next
 	c.mu.Unlock()
+	c.pod.ofVM().forget() // what the new limits leave
 	if err := c.save(); err != nil {
 		return fmt.Errorf("update container %s: its limits are changed, but not its record: %w", c.id, err)
 	}

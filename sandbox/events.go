@@ -113,7 +113,7 @@ func (m *Manager) tell(p *pod, told *told, id string, kind EventKind) {
 	}
 	e := Event{ID: id, Pod: p.view()}
 	containers := m.containersOf(p)
-	sortContainers(containers)
+	sortOldest(containers)
 	for _, c := range containers {
 		if c.visible() {
 			e.Containers = append(e.Containers, c.view())

@@ -33,36 +33,37 @@ func (m *Manager) Pods(ctx context.Context, f PodFilter) (out []Pod, err error) 
 // EachPod calls do for each of Pods. What do is given is do's until it returns: a list of
 // many is not made but to be walked through.
 func (m *Manager) EachPod(_ context.Context, f PodFilter, do func(*Pod)) error {
-	return m.eachPod(f, func(_ *pod, v *Pod) { do(v) })
+	pods, err := m.selectPods(f)
+	if err != nil {
+		return err
+	}
+	var v Pod
+	for _, p := range pods {
+		if p.viewTo(&v); f.State == "" || v.State == f.State {
+			do(&v)
+		}
+	}
+	return nil
 }
 
-func (m *Manager) eachPod(f PodFilter, do func(*pod, *Pod)) error {
+// selectPods are the pods that match a filter but for the state, oldest first.
+func (m *Manager) selectPods(f PodFilter) ([]*pod, error) {
 	var from []*pod
 	if f.ID != "" {
 		p, err := m.findPod(f.ID)
 		if errdefs.IsNotFound(err) {
-			return nil
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		from = []*pod{p}
 	} else {
 		from = m.allPods()
 	}
-	slices.SortFunc(from, func(a, b *pod) int {
-		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
-	})
-	var v Pod
-	for _, p := range from {
-		if !p.visible() || !hasLabels(p.config.Labels, f.Labels) {
-			continue
-		}
-		if v = p.view(); f.State == "" || v.State == f.State {
-			do(p, &v)
-		}
-	}
-	return nil
+	from = slices.DeleteFunc(from, func(p *pod) bool { return !p.visible() || !hasLabels(p.config.Labels, f.Labels) })
+	sortOldest(from)
+	return from, nil
 }
 
 // ContainerFilter selects containers; zero fields select all.
@@ -91,18 +92,29 @@ func (m *Manager) Containers(ctx context.Context, f ContainerFilter) (out []Cont
 
 // EachContainer is for Containers what EachPod is for Pods.
 func (m *Manager) EachContainer(_ context.Context, f ContainerFilter, do func(*Container)) error {
-	return m.eachContainer(f, func(_ *container, v *Container) { do(v) })
+	containers, err := m.selectContainers(f)
+	if err != nil {
+		return err
+	}
+	var v Container
+	for _, c := range containers {
+		if c.viewTo(&v); f.Phase == "" || v.Phase == f.Phase {
+			do(&v)
+		}
+	}
+	return nil
 }
 
-func (m *Manager) eachContainer(f ContainerFilter, do func(*container, *Container)) error {
+// selectContainers are the containers that match a filter but for the phase, oldest first.
+func (m *Manager) selectContainers(f ContainerFilter) ([]*container, error) {
 	var of *pod
 	if f.PodID != "" {
 		p, err := m.findPod(f.PodID)
 		if errdefs.IsNotFound(err) {
-			return nil
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		of = p
 	}
@@ -110,33 +122,48 @@ func (m *Manager) eachContainer(f ContainerFilter, do func(*container, *Containe
 	if f.ID != "" {
 		c, err := m.findContainer(f.ID)
 		if errdefs.IsNotFound(err) {
-			return nil
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		from = []*container{c}
 	} else {
 		from = m.containersOf(of)
 	}
-	sortContainers(from)
-	var v Container
-	for _, c := range from {
-		if of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels) {
-			continue
-		}
-		if v = c.view(); f.Phase == "" || v.Phase == f.Phase {
-			do(c, &v)
-		}
-	}
-	return nil
+	from = slices.DeleteFunc(from, func(c *container) bool {
+		return of != nil && c.pod != of || !c.visible() || !hasLabels(c.config.Labels, f.Labels)
+	})
+	sortOldest(from)
+	return from, nil
 }
 
-// sortContainers puts the oldest first.
-func sortContainers(containers []*container) {
-	slices.SortFunc(containers, func(a, b *container) int {
-		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.id, b.id))
-	})
+// aged is what lists have by age.
+type aged interface {
+	// age is when it was made, in nanoseconds since 1970, and its id.
+	age() (at int64, id string)
+}
+
+func (p *pod) age() (int64, string)       { return p.createdAt.UnixNano(), p.id }
+func (c *container) age() (int64, string) { return c.createdAt.UnixNano(), c.id }
+
+// sortOldest puts the oldest first. Each is looked at once: of many, most are not in the
+// processor's caches, and to get them for each comparison takes longer than to sort.
+func sortOldest[T aged](all []T) {
+	type key struct {
+		at  int64
+		id  string
+		one T
+	}
+	keys := make([]key, len(all))
+	for i, one := range all {
+		at, id := one.age()
+		keys[i] = key{at, id, one}
+	}
+	slices.SortFunc(keys, func(a, b key) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id)) })
+	for i, k := range keys {
+		all[i] = k.one
+	}
 }
 
 func hasLabels(have, want map[string]string) bool {

@@ -21,7 +21,8 @@ type pod struct {
 	// Immutable once others know the pod.
 	seat *seat
 
-	rate cpuRate // of the pod as a whole; has its own lock
+	rate   cpuRate // of the pod as a whole; has its own lock
+	sample sample  // of a VM to itself; has its own lock
 
 	// spare is the VM that ran before the pod asked, and gave the pod its id; nil: one is
 	// launched. Immutable.
@@ -60,10 +61,16 @@ func (p *pod) vmID() string {
 }
 
 // view is the pod as callers see it.
-func (p *pod) view() Pod {
+func (p *pod) view() (v Pod) {
+	p.viewTo(&v)
+	return v
+}
+
+// viewTo is view for many: a Pod is long to copy.
+func (p *pod) viewTo(v *Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := Pod{
+	*v = Pod{
 		ID:        p.id,
 		Config:    p.config,
 		State:     p.state.shown(),
@@ -77,7 +84,6 @@ func (p *pod) view() Pod {
 	if p.network != nil {
 		v.IPs, v.NetNS = p.network.IPs, p.network.Namespace
 	}
-	return v
 }
 
 func (p *pod) visible() bool {
@@ -104,6 +110,7 @@ func (p *pod) move(e podEvent, change func()) (podState, error) {
 	if change != nil {
 		change()
 	}
+	p.ofVM().forget()
 	return from, nil
 }
 
@@ -192,6 +199,7 @@ func (p *pod) connect(s Shim) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shim, p.info = s, info
+	p.ofVM().forget()
 }
 
 // toNetwork is how the network knows the pod.

@@ -46,7 +46,8 @@ type sharedVM struct {
 	spec vmSpec // immutable
 	// turn is held while it is launched, found or ended, and guards failed.
 	turn   *gate
-	failed error // why it could not be launched
+	failed error  // why it could not be launched
+	sample sample // has its own lock
 
 	mu     sync.Mutex // guards the rest
 	state  vmState

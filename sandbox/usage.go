@@ -38,19 +38,21 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 	if _, err := p.ready(); err != nil {
 		return PodUsage{}, err
 	}
-	a := m.askPods(ctx, []*pod{p}, false)[p]
+	a := m.askPods(ctx, []*pod{p}, false, 0)[0]
 	if a.err != nil {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: %w", p.id, a.err)
 	}
 	var u PodUsage
-	if !u.fill(p, m.containersOf(p), a.vm) {
+	containers := m.containersOf(p)
+	sortOldest(containers)
+	if !u.fill(p, containers, a.vm) {
 		return PodUsage{}, fmt.Errorf("figures of pod sandbox %s: its VM tells none: %w", p.id, errdefs.ErrUnavailable)
 	}
 	return u, nil
 }
 
-// PodsUsage tells what the ready pods that match the filter use, oldest first; with
-// openFiles also how many files they have open. It takes Timeouts.Usage at most: pods
+// PodsUsage tells what the ready pods that match the filter use, oldest first, as it was a
+// second ago at most; with openFiles also how many files they have open. It takes Timeouts.Usage at most: pods
 // whose VMs do not answer by then, or have no figures, are left out.
 func (m *Manager) PodsUsage(ctx context.Context, f PodFilter, openFiles bool) (out []PodUsage, err error) {
 	err = m.EachPodUsage(ctx, f, openFiles, func(u *PodUsage) {
@@ -63,23 +65,49 @@ func (m *Manager) PodsUsage(ctx context.Context, f PodFilter, openFiles bool) (o
 // EachPodUsage calls do for each of PodsUsage. What do is given is do's until it returns,
 // and so are its containers.
 func (m *Manager) EachPodUsage(ctx context.Context, f PodFilter, openFiles bool, do func(*PodUsage)) error {
-	f.State = PodReady
-	var ask []*pod
-	if err := m.eachPod(f, func(p *pod, _ *Pod) { ask = append(ask, p) }); err != nil {
+	ask, err := m.selectPods(f)
+	if err != nil {
 		return err
 	}
-	answers := m.askPods(ctx, ask, openFiles)
-	containers := map[*pod][]*container{}
-	for _, c := range m.containersOf(nil) {
-		containers[c.pod] = append(containers[c.pod], c)
-	}
+	ask = slices.DeleteFunc(ask, func(p *pod) bool { return p.current().shown() != PodReady })
+	answers := m.askPods(ctx, ask, openFiles, usageAge)
+	containers := m.containersByPod(ask)
 	var u PodUsage
-	for _, p := range ask {
-		if a := answers[p]; a.err == nil && u.fill(p, containers[p], a.vm) {
+	for i, p := range ask {
+		if a := answers[i]; a.err == nil && u.fill(p, containers[i], a.vm) {
 			do(&u)
 		}
 	}
 	return ctx.Err()
+}
+
+// containersByPod are the containers of each of some pods, oldest first.
+func (m *Manager) containersByPod(pods []*pod) [][]*container {
+	all := m.containersOf(nil)
+	sortOldest(all)
+	at := make(map[*pod]int, len(pods))
+	for i, p := range pods {
+		at[p] = i
+	}
+	// One array for all: how many each has is counted first.
+	ends := make([]int, len(pods))
+	for _, c := range all {
+		if i, ok := at[c.pod]; ok {
+			ends[i]++
+		}
+	}
+	out, from := make([][]*container, len(pods)), 0
+	array := make([]*container, len(all))
+	for i, n := range ends {
+		out[i] = array[from : from : from+n]
+		from += n
+	}
+	for _, c := range all {
+		if i, ok := at[c.pod]; ok {
+			out[i] = append(out[i], c)
+		}
+	}
+	return out
 }
 
 // ContainerUsage tells what a container uses: for one that does not run what its writable
@@ -92,36 +120,44 @@ func (m *Manager) ContainerUsage(ctx context.Context, id string) (ContainerUsage
 	if c.current() != containerRunning && c.pod.running() == nil {
 		return ContainerUsage{Container: c.view()}, nil
 	}
-	a := m.askPods(ctx, []*pod{c.pod}, false)[c.pod]
+	a := m.askPods(ctx, []*pod{c.pod}, false, 0)[0]
 	if a.err != nil {
 		return ContainerUsage{}, fmt.Errorf("figures of container %s: %w", c.id, a.err)
 	}
-	return c.usage(a.vm), nil
+	var u ContainerUsage
+	u.fill(c, a.vm)
+	return u, nil
 }
 
-// EachContainerUsage tells what the containers that match the filter use, oldest first. It
-// takes Timeouts.Usage at most: those whose VMs do not answer by then, or have no
+// EachContainerUsage tells what the containers that match the filter use, oldest first, as
+// it was a second ago at most. It takes Timeouts.Usage at most: those whose VMs do not answer by then, or have no
 // figures, are left out, and so are those whose VMs are gone. What do is given is do's
 // until it returns.
 func (m *Manager) EachContainerUsage(ctx context.Context, f ContainerFilter, do func(*ContainerUsage)) error {
-	var ask []*pod
-	var containers []*container
-	seen := map[*pod]bool{}
-	err := m.eachContainer(f, func(c *container, _ *Container) {
-		containers = append(containers, c)
-		if !seen[c.pod] {
-			seen[c.pod] = true
-			ask = append(ask, c.pod)
-		}
-	})
+	containers, err := m.selectContainers(f)
 	if err != nil {
 		return err
 	}
-	answers := m.askPods(ctx, ask, false)
+	if f.Phase != "" {
+		containers = slices.DeleteFunc(containers, func(c *container) bool { return c.current().shown() != f.Phase })
+	}
+	var ask []*pod
+	of := make([]int, len(containers)) // which of ask each is of
+	seen := map[*pod]int{}
+	for i, c := range containers {
+		at, ok := seen[c.pod]
+		if !ok {
+			at = len(ask)
+			seen[c.pod] = at
+			ask = append(ask, c.pod)
+		}
+		of[i] = at
+	}
+	answers := m.askPods(ctx, ask, false, usageAge)
 	var u ContainerUsage
-	for _, c := range containers {
-		if a := answers[c.pod]; a.err == nil {
-			u = c.usage(a.vm)
+	for i, c := range containers {
+		if a := answers[of[i]]; a.err == nil {
+			u.fill(c, a.vm)
 			do(&u)
 		}
 	}
@@ -134,65 +170,83 @@ type answer struct {
 	err error
 }
 
-// askPods asks all VMs at the same time, so that those that hang cost no more than one.
-func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool) map[*pod]answer {
+// askPods asks the VMs of pods, all at the same time, so that those that hang cost no more
+// than one. A VM is asked once, however many of the pods share it, and one that has told
+// its figures within age is not asked.
+func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool, age time.Duration) []*answer {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Usage)
 	defer cancel()
-	answers := make([]*answer, len(pods))
-	byVM := make(map[string]*answer, len(pods)) // a VM is asked once, however many pods share it
+	answers, own := make([]*answer, len(pods)), make([]answer, len(pods))
+	var shared map[string]*answer // by VM
 	var wg sync.WaitGroup
 	for i, p := range pods {
+		a := &own[i]
+		if p.seat != nil {
+			if first := shared[p.vmID()]; first != nil {
+				answers[i] = first
+				continue
+			}
+		}
+		answers[i] = a
 		shim := p.running()
 		if shim == nil {
-			answers[i] = &answer{err: fmt.Errorf("its VM cannot be reached: %w", errdefs.ErrUnavailable)}
+			a.err = fmt.Errorf("its VM cannot be reached: %w", errdefs.ErrUnavailable)
 			continue
 		}
-		a := byVM[p.vmID()]
-		if answers[i] = a; a != nil {
+		if p.seat != nil {
+			if shared == nil {
+				shared = map[string]*answer{}
+			}
+			shared[p.vmID()] = a
+		}
+		kept := p.ofVM()
+		vm, ok, changes := kept.get(age, openFiles)
+		if ok {
+			a.vm = vm
 			continue
 		}
-		a = &answer{}
-		answers[i], byVM[p.vmID()] = a, a
 		wg.Go(func() {
+			asked := time.Now()
 			if a.vm, a.err = shim.Stats(ctx, openFiles); a.err != nil {
 				logkey.Logger(ctx).Debug("no figures of a pod", logkey.PodID, p.id, logkey.Error, a.err)
+				kept.forget() // it does not stand for what it told before
+				return
 			}
+			kept.keep(a.vm, asked, openFiles, changes)
 		})
 	}
 	wg.Wait()
-	out := make(map[*pod]answer, len(pods))
-	for i, p := range pods {
-		out[p] = *answers[i]
-	}
-	return out
+	return answers
 }
 
-// fill picks a pod and those of its containers that run from its VM's figures. It reports
-// false when there are none of the pod.
+// fill picks a pod and those of its containers, oldest first, that run from its VM's figures.
+// It reports false when there are none of the pod.
 func (u *PodUsage) fill(p *pod, containers []*container, vm usage.VM) bool {
 	of, ok := vm.Pods[p.id]
 	if !ok || of.Group == nil {
 		return false
 	}
-	*u = PodUsage{Pod: p.view(), Usage: of, NanoCores: p.rate.add(of.Group, p.vcpus), Containers: u.Containers[:0]}
-	sortContainers(containers)
+	p.viewTo(&u.Pod)
+	u.Usage, u.NanoCores, u.Containers = of, p.rate.add(of.Group, p.vcpus), u.Containers[:0]
 	for _, c := range containers {
 		if c.current() == containerRunning {
-			u.Containers = append(u.Containers, c.usage(vm))
+			n := len(u.Containers)
+			u.Containers = slices.Grow(u.Containers, 1)[:n+1]
+			u.Containers[n].fill(c, vm)
 		}
 	}
 	return true
 }
 
-// usage picks a container from its VM's figures. What does not run uses no CPU.
-func (c *container) usage(vm usage.VM) ContainerUsage {
-	out := ContainerUsage{Container: c.view(), Usage: vm.Containers[c.id]}
-	if out.Container.Phase != ContainerRunning {
-		out.Usage.Group = nil
-		return out
+// fill picks a container from its VM's figures. What does not run uses no CPU.
+func (u *ContainerUsage) fill(c *container, vm usage.VM) {
+	c.viewTo(&u.Container)
+	u.Usage, u.NanoCores = vm.Containers[c.id], nil
+	if u.Container.Phase != ContainerRunning {
+		u.Usage.Group = nil
+		return
 	}
-	out.NanoCores = c.rate.add(out.Usage.Group, c.pod.vcpus)
-	return out
+	u.NanoCores = c.rate.add(u.Usage.Group, c.pod.vcpus)
 }
 
 // The span that a CPU rate is taken over: in a shorter one the kernel's accounting shows,

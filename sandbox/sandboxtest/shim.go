@@ -67,6 +67,9 @@ func (c *container) status() string {
 	return "created" + c.limits
 }
 
+// runs tells whether there is a process that uses something.
+func (c *container) runs() bool { return c.started && c.exit == nil }
+
 func (c *container) finish(x sandbox.Exit) {
 	if c.exit == nil {
 		c.exit = &x
@@ -339,7 +342,7 @@ func (s *Shim) Stats(ctx context.Context, openFiles bool) (usage.VM, error) {
 	running := map[string]int{}
 	for id, c := range s.p.containers {
 		u := usage.Container{Writable: &usage.Writable{At: time.Now(), Bytes: 4096, Inodes: 1}}
-		if c.status() == "running" {
+		if c.runs() {
 			running[c.setup.PodID]++
 			u.Group = group(1, used)
 			if openFiles {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	goruntime "runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,13 +44,18 @@ func serveFleet(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
+	n.Host.ForgetCalls() // a journal of the simulated host's is not the daemon's memory
+	stop, err := serveFloor(floorSocket(n.Socket))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	fmt.Println(n.Socket, n.Ref(simnode.App))
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		if in.Text() == askCPU {
 			fmt.Println(cpuSeconds())
 			continue
 		}
-		n.Host.TakeCalls() // the simulated host keeps a journal of calls, which is not the daemon's
 		debug.FreeOSMemory()
 		debug.FreeOSMemory() // buffers that calls leave for the next ones go with the second collection
 		var m goruntime.MemStats
@@ -75,7 +81,8 @@ type fleet struct {
 	conn grpc.ClientConnInterface
 	rt   runtimeapi.RuntimeServiceClient
 	im   runtimeapi.ImageServiceClient
-	ref  string
+
+	socket, ref string
 
 	pods, containers []string
 	answer           int // bytes of the last answer that was not decoded
@@ -103,9 +110,8 @@ func startFleet(ctx context.Context, u *undo) (*fleet, error) {
 	u.add(func() error { return errors.Join(in.Close(), cmd.Wait()) })
 	lines := bufio.NewScanner(out)
 	f := &fleet{}
-	var socket string
 	lines.Scan()
-	if _, err := fmt.Sscan(lines.Text(), &socket, &f.ref); err != nil {
+	if _, err := fmt.Sscan(lines.Text(), &f.socket, &f.ref); err != nil {
 		return nil, fmt.Errorf("start simulated node: %w", err)
 	}
 	f.ask = func(what string, answer ...any) error {
@@ -117,7 +123,7 @@ func startFleet(ctx context.Context, u *undo) (*fleet, error) {
 		return err
 	}
 	var conn *grpc.ClientConn
-	if conn, f.rt, f.im, err = simnode.Dial(socket); err != nil {
+	if conn, f.rt, f.im, err = simnode.Dial(f.socket); err != nil {
 		return nil, err
 	}
 	f.conn = conn
@@ -207,7 +213,7 @@ func measureFleet(ctx context.Context, o options, u *undo) (*fleetReport, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &fleetReport{calls: o.calls, took: map[string]map[int]samples{}, decoded: map[string]samples{}, bytes: map[string]int{}, cpu: map[string]float64{}}
+	r := &fleetReport{calls: o.calls, took: map[string]map[int]samples{}, decoded: map[string]samples{}, floor: map[string]samples{}, bytes: map[string]int{}, cpu: map[string]float64{}}
 	var heap0, rss0 float64
 	if err := f.ask(askMemory, &heap0, &rss0); err != nil {
 		return nil, err
@@ -238,8 +244,37 @@ func measureFleet(ctx context.Context, o options, u *undo) (*fleetReport, error)
 			r.bytes[c.name] = f.answer
 		}
 	}
+	if r.asked, err = f.asked(ctx); err != nil {
+		return nil, err
+	}
+	for _, name := range r.names {
+		if r.floor[name], err = f.floor(ctx, r.bytes[name], o.calls); err != nil {
+			return nil, fmt.Errorf("floor of %s: %w", name, err)
+		}
+	}
 	r.notes, err = hostNotes(ctx, o, load)
 	return r, err
+}
+
+// askedCalls is how many calls asked makes, a second each.
+const askedCalls = 20
+
+// asked times ListPodSandboxStats when all VMs are asked, as lists within a second of each
+// other are of the same figures.
+func (f *fleet) asked(ctx context.Context) (all samples, err error) {
+	i := slices.IndexFunc(f.calls(false), func(c fleetCall) bool { return c.name == podStatsCall })
+	c := f.calls(false)[i]
+	for range askedCalls {
+		if err := pause(ctx, time.Second); err != nil {
+			return nil, err
+		}
+		took, _, err := f.time(ctx, c, 1)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, took...)
+	}
+	return all, nil
 }
 
 // time makes a call n times. It returns how long each took, in ms, and the daemon's CPU

@@ -32,6 +32,8 @@ func (e encodeOnly) Unmarshal(data mem.BufferSlice, _ any) error {
 	return nil
 }
 
+const podStatsCall = "ListPodSandboxStats"
+
 // fleetCall is a call that is measured.
 type fleetCall struct {
 	name string
@@ -95,7 +97,7 @@ func (f *fleet) calls(decode bool) []fleetCall {
 			r, err := rt.ListContainerStats(ctx, &runtimeapi.ListContainerStatsRequest{})
 			return count(len(r.GetStats()), len(f.containers), err)
 		}},
-		{"ListPodSandboxStats", func(ctx context.Context, _ int) error {
+		{podStatsCall, func(ctx context.Context, _ int) error {
 			r, err := rt.ListPodSandboxStats(ctx, &runtimeapi.ListPodSandboxStatsRequest{})
 			return count(len(r.GetStats()), len(f.pods), err)
 		}},

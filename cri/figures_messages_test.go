@@ -1,7 +1,6 @@
 package cri
 
 import (
-	"context"
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -10,24 +9,13 @@ import (
 	"github.com/porthole-run/porthole/sandbox"
 )
 
-// diskMountpoint names the file system of the writable disks, which does not change.
-func (s *Server) diskMountpoint(ctx context.Context) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.diskMount == "" {
-		info, err := s.disks.DiskInfo(ctx)
-		if err != nil {
-			return "", err
-		}
-		s.diskMount = info.Mountpoint
-	}
-	return s.diskMount, nil
-}
+// What this file makes are the API's own messages of figures, as its comments describe them:
+// figures and teller encode the same without them, and are compared with what the library
+// makes of these.
 
-// containerStats is the answer's form of a container's figures. What is not known is not
-// set. disk is where writable layers are, on the host.
-func (s *Server) containerStats(u *sandbox.ContainerUsage, disk string) *runtimeapi.ContainerStats {
-	out := &runtimeapi.ContainerStats{Attributes: s.listed.attributesOfContainer(&u.Container)}
+// containerStats is the message of a container's figures.
+func containerStats(u *sandbox.ContainerUsage, disk string) *runtimeapi.ContainerStats {
+	out := &runtimeapi.ContainerStats{Attributes: containerAttributes(&u.Container)}
 	if g := u.Usage.Group; g != nil {
 		out.Cpu, out.Memory, out.Io, out.Swap = cpuUsage(g, u.NanoCores), memoryUsage(g), ioUsage(g), swapUsage(g)
 	}
@@ -41,8 +29,7 @@ func (s *Server) containerStats(u *sandbox.ContainerUsage, disk string) *runtime
 	return out
 }
 
-// linuxPodStats is the answer's form of a Linux pod's figures.
-func (s *Server) linuxPodStats(u *sandbox.PodUsage, disk string) *runtimeapi.LinuxPodSandboxStats {
+func linuxPodStats(u *sandbox.PodUsage, disk string) *runtimeapi.LinuxPodSandboxStats {
 	linux := &runtimeapi.LinuxPodSandboxStats{}
 	if g := u.Usage.Group; g != nil {
 		linux.Cpu, linux.Memory, linux.Io = cpuUsage(g, u.NanoCores), memoryUsage(g), ioUsage(g)
@@ -52,7 +39,7 @@ func (s *Server) linuxPodStats(u *sandbox.PodUsage, disk string) *runtimeapi.Lin
 		}
 	}
 	for i := range u.Containers {
-		linux.Containers = append(linux.Containers, s.containerStats(&u.Containers[i], disk))
+		linux.Containers = append(linux.Containers, containerStats(&u.Containers[i], disk))
 	}
 	return linux
 }
@@ -136,4 +123,79 @@ func optional(n *uint64) *runtimeapi.UInt64Value {
 		return nil
 	}
 	return number(*n)
+}
+
+// podStats is the message of a pod's figures.
+func podStats(u *sandbox.PodUsage, disk string, windows bool) *runtimeapi.PodSandboxStats {
+	out := &runtimeapi.PodSandboxStats{Attributes: podAttributes(&u.Pod), Linux: linuxPodStats(u, disk)}
+	if windows {
+		out.Windows = windowsPodStats(out.GetLinux(), u)
+	}
+	return out
+}
+
+func windowsPodStats(l *runtimeapi.LinuxPodSandboxStats, u *sandbox.PodUsage) *runtimeapi.WindowsPodSandboxStats {
+	out := &runtimeapi.WindowsPodSandboxStats{
+		Cpu: windowsCPU(l.GetCpu()), Memory: windowsMemory(u.Usage.Group), Network: windowsNetwork(u),
+	}
+	if p := l.GetProcess(); p != nil {
+		out.Process = &runtimeapi.WindowsProcessUsage{Timestamp: p.GetTimestamp(), ProcessCount: p.GetProcessCount()}
+	}
+	for i, c := range l.GetContainers() {
+		w := &runtimeapi.WindowsContainerStats{
+			Attributes: c.GetAttributes(), Cpu: windowsCPU(c.GetCpu()), Memory: windowsMemory(u.Containers[i].Usage.Group),
+		}
+		if f := c.GetWritableLayer(); f != nil {
+			w.WritableLayer = &runtimeapi.WindowsFilesystemUsage{Timestamp: f.GetTimestamp(), FsId: f.GetFsId(), UsedBytes: f.GetUsedBytes()}
+		}
+		out.Containers = append(out.Containers, w)
+	}
+	return out
+}
+
+func windowsCPU(c *runtimeapi.CpuUsage) *runtimeapi.WindowsCpuUsage {
+	if c == nil {
+		return nil
+	}
+	return &runtimeapi.WindowsCpuUsage{
+		Timestamp: c.GetTimestamp(), UsageCoreNanoSeconds: c.GetUsageCoreNanoSeconds(), UsageNanoCores: c.GetUsageNanoCores(),
+	}
+}
+
+func windowsMemory(g *usage.Group) *runtimeapi.WindowsMemoryUsage {
+	if g == nil || g.Memory == nil {
+		return nil
+	}
+	m := g.Memory
+	commit := m.Usage
+	if m.Swap != nil {
+		commit += *m.Swap
+	}
+	out := &runtimeapi.WindowsMemoryUsage{
+		Timestamp: g.At.UnixNano(), WorkingSetBytes: number(m.WorkingSet()),
+		PageFaults: number(m.PageFaults), CommitMemoryBytes: number(commit),
+	}
+	if m.Limit != nil {
+		out.AvailableBytes = number(*m.Limit - min(*m.Limit, commit))
+	}
+	return out
+}
+
+func windowsNetwork(u *sandbox.PodUsage) *runtimeapi.WindowsNetworkUsage {
+	if u.Usage.Group == nil || len(u.Usage.Interfaces) == 0 {
+		return nil
+	}
+	out := &runtimeapi.WindowsNetworkUsage{Timestamp: u.Usage.Group.At.UnixNano()}
+	for i, n := range u.Usage.Interfaces {
+		w := &runtimeapi.WindowsNetworkInterfaceUsage{
+			Name: clean(n.Name, maxName), RxBytes: number(n.RxBytes), RxPacketsDropped: number(n.RxDropped),
+			TxBytes: number(n.TxBytes), TxPacketsDropped: number(n.TxDropped),
+		}
+		if i == 0 {
+			out.DefaultInterface = w
+			continue
+		}
+		out.Interfaces = append(out.Interfaces, w)
+	}
+	return out
 }
