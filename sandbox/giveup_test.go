@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -92,4 +94,39 @@ func TestStopPodShimCannotBeAsked(t *testing.T) {
 		}
 		must(t, m.RemovePod(t.Context(), pod))
 	})
+}
+
+// deafLauncher's VMs do not come up.
+type deafLauncher struct{ sandbox.Launcher }
+
+func (deafLauncher) Launch(ctx context.Context, _ sandbox.ShimConfig) (sandbox.Shim, error) {
+	<-ctx.Done()
+	return nil, fmt.Errorf("wait for shim: %w", ctx.Err())
+}
+
+// TestRunPodOverdue: an error tells the node's bound of a launch from the caller's.
+func TestRunPodOverdue(t *testing.T) {
+	const bound = "did not answer within 1m30s"
+	for _, tt := range []struct {
+		name   string
+		caller time.Duration
+		want   bool
+	}{{"node", time.Hour, true}, {"caller", time.Minute, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := sandboxtest.New()
+				c := config(t, n, t.TempDir())
+				c.Launcher, c.Timeouts.Launch = deafLauncher{c.Launcher}, 90*time.Second
+				m, err := sandbox.New(t.Context(), c)
+				must(t, err)
+				defer m.Close()
+				ctx, cancel := context.WithTimeout(t.Context(), tt.caller)
+				defer cancel()
+				_, err = m.RunPod(ctx, podConfig("p"))
+				if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), bound) != tt.want {
+					t.Errorf("RunPod = %v, want %q in it: %v", err, bound, tt.want)
+				}
+			})
+		})
+	}
 }

@@ -230,7 +230,7 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 			shim, err = m.cfg.Launcher.Launch(ctx, vm)
 		}
 		if err != nil {
-			return fmt.Errorf("launch VM: %w", err)
+			return fmt.Errorf("launch VM: %w", m.overdue(ctx, gctx, err))
 		}
 		return nil
 	})
@@ -271,6 +271,15 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 		})
 	}
 	return shim, network, disk, err
+}
+
+// overdue says of an error of a launch that it was the node's own bound that passed, and
+// not the caller's time, whose context is outer.
+func (m *Manager) overdue(launch, outer context.Context, err error) error {
+	if errors.Is(launch.Err(), context.DeadlineExceeded) && outer.Err() == nil {
+		return fmt.Errorf("the agent did not answer within %s: %w", m.cfg.Timeouts.Launch, err)
+	}
+	return err
 }
 
 // watchPod waits in the background for the end of the pod's VM.

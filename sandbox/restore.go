@@ -315,14 +315,14 @@ func (r *restore) launch(ctx context.Context, scratch Disk) (Shim, error) {
 		}
 		d.Disk.Path = r.layers[saved.Layers[n].DiffID]
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.m.cfg.Timeouts.Launch)
+	lctx, cancel := context.WithTimeout(ctx, r.m.cfg.Timeouts.Launch)
 	defer cancel()
-	shim, err := r.m.cfg.Launcher.Launch(ctx, ShimConfig{
+	shim, err := r.m.cfg.Launcher.Launch(lctx, ShimConfig{
 		ID: r.pod.id, VCPUs: saved.VCPUs, MemoryMiB: saved.MemoryMiB, Cgroups: r.cgroups,
 		Restore: &ShimRestore{State: filepath.Join(r.config.Dir, StateFile), Saved: saved},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("launch VM: %w", err)
+		return nil, fmt.Errorf("launch VM: %w", r.m.overdue(lctx, ctx, err))
 	}
 	return shim, nil
 }

@@ -60,20 +60,37 @@ func run(ctx context.Context, io stdio, args []string) error {
 			return c.run(ctx, io, args[len(words):])
 		}
 	}
-	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" {
+	if len(args) == 0 || asksForHelp(args[0]) {
 		return runHelp(ctx, io, nil)
 	}
 	if subs := subCommands(args[0]); len(subs) > 0 {
+		if len(args) > 1 && asksForHelp(args[1]) {
+			_, err := fmt.Fprint(io.out, lines(args[0]+" "))
+			return err
+		}
 		return usagef("%s: say what to do: %s; see `porthole help`", args[0], strings.Join(subs, ", "))
 	}
 	return usagef("%q is not a command; see `porthole help`", strings.Join(args[:min(2, len(args))], " "))
+}
+
+func asksForHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "--help" }
+
+// lines tell of all commands whose names begin so, but for hidden ones.
+func lines(begin string) string {
+	var b strings.Builder
+	for _, c := range commands() {
+		if c.summary != "" && strings.HasPrefix(c.name, begin) {
+			fmt.Fprintf(&b, "  porthole %s\n      %s\n", strings.TrimSpace(c.name+" "+c.args), c.summary)
+		}
+	}
+	return b.String()
 }
 
 // subCommands are the second words of the commands that begin with a word.
 func subCommands(word string) []string {
 	var out []string
 	for _, c := range commands() {
-		if first, second, ok := strings.Cut(c.name, " "); ok && first == word {
+		if first, second, ok := strings.Cut(c.name, " "); ok && first == word && c.summary != "" {
 			out = append(out, second)
 		}
 	}
@@ -82,12 +99,7 @@ func subCommands(word string) []string {
 
 func runHelp(_ context.Context, io stdio, _ []string) error {
 	var b strings.Builder
-	b.WriteString("Porthole runs Kubernetes pods in utility VMs.\n\n")
-	for _, c := range commands() {
-		if c.summary != "" {
-			fmt.Fprintf(&b, "  porthole %s\n      %s\n", strings.TrimSpace(c.name+" "+c.args), c.summary)
-		}
-	}
+	b.WriteString("Porthole runs Kubernetes pods in utility VMs.\n\n" + lines(""))
 	fmt.Fprintf(&b, `
 Without --config the file is %s, and built-in defaults when that is absent.
 

@@ -57,6 +57,24 @@ func TestHelp_Golden(t *testing.T) {
 	}
 }
 
+// TestHelp_Group: the first word of several commands has help too, which is that of those.
+func TestHelp_Group(t *testing.T) {
+	for _, ask := range []string{"-h", "-help", "--help"} {
+		got, err := invoke(t, "service", ask)
+		if err != nil || strings.Count(got, "  porthole service ") != strings.Count(got, "  porthole ") || !strings.Contains(got, "service uninstall\n") {
+			t.Errorf("service %s = %q, %v", ask, got, err)
+		}
+		if strings.Contains(got, "porthole service run") {
+			t.Errorf("service %s shows a hidden command", ask)
+		}
+	}
+	var usage usageError
+	_, err := invoke(t, "service", "nope")
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "install, uninstall, start, stop, status;") {
+		t.Errorf("service nope = %v, want a usage error with what there is", err)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.toml")
 	if err := os.WriteFile(bad, []byte("rot = 1\n[vm]\naccel = \"x\"\n"), 0o600); err != nil {

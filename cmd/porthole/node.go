@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -324,8 +325,14 @@ func handlerNames(c config.Config) []string {
 	return out
 }
 
-// ready is nil when VMs can be started: the bundle may have gone since.
+// ready is nil when VMs can be started: the bundle may have gone since, and QEMU need not
+// have been there.
 func (n *node) ready(context.Context) error {
+	if n.config.VM.Driver == "qemu" {
+		if _, err := exec.LookPath(n.config.VM.QEMU); err != nil {
+			return fmt.Errorf("QEMU cannot be started, see porthole doctor: %w", err)
+		}
+	}
 	_, err := guestimage.Open(n.config.VM.Bundle)
 	return err
 }

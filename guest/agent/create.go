@@ -120,7 +120,11 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 	}
 	u.Push("unmount root", func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, c.root()) })
 	step("find user")
-	if id, err = prepareRoot(c.root(), r.User, c.spec.Process.Cwd, c.pod.namespaces.Users); err != nil {
+	folders, err := foldersOf(c.spec)
+	if err != nil {
+		return id, err
+	}
+	if id, err = prepareRoot(c.root(), r.User, folders, c.spec.Process.Cwd, c.pod.namespaces.Users); err != nil {
 		return id, err
 	}
 	if err := a.prepareDevices(c.spec.Linux); err != nil {
@@ -192,8 +196,8 @@ func (c *container) makeFolders(disks Disks) (upper, work string, err error) {
 	return upper, work, nil
 }
 
-// prepareRoot finds out who the process runs as and makes its working directory.
-func prepareRoot(dir string, u *api.User, cwd string, users *podns.Users) (account.Identity, error) {
+// prepareRoot finds out who the process runs as, and makes folders and its working directory.
+func prepareRoot(dir string, u *api.User, folders []string, cwd string, users *podns.Users) (account.Identity, error) {
 	root, err := openRoot(dir)
 	if err != nil {
 		return account.Identity{}, err
@@ -222,7 +226,18 @@ func prepareRoot(dir string, u *api.User, cwd string, users *podns.Users) (accou
 		uid, gid := users.Root()
 		root.uid, root.gid = int(uid), int(gid)
 	}
-	return id, errors.Join(checkMapped(users, id), root.mkdirAll(cwd))
+	if err := checkMapped(users, id); err != nil {
+		return id, err
+	}
+	for _, folder := range folders {
+		if err := root.makeVolume(folder); err != nil {
+			return id, fmt.Errorf("volume of the image: %w", err)
+		}
+	}
+	if err := root.mkdirAll(cwd); err != nil {
+		return id, fmt.Errorf("working directory: %w", err)
+	}
+	return id, nil
 }
 
 func checkLayers(layers []*api.DiskAddress, ids []string) ([]layerRef, error) {

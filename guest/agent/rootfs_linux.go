@@ -75,11 +75,27 @@ func (r rootFS) mkdirAll(name string) error {
 			unix.Close(fd)
 		}
 		if err != nil {
-			return invalid("working directory %s: %s: %v", name, next, err)
+			return invalid("%s: %s: %v", name, next, err)
 		}
 		at = next
 	}
 	return nil
+}
+
+// makeVolume makes a folder that the image calls a volume, where links of the image lead. Of
+// one that is no folder there nothing is made: the image has it as it wants it.
+func (r rootFS) makeVolume(name string) error {
+	if to, leads, err := r.dangling(name); err != nil {
+		return err
+	} else if leads {
+		name = to
+	}
+	fd, err := r.openat(name, unix.O_PATH)
+	if err == nil {
+		unix.Close(fd)
+		return nil
+	}
+	return r.mkdirAll(name)
 }
 
 func (r rootFS) mkdir(dir, name string) error {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,6 +10,54 @@ import (
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
+
+// TestMakeVolume has images that have a volume as a folder, as another thing, as a link, and
+// not at all.
+func TestMakeVolume(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(dir, "there"), 0o700), os.WriteFile(filepath.Join(dir, "file"), nil, 0o644),
+		os.Symlink("/srv/data", filepath.Join(dir, "link")), os.Symlink("loop", filepath.Join(dir, "loop")),
+		os.Symlink("../../../../outside", filepath.Join(dir, "out")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	root, err := openRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.close()
+	for _, tt := range []struct {
+		name, at string // at: what is there then, below dir; empty: InvalidArgument
+		mode     os.FileMode
+	}{
+		{"/there", "there", os.ModeDir | 0o700},
+		{"/file", "file", 0o644},
+		{"/new/deep", "new/deep", os.ModeDir | 0o755},
+		{"/link", "srv/data", os.ModeDir | 0o755},
+		{"/out", "outside", os.ModeDir | 0o755},
+		{"/loop", "", 0},
+		{"/file/x", "", 0},
+	} {
+		err := root.makeVolume(tt.name)
+		if tt.at == "" {
+			if !errdefs.IsInvalidArgument(err) {
+				t.Errorf("%s: %v, want InvalidArgument", tt.name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if info, err := os.Lstat(filepath.Join(dir, tt.at)); err != nil || info.Mode() != tt.mode {
+			t.Errorf("%s: %s is %v, %v", tt.name, tt.at, info, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "../outside")); err == nil {
+		t.Error("a link led out of the root")
+	}
+}
 
 // TestLeadMounts has the links of images, some of which lead nowhere or out.
 func TestLeadMounts(t *testing.T) {

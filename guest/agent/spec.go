@@ -13,6 +13,7 @@ import (
 
 	"github.com/porthole-run/porthole/guest/agent/account"
 	"github.com/porthole-run/porthole/guest/agent/podns"
+	"github.com/porthole-run/porthole/guest/api"
 )
 
 // parseSpec reads the OCI spec of a request and checks what the agent builds on.
@@ -39,6 +40,25 @@ func parseSpec(b []byte) (*specs.Spec, error) {
 	}
 	return &s, nil
 }
+
+// foldersOf are those that a spec asks for, which is not to pass that on.
+func foldersOf(s *specs.Spec) (folders []string, err error) {
+	text, ok := s.Annotations[api.FoldersAnnotation]
+	if !ok {
+		return nil, nil
+	}
+	delete(s.Annotations, api.FoldersAnnotation)
+	if err := json.Unmarshal([]byte(text), &folders); err != nil {
+		return nil, invalid("annotation %s: %v", api.FoldersAnnotation, err)
+	}
+	if len(folders) > maxFolders {
+		return nil, invalid("annotation %s has %d folders, more than %d", api.FoldersAnnotation, len(folders), maxFolders)
+	}
+	return folders, nil
+}
+
+// maxFolders is how many folders a spec may ask for.
+const maxFolders = 1024
 
 // place is where a container is put.
 type place struct {

@@ -36,6 +36,10 @@ const RuntimeVersionFile = "/lib/porthole/runtime-version"
 // root. What the file system has beside it, such as lost+found, no container sees.
 const LayerRoot = "root"
 
+// FoldersAnnotation is of a container's OCI spec: a JSON list of the folders that the agent
+// makes in the root file system where the image has them not, such as its volumes.
+const FoldersAnnotation = "run.porthole.folders"
+
 // SerialPort is the name of the virtio-serial port that carries the mux.
 const SerialPort = "porthole.mux"
 

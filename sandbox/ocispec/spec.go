@@ -2,6 +2,7 @@ package ocispec
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -68,7 +69,7 @@ func (g *Generator) Spec(_ context.Context, p sandbox.PodConfig, c sandbox.Conta
 			OOMScoreAdj:     &oomScoreAdj,
 		},
 		Mounts:      mounts(sec.Privileged),
-		Annotations: annotations(p, c),
+		Annotations: annotations(p, c, img),
 		Linux: &specs.Linux{
 			Namespaces: namespaces(sec.Privileged),
 			Resources:  g.Limits(c.Resources),
@@ -175,16 +176,22 @@ func workingDir(c sandbox.ContainerConfig, img sandbox.ImageConfig) (string, err
 	return path.Join("/", img.WorkingDir), nil
 }
 
-// droppedAnnotations start the names of annotations that change what the guest's OCI
-// runtime does; they are not for callers of CRI to set.
-const droppedAnnotations = "run.oci."
+// foldersAnnotation has the agent make folders in the root file system (docs/wire.md).
+const foldersAnnotation = "run.porthole.folders"
 
-// annotations are the container's, and those that tools know CRI containers by.
-func annotations(p sandbox.PodConfig, c sandbox.ContainerConfig) map[string]string {
+// changesRuntime tells whether an annotation changes what the guest's OCI runtime or its
+// agent does: such are not for callers of CRI to set.
+func changesRuntime(name string) bool {
+	return strings.HasPrefix(name, "run.oci.") || name == foldersAnnotation
+}
+
+// annotations are the container's, those that tools know CRI containers by, and what the
+// agent is told of the image.
+func annotations(p sandbox.PodConfig, c sandbox.ContainerConfig, img sandbox.ImageConfig) map[string]string {
 	const prefix = "io.kubernetes.cri."
-	a := make(map[string]string, len(c.Annotations)+6)
+	a := make(map[string]string, len(c.Annotations)+7)
 	for k, v := range c.Annotations {
-		if !strings.HasPrefix(k, droppedAnnotations) {
+		if !changesRuntime(k) {
 			a[k] = v
 		}
 	}
@@ -198,7 +205,22 @@ func annotations(p sandbox.PodConfig, c sandbox.ContainerConfig) map[string]stri
 		image = c.Image
 	}
 	a[prefix+"image-name"] = image
+	if folders := volumes(img); len(folders) > 0 {
+		b, _ := json.Marshal(folders) // of strings: never an error
+		a[foldersAnnotation] = string(b)
+	}
 	return a
+}
+
+// volumes are the folders that the image calls its volumes. What is no path has no meaning;
+// images with such run elsewhere.
+func volumes(img sandbox.ImageConfig) (folders []string) {
+	for _, v := range img.Volumes {
+		if dir := path.Join("/", v); dir != "/" && !strings.ContainsRune(v, 0) {
+			folders = append(folders, dir)
+		}
+	}
+	return folders
 }
 
 // namespaces lists the kinds; the agent fills in the paths of those that the pod has.

@@ -45,13 +45,14 @@ func testContainer() sandbox.ContainerConfig {
 func TestGolden(t *testing.T) {
 	for name, edit := range map[string]func(*sandbox.PodConfig, *sandbox.ContainerConfig, *sandbox.ImageConfig){
 		"default": func(*sandbox.PodConfig, *sandbox.ContainerConfig, *sandbox.ImageConfig) {},
-		"full": func(p *sandbox.PodConfig, c *sandbox.ContainerConfig, _ *sandbox.ImageConfig) {
+		"full": func(p *sandbox.PodConfig, c *sandbox.ContainerConfig, img *sandbox.ImageConfig) {
+			img.Volumes = []string{"/data", "rel/../data2/", "/", "/nul\x00"}
 			p.Hostname = "host"
 			p.Security.SupplementalGroups = []int64{7, 8}
 			c.Command, c.Args = []string{"/bin/sh"}, []string{"-c", "true"}
 			c.Env = []sandbox.EnvVar{{Name: "B", Value: "config"}, {Name: "C", Value: "x=y"}, {Name: "EMPTY"}}
 			c.WorkingDir, c.TTY = "/work/../data", true
-			c.Annotations = map[string]string{"io.kubernetes.container.hash": "1", "run.oci.handler": "evil"}
+			c.Annotations = map[string]string{"io.kubernetes.container.hash": "1", "run.oci.handler": "evil", "run.porthole.folders": "evil"}
 			c.Security.RunAsUser, c.Security.RunAsGroup = ptr(1000), ptr(2000)
 			c.Security.SupplementalGroups, c.Security.StrictGroups = []int64{8, 9}, true
 			c.Security.AddCapabilities, c.Security.DropCapabilities = []string{"NET_ADMIN", "cap_sys_time"}, []string{"MKNOD"}

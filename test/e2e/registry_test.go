@@ -44,7 +44,9 @@ func (r *fixtureRegistry) fill(ctx context.Context, cache string) error {
 	if err != nil {
 		return err
 	}
-	stopsignal, err := debimage.Variant(ctx, cache, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
+	stopsignal, err := debimage.Variant(ctx, cache, func(c *v1.Config) {
+		c.StopSignal, c.Volumes = "SIGUSR1", map[string]struct{}{"/var/lib/app": {}}
+	})
 	if err != nil {
 		return err
 	}

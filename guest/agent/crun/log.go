@@ -25,6 +25,17 @@ var limit = sync.OnceValue(func() *regexp.Regexp {
 		"|^the requested cgroup controller `[^`]*` is not available|the memory limit could be too low")
 })
 
+// unlike is what crun says of a file that is to be mounted on a folder, or the other way
+// round, both of which are the caller's.
+var unlike = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("^mount `[^`]*` to `/?([^`]*)`: (Not a directory|Is a directory)")
+})
+
+// profile is what crun says of a seccomp profile that it cannot make a filter of.
+var profile = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("^(seccomp (get|add) |seccomp_rule_add|invalid seccomp action|unknown seccomp option|errno value specified for action)")
+})
+
 // logError makes an error of a failed call from its log, JSON lines of which the last
 // error counts, and of what command (the first argument of the process, or "") it ran.
 func logError(call, command string, code uint32, log []byte) error {
@@ -40,6 +51,11 @@ func logError(call, command string, code uint32, log []byte) error {
 		msg = fmt.Sprintf("exited with %d", code)
 	case limit().MatchString(msg):
 		return fmt.Errorf("resources: crun %s: %s: %w", call, msg, errdefs.ErrInvalidArgument)
+	case unlike().MatchString(msg):
+		return fmt.Errorf("mount at /%s: one of a file and a folder cannot be mounted on the other: %w",
+			unlike().FindStringSubmatch(msg)[1], errdefs.ErrInvalidArgument)
+	case profile().MatchString(msg):
+		return fmt.Errorf("seccomp profile: crun %s: %s: %w", call, msg, errdefs.ErrInvalidArgument)
 	case missing().MatchString(msg):
 		return fmt.Errorf("executable file %q not found: %w", missing().FindStringSubmatch(msg)[1], errdefs.ErrInvalidArgument)
 	case bytes.HasPrefix([]byte(msg), []byte("open executable")) && command != "":
