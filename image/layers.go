@@ -68,11 +68,6 @@ func (s *Store) ensureLayer(ctx context.Context, o origin, blob ocispec.Descript
 		if have, err := exists(path); err != nil || have {
 			return err
 		}
-		if err := s.conversions.acquire(ctx); err != nil {
-			return err
-		}
-		defer s.conversions.release()
-		defer s.cfg.Metrics.start("convert")()
 		if err := s.convertLayer(ctx, blob, diffID, path); err != nil {
 			return fmt.Errorf("convert layer %s: %w", blob.Digest, err)
 		}
@@ -83,7 +78,6 @@ func (s *Store) ensureLayer(ctx context.Context, o origin, blob ocispec.Descript
 // convertLayer writes the layer beside its place and moves it there once it is whole
 // and on the disk.
 func (s *Store) convertLayer(ctx context.Context, blob ocispec.Descriptor, diffID digest.Digest, path string) (err error) {
-	began := time.Now()
 	if err := s.step("create layer"); err != nil {
 		return err
 	}
@@ -107,7 +101,7 @@ func (s *Store) convertLayer(ctx context.Context, blob ocispec.Descriptor, diffI
 			io.Closer
 		}{content.NewReader(ra), ra}, nil
 	}
-	res, err := layer.Convert(ctx, src, f, layer.Options{DiffID: diffID, MaxSize: s.cfg.MaxLayerSize})
+	res, began, err := s.convert(ctx, src, f, layer.Options{DiffID: diffID, MaxSize: s.cfg.MaxLayerSize})
 	if err != nil {
 		return err
 	}
@@ -132,6 +126,20 @@ func (s *Store) convertLayer(ctx context.Context, blob ocispec.Descriptor, diffI
 	s.log.DebugContext(ctx, "layer converted", "diff_id", diffID.String(), "bytes", res.TarBytes,
 		"duration", took, "read_twice", res.Twice)
 	return nil
+}
+
+// convert writes a layer's file as one of the conversions that may run at one time, and
+// tells when that began. What follows, until the file is on the disk, waits for the disk
+// and not for a CPU: the next conversion runs beside it.
+func (s *Store) convert(ctx context.Context, src layer.Source, f *os.File, opts layer.Options) (layer.Result, time.Time, error) {
+	if err := s.conversions.acquire(ctx); err != nil {
+		return layer.Result{}, time.Time{}, err
+	}
+	defer s.conversions.release()
+	defer s.cfg.Metrics.start("convert")()
+	began := time.Now()
+	res, err := layer.Convert(ctx, src, f, opts)
+	return res, began, err
 }
 
 // checkLayer refuses what is not a layer that can be read.
