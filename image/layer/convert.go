@@ -7,12 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"syscall"
 
-	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
+
+	"github.com/porthole-run/porthole/image/layer/ext4"
 )
 
 // Defaults of Options.
@@ -22,8 +23,9 @@ const (
 )
 
 // Format is raised when layers made before would be read wrong: by what Convert writes,
-// or by what a guest expects. 1 had the image's root at that of the file system.
-const Format = 2
+// or by what a guest expects. 1 had the image's root at that of the file system, 2 had
+// wrong times for files from before 1970 or after 2037.
+const Format = 3
 
 // Root is the folder of a layer's file system that holds what the image has in its root.
 const Root = "root"
@@ -63,7 +65,11 @@ func Convert(ctx context.Context, src Source, f *os.File, opts Options) (Result,
 	if opts.MaxEntries == 0 {
 		opts.MaxEntries = DefaultMaxEntries
 	}
-	c := &conversion{opts: opts, src: src, out: &sparseFile{f: f}, norm: newNormalizer(opts.MaxEntries)}
+	norm, err := newNormalizer(opts.MaxEntries)
+	if err != nil {
+		return Result{}, err
+	}
+	c := &conversion{opts: opts, src: src, out: &sparseFile{f: f}, norm: norm}
 	res, err := c.run(ctx)
 	if err != nil {
 		if IsDiskFull(err) {
@@ -83,13 +89,13 @@ type conversion struct {
 
 func (c *conversion) run(ctx context.Context) (Result, error) {
 	var res Result
-	err := c.pass(ctx, &res, c.norm.scan)
+	size, err := c.pass(ctx, &res, c.norm.scan)
 	if errors.Is(err, errOutOfOrder) {
 		first := res.DiffID
 		if err := c.out.reset(); err != nil {
 			return res, err
 		}
-		err = c.pass(ctx, &res, func(r io.Reader, w io.Writer, _ func()) error { return c.norm.replay(r, w) })
+		size, err = c.pass(ctx, &res, c.norm.replay)
 		if err == nil && res.DiffID != first {
 			err = fmt.Errorf("layer changed from %s to %s between two readings: %w",
 				first, res.DiffID, errdefs.ErrFailedPrecondition)
@@ -99,96 +105,85 @@ func (c *conversion) run(ctx context.Context) (Result, error) {
 	if err != nil {
 		return res, err
 	}
-	size, err := c.out.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return res, err
-	}
-	if err := padBitmaps(c.out.f); err != nil {
-		return res, err
-	}
-	foot := footer(size, res.DiffID)
-	if _, err := c.out.f.WriteAt(foot, size); err != nil {
+	if _, err := c.out.f.WriteAt(footer(size, res.DiffID), size); err != nil {
 		return res, err
 	}
 	res.Size = size + FooterSize
 	return res, nil
 }
 
-// pass reads the layer once: one goroutine decompresses, one hashes and puts the tar in
-// order, one writes the file system.
-func (c *conversion) pass(ctx context.Context, res *Result, normalize func(io.Reader, io.Writer, func()) error) error {
+// pass reads the layer once: one goroutine decompresses, the caller's hashes, puts the
+// entries in order and writes the file system, of whose size it returns. With
+// errOutOfOrder the digest is known and the file system is not whole.
+func (c *conversion) pass(ctx context.Context, res *Result, normalize func(io.Reader, *ext4.Writer) error) (int64, error) {
 	raw, err := c.src(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer raw.Close()
 	plain, err := Decompress(ctxReader{ctx, raw})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer plain.Close()
+	w, err := ext4.NewWriter(c.out, &c.norm.t.names, c.opts.MaxSize)
+	if err != nil {
+		return 0, err
+	}
 
 	digester := digest.Canonical.Digester()
-	in, out := newPipe(), newPipe()
+	in := newPipe()
 	in.seen = digester.Hash()
-	// The reasons why a stage ends early are told apart by who saw them first: what
-	// follows from an earlier failure is errReaderGone or the same error.
-	var g errgroup.Group
-	var readErr, normErr, writeErr error
-	g.Go(func() error {
+	var reader sync.WaitGroup
+	var readErr error
+	reader.Go(func() {
 		res.TarBytes, readErr = io.CopyBuffer(struct{ io.Writer }{in}, plain, make([]byte, chunkSize))
 		in.finish(readErr)
-		return nil
 	})
-	g.Go(func() error {
-		defer in.leave()
-		normErr = normalize(in, out, out.leave)
-		if normErr == nil || errors.Is(normErr, errOutOfOrder) {
-			// What follows the end of the tar belongs to the digest.
-			if _, err := io.Copy(io.Discard, in); err != nil {
-				normErr = err
-			}
+	err = normalize(in, w)
+	if err == nil || errors.Is(err, errOutOfOrder) {
+		// What follows the end of the tar belongs to the digest.
+		if _, derr := io.Copy(io.Discard, in); derr != nil {
+			err = derr
 		}
-		out.finish(normErr)
-		return nil
-	})
-	g.Go(func() error {
-		defer out.leave()
-		writeErr = tar2ext4.ConvertTarToExt4(out, c.out, tar2ext4.MaximumDiskSize(c.opts.MaxSize))
-		return nil
-	})
-	_ = g.Wait()
+	}
+	in.leave()
+	reader.Wait()
 
 	switch {
-	case readErr != nil && !errors.Is(readErr, errReaderGone):
-		return fmt.Errorf("read layer: %w", readErr)
-	case normErr != nil && !errors.Is(normErr, errReaderGone):
-		if !errors.Is(normErr, errOutOfOrder) {
-			return normErr
-		}
-	case writeErr != nil:
-		return writeError(writeErr)
+	case readErr != nil && !errors.Is(readErr, errReaderGone): // the reason of all else
+		return 0, fmt.Errorf("read layer: %w", readErr)
+	case err != nil && !errors.Is(err, errOutOfOrder):
+		return 0, err
 	}
 	res.DiffID = digester.Digest()
 	if want := c.opts.DiffID; want != "" && res.DiffID != want {
-		return fmt.Errorf("layer is %s, its image says %s: %w", res.DiffID, want, errdefs.ErrFailedPrecondition)
+		return 0, fmt.Errorf("layer is %s, its image says %s: %w", res.DiffID, want, errdefs.ErrFailedPrecondition)
 	}
-	return normErr
+	if err != nil {
+		return 0, err
+	}
+	size, err := w.Close()
+	if err != nil {
+		return 0, writeError(err)
+	}
+	return size, nil
 }
 
 // writeError gives errors of the ext4 writer a kind: what the disk did not take is
 // not the image's fault, all else is.
 func writeError(err error) error {
-	var perr *fs.PathError
-	if errors.As(err, &perr) {
+	if isStreamError(err) {
 		return fmt.Errorf("write ext4: %w", err)
 	}
 	return fmt.Errorf("write ext4: %w: %w", err, errdefs.ErrInvalidArgument)
 }
 
-// isStreamError tells errors of the streams around an entry from those of the entry.
+// isStreamError tells errors of the streams around an entry, and of the disk, from those
+// of the entry.
 func isStreamError(err error) bool {
-	return errors.Is(err, errReaderGone) ||
+	var perr *fs.PathError
+	return errors.As(err, &perr) || errors.Is(err, errReaderGone) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
 		errdefs.IsInvalidArgument(err)
 }

@@ -3,14 +3,18 @@ package layer
 import (
 	"archive/tar"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/internal/testneed"
 )
@@ -171,6 +175,54 @@ a -rw-r--r-- 0:0 "1"
 				t.Errorf("tree (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestConvertTimes asks the kernel for times that take more than 32 bits, and less than none.
+func TestConvertTimes(t *testing.T) {
+	var entries []ent
+	var want []time.Time
+	for i, s := range []int64{0, 1, -1, -0x80000000, 1<<31 - 1, 1 << 31, 1 << 32, 1<<33 + 5, 0x37fffffff} {
+		at := time.Unix(s, int64(i)*1001)
+		e := file(fmt.Sprint(i), "")
+		e.ModTime, e.AccessTime, e.Format = at, at, tar.FormatPAX
+		entries, want = append(entries, e), append(want, at)
+	}
+	vhd, _ := convert(t, makeTar(t, entries...))
+	check(t, vhd)
+	root := mount(t, vhd)
+	for i, at := range want {
+		fi, err := os.Lstat(filepath.Join(root, fmt.Sprint(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := fi.Sys().(*syscall.Stat_t)
+		for name, got := range map[string]time.Time{"mtime": fi.ModTime(), "atime": time.Unix(st.Atim.Unix())} {
+			if !got.Equal(at) {
+				t.Errorf("%s of %v = %v", name, at, got)
+			}
+		}
+	}
+}
+
+// TestConvertManyXattrs reads back what a block of attributes in a wrong order would hide.
+func TestConvertManyXattrs(t *testing.T) {
+	e, want := file("f", ""), map[string]string{}
+	for i := range 20 {
+		for _, ns := range []string{"user", "trusted", "security"} {
+			name := fmt.Sprintf("%s.%s%d", ns, strings.Repeat("n", i%5), i)
+			want[name] = fmt.Sprint(i)
+			e = e.xattr(name, want[name])
+		}
+	}
+	vhd, _ := convert(t, makeTar(t, e))
+	check(t, vhd)
+	path := filepath.Join(mount(t, vhd), "f")
+	for name, value := range want {
+		var b [8]byte
+		if n, err := unix.Lgetxattr(path, name, b[:]); err != nil || string(b[:n]) != value {
+			t.Errorf("%s = %q, %v, want %q", name, b[:max(n, 0)], err, value)
+		}
 	}
 }
 

@@ -196,9 +196,8 @@ func TestSparseFileKeepsRewrites(t *testing.T) {
 		at int64
 		b  []byte
 	}{{0, data}, {4096, make([]byte, 4096)}, {20000, make([]byte, 9000)}, {29000, []byte{1}}} {
-		s.Seek(w.at, io.SeekStart)
-		if n, err := s.Write(w.b); n != len(w.b) || err != nil {
-			t.Fatalf("Write = %d, %v", n, err)
+		if n, err := s.WriteAt(w.b, w.at); n != len(w.b) || err != nil {
+			t.Fatalf("WriteAt = %d, %v", n, err)
 		}
 	}
 	want := make([]byte, 29001)
@@ -221,6 +220,8 @@ func FuzzConvert(f *testing.F) {
 		f.Add(makeTar(f, entries...))
 	}
 	f.Add(gzipped(f, makeTar(f, file("../x", ""))))
+	f.Add(makeTar(f, folder("d", 0o755).xattr("user.a", strings.Repeat("x", 300)), symlink("d/s", strings.Repeat("t", 70)),
+		file("d/f", strings.Repeat("f", 5000)).owner(1<<20, 1), link("l", "d/f"), folder("d", 0o700).xattr("user.b", "y"), file("l", "")))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		out, err := os.CreateTemp(dir, "")
@@ -240,6 +241,7 @@ func FuzzConvert(f *testing.F) {
 		if fi.Size() != res.Size || res.Size%512 != 0 {
 			t.Errorf("size = %d, result says %d", fi.Size(), res.Size)
 		}
+		check(t, out.Name())
 	})
 }
 

@@ -3,12 +3,13 @@
 //
 // The result is what overlayfs expects of a lower folder: whiteouts are character
 // devices 0/0, opaque folders carry trusted.overlay.opaque, hard links, extended
-// attributes and device nodes are kept. The ext4 writer (hcsshim's tar2ext4) can
-// only append, so the tar is put into a normal form on its way to it: one entry a
+// attributes and device nodes are kept. The ext4 writer (package ext4) can
+// only append, so it is told of a normal form of the tar: one entry a
 // path, parents first, links after what they link to. A layer that names a path
 // twice, or replaces a file by a folder, cannot be put in order without knowing its
 // end; such layers (they are few) are read a second time, guided by the tree that the
-// first reading built. No layer is held in memory, only its names.
+// first reading built. No layer is held in memory, only its names, with about a hundred
+// bytes for each.
 //
 // The image's root is the folder Root of the file system, not the file system's own:
 // ext4 must have a lost+found there, which no container should see, and which an image

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +40,9 @@ func link(name, to string) ent {
 	return ent{tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: to, ModTime: stamp}, ""}
 }
 func (e ent) xattr(name, value string) ent {
-	setXattr(&e.Header, name, value)
+	records := map[string]string{xattrRecord + name: value}
+	maps.Copy(records, e.PAXRecords)
+	e.PAXRecords = records
 	return e
 }
 func (e ent) owner(uid, gid int) ent {

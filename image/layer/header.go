@@ -7,16 +7,14 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
+
+	"github.com/porthole-run/porthole/image/layer/ext4"
 )
 
 const (
 	xattrRecord = "SCHILY.xattr."
 	opaqueXattr = "trusted.overlay.opaque"
 
-	// maxFile is the largest file that the ext4 writer lays out right: its extent
-	// tree goes wrong beyond one block of extents of 128 MiB each (hcsshim v0.15).
-	maxFile = 339 * (128 << 20)
 	// maxXattrs is a little less than what ext4 has room for beside an inode.
 	maxXattrs = 3900
 
@@ -24,40 +22,36 @@ const (
 	maxMinor = 1<<20 - 1
 )
 
-// makeHeader returns the header of an entry in normal form: a known type, a clean
-// name, and no records but the extended attributes that an image may bring.
-func makeHeader(h *tar.Header, name string) (*tar.Header, error) {
-	out := &tar.Header{
-		Typeflag: h.Typeflag,
-		Name:     name,
-		Mode:     h.Mode & 0o7777,
-		Uid:      h.Uid,
-		Gid:      h.Gid,
-		ModTime:  clampTime(h.ModTime),
+// makeAttr checks an entry that is not a hard link, and returns what the file system is
+// told of it: no extended attributes but those that an image may bring.
+func makeAttr(h *tar.Header) (ext4.Attr, error) {
+	a := ext4.Attr{
+		Mode:  uint16(h.Mode & 0o7777),
+		UID:   uint32(h.Uid),
+		GID:   uint32(h.Gid),
+		Mtime: ext4.MakeTime(h.ModTime),
+		Atime: ext4.MakeTime(h.AccessTime),
+		Ctime: ext4.MakeTime(h.ChangeTime),
 	}
 	if h.Uid < 0 || h.Gid < 0 || h.Uid > math.MaxUint32 || h.Gid > math.MaxUint32 {
-		return nil, errors.New("owner is out of range")
+		return a, errors.New("owner is out of range")
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
-		out.Typeflag = tar.TypeReg
-		out.Size = h.Size
-		if h.Size > maxFile {
-			return nil, fmt.Errorf("file of %d bytes is larger than %d", h.Size, int64(maxFile))
+		if h.Size > ext4.MaxFile {
+			return a, fmt.Errorf("file of %d bytes is larger than %d", h.Size, int64(ext4.MaxFile))
 		}
 	case tar.TypeDir, tar.TypeFifo:
 	case tar.TypeSymlink:
-		out.Linkname = h.Linkname
 		if h.Linkname == "" || len(h.Linkname) > maxPath || strings.IndexByte(h.Linkname, 0) >= 0 {
-			return nil, errors.New("target of the symbolic link is empty or too long")
+			return a, errors.New("target of the symbolic link is empty or too long")
 		}
 	case tar.TypeChar, tar.TypeBlock:
-		out.Devmajor, out.Devminor = h.Devmajor, h.Devminor
 		if h.Devmajor < 0 || h.Devmajor > maxMajor || h.Devminor < 0 || h.Devminor > maxMinor {
-			return nil, errors.New("device number is out of range")
+			return a, errors.New("device number is out of range")
 		}
 	default:
-		return nil, fmt.Errorf("entries of type %q are not supported", h.Typeflag)
+		return a, fmt.Errorf("entries of type %q are not supported", h.Typeflag)
 	}
 	total := 0
 	for key, value := range h.PAXRecords {
@@ -67,54 +61,24 @@ func makeHeader(h *tar.Header, name string) (*tar.Header, error) {
 		}
 		value, ok, err := imageXattr(name, value)
 		if err != nil {
-			return nil, fmt.Errorf("extended attribute %q: %w", name, err)
+			return a, fmt.Errorf("extended attribute %q: %w", name, err)
 		}
 		if !ok {
 			continue
 		}
 		if total += len(name) + len(value); len(name) > maxComponent || total > maxXattrs {
-			return nil, errors.New("extended attributes do not fit into an inode")
+			return a, errors.New("extended attributes do not fit into an inode")
 		}
-		setXattr(out, name, value)
+		setXattr(&a, name, value)
 	}
-	setTimes(out, h)
-	return out, nil
+	return a, nil
 }
 
-// setTimes keeps what the tar says beyond whole seconds; the plain format, which is
-// cheaper to write and read, cannot.
-func setTimes(out, h *tar.Header) {
-	if h.ModTime.Nanosecond() == 0 && h.AccessTime.IsZero() && h.ChangeTime.IsZero() {
-		return
+func setXattr(a *ext4.Attr, name, value string) {
+	if a.Xattrs == nil {
+		a.Xattrs = map[string]string{}
 	}
-	out.Format = tar.FormatPAX
-	if !h.AccessTime.IsZero() {
-		out.AccessTime = clampTime(h.AccessTime)
-	}
-	if !h.ChangeTime.IsZero() {
-		out.ChangeTime = clampTime(h.ChangeTime)
-	}
-}
-
-// clampTime keeps times within what ext4 can hold.
-func clampTime(t time.Time) time.Time {
-	const first, last = -0x80000000, 0x37fffffff
-	switch {
-	case t.IsZero():
-		return time.Unix(0, 0)
-	case t.Unix() < first:
-		return time.Unix(first, 0)
-	case t.Unix() > last:
-		return time.Unix(last, 0)
-	}
-	return t
-}
-
-func setXattr(h *tar.Header, name, value string) {
-	if h.PAXRecords == nil {
-		h.PAXRecords = map[string]string{}
-	}
-	h.PAXRecords[xattrRecord+name] = value
+	a.Xattrs[strings.Clone(name)] = strings.Clone(value)
 }
 
 // imageXattr says whether an attribute belongs into the file system and as what.
@@ -154,43 +118,4 @@ func ext4ACL(v string) (string, error) {
 		}
 	}
 	return string(out), nil
-}
-
-// rooted moves a header in normal form to where the image's root is.
-func rooted(h *tar.Header) *tar.Header {
-	out := *h
-	out.Name = Root + "/" + h.Name
-	if h.Typeflag == tar.TypeLink {
-		out.Linkname = Root + "/" + h.Linkname
-	}
-	return &out
-}
-
-// linkHeader is a hard link in normal form.
-func linkHeader(name, target string) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target}
-}
-
-// whiteoutHeader is a whiteout as overlayfs knows it.
-func whiteoutHeader(name string) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeChar, Name: name, ModTime: time.Unix(0, 0)}
-}
-
-// folderHeader is the header of a folder from all that was said of it.
-func folderHeader(n *node) *tar.Header {
-	h := &tar.Header{Mode: 0o755, ModTime: time.Unix(0, 0)} // a folder without an entry
-	if n.file.header != nil {
-		c := *n.file.header
-		h = &c
-	}
-	h.Typeflag = tar.TypeDir
-	h.Name = n.path() + "/"
-	if n.file.opaque {
-		records := map[string]string{xattrRecord + opaqueXattr: "y"}
-		for k, v := range h.PAXRecords {
-			records[k] = v
-		}
-		h.PAXRecords = records
-	}
-	return h
 }

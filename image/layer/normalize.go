@@ -2,14 +2,16 @@ package layer
 
 import (
 	"archive/tar"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/image/layer/ext4"
 )
 
 const (
@@ -22,25 +24,27 @@ const (
 // take in the order they come.
 var errOutOfOrder = errors.New("entries are out of order")
 
-// normalizer puts a layer's tar into normal form.
+// normalizer tells an ext4 writer of a layer's entries: each path once, parents first,
+// links after what they link to.
 type normalizer struct {
-	t        *tree
-	conflict bool // the tree no longer equals what was written
-	buf      []byte
+	t *tree
+	w *ext4.Writer // nil: nothing is written, only the tree is built
 }
 
-func newNormalizer(maxEntries int) *normalizer {
-	return &normalizer{t: newTree(maxEntries), buf: make([]byte, chunkSize)}
+func newNormalizer(maxEntries int) (*normalizer, error) {
+	t, err := newTree(maxEntries)
+	return &normalizer{t: t}, err
 }
 
 // scan reads the layer for the first time and writes it to w while entries come in
-// an order that can be written. When they do not, it calls giveUp once, reads on to
-// learn the rest of the tree, and returns errOutOfOrder: replay does it then.
-func (n *normalizer) scan(r io.Reader, w io.Writer, giveUp func()) error {
-	tr, tw := tar.NewReader(r), tar.NewWriter(w)
-	if err := writeHeader(tw, folderHeader(n.t.root)); err != nil { // the layer may have no entry for it
+// an order that can be written. When they do not, it reads on to learn the rest of the
+// tree, and returns errOutOfOrder: replay does it then.
+func (n *normalizer) scan(r io.Reader, w *ext4.Writer) error {
+	n.w = w
+	if err := n.putFolder(rootNode); err != nil { // the layer may have no entry for it
 		return err
 	}
+	tr := tar.NewReader(r)
 	for i := 0; ; i++ {
 		h, err := nextEntry(tr)
 		if err == io.EOF {
@@ -49,231 +53,241 @@ func (n *normalizer) scan(r io.Reader, w io.Writer, giveUp func()) error {
 		if err != nil {
 			return err
 		}
-		before := n.conflict
-		out, err := n.entry(i, h)
-		if err != nil {
+		if err := n.entry(int32(i), h, tr); err != nil {
 			return entryError(h, err)
 		}
-		if n.conflict {
-			if !before {
-				giveUp()
-			}
-			continue
-		}
-		for _, o := range out {
-			if err := n.writeEntry(tw, o, tr); err != nil {
-				return entryError(h, err)
-			}
-		}
 	}
-	if n.conflict {
+	if n.w == nil {
 		return errOutOfOrder
 	}
-	return tw.Close()
+	return nil
 }
 
-// entry applies one entry to the tree and returns what to write for it.
-func (n *normalizer) entry(i int, h *tar.Header) ([]*tar.Header, error) {
+// conflict says that the tree is no longer what was written.
+func (n *normalizer) conflict() { n.w = nil }
+
+// entry applies one entry to the tree and writes what follows from it.
+func (n *normalizer) entry(i int32, h *tar.Header, content io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil, nil
+		return nil
 	}
 	parts, err := splitName(h.Name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(parts) == 0 {
 		if h.Typeflag != tar.TypeDir {
-			return nil, errors.New("the root of an image must be a folder")
+			return errors.New("the root of an image must be a folder")
 		}
-		return n.folder(n.t.root, h)
+		return n.folder(rootNode, h)
 	}
 	base := parts[len(parts)-1]
 	for k, p := range parts {
 		if strings.HasPrefix(p, metaPrefix) && (p != opaqueMarker || k < len(parts)-1) {
-			return nil, nil
+			return nil
 		}
 	}
 	dir, walk, err := n.t.folder(parts[:len(parts)-1], true)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n.conflict = n.conflict || walk.conflict
-	var out []*tar.Header
+	if walk.conflict {
+		n.conflict()
+	}
 	for _, made := range walk.made {
-		out = append(out, folderHeader(made))
+		if err := n.putFolder(made); err != nil {
+			return err
+		}
 	}
-	rest, err := n.child(i, h, dir, base)
-	return append(out, rest...), err
+	return n.child(i, h, content, dir, base)
 }
 
 // child applies an entry to the folder that it is in.
-func (n *normalizer) child(i int, h *tar.Header, dir *node, base string) ([]*tar.Header, error) {
-	old := dir.children[base]
+func (n *normalizer) child(i int32, h *tar.Header, content io.Reader, dir nodeID, base string) error {
+	old, have := n.t.child(dir, base)
 	switch {
 	case base == opaqueMarker:
-		dir.file.opaque = true
-		return []*tar.Header{folderHeader(dir)}, nil
+		n.t.file(dir).opaque = true
+		return n.putFolder(dir)
 	case strings.HasPrefix(base, whiteoutPrefix):
 		return n.whiteout(dir, base[len(whiteoutPrefix):])
 	case h.Typeflag == tar.TypeLink:
-		return n.link(h, dir, base, old)
+		return n.link(h, dir, base)
 	case h.Typeflag == tar.TypeDir:
 		opaque := false
-		if old != nil && old.file.kind != kindFolder {
-			opaque = old.file.kind == kindWhiteout
+		if have && n.t.file(old).kind != kindFolder {
+			opaque = n.t.file(old).kind == kindWhiteout
 			n.replace(old)
-			old = nil
+			have = false
 		}
-		if old == nil {
+		if !have {
 			var err error
-			if old, err = n.t.add(dir, base, &inode{kind: kindFolder, opaque: opaque}); err != nil {
-				return nil, err
+			if old, err = n.t.add(dir, base, n.t.addFolder(opaque)); err != nil {
+				return err
 			}
 		}
 		return n.folder(old, h)
 	}
-	if old != nil {
+	if have {
 		n.replace(old)
 	}
-	f := &inode{kind: kindOther, source: i}
+	attr, err := makeAttr(h)
+	if err != nil {
+		return err
+	}
+	f := inode{kind: kindOther, source: i}
 	if h.Typeflag == tar.TypeSymlink {
-		f.kind, f.link = kindSymlink, strings.Clone(h.Linkname)
+		to, err := n.t.names.Add(h.Linkname)
+		if err != nil {
+			return err
+		}
+		f.kind, f.detail = kindSymlink, uint32(to)
 	}
-	made, err := n.t.add(dir, base, f)
+	made, err := n.t.add(dir, base, n.t.addFile(f))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	out, err := makeHeader(h, made.path())
-	if err != nil {
-		return nil, err
-	}
-	return []*tar.Header{out}, nil
+	return n.putFile(made, h, attr, content)
 }
 
-func (n *normalizer) replace(old *node) {
+func (n *normalizer) replace(old nodeID) {
 	n.t.remove(old)
-	n.conflict = true
+	n.conflict()
 }
 
 // folder merges an entry into what is known of a folder.
-func (n *normalizer) folder(f *node, h *tar.Header) ([]*tar.Header, error) {
-	out, err := makeHeader(h, "")
+func (n *normalizer) folder(f nodeID, h *tar.Header) error {
+	attr, err := makeAttr(h)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if old := f.file.header; old != nil {
-		for k, v := range old.PAXRecords {
-			if _, ok := out.PAXRecords[k]; !ok {
-				setXattr(out, strings.TrimPrefix(k, xattrRecord), v)
-			}
+	known := n.t.attr(f)
+	for k, v := range known.Xattrs {
+		if _, ok := attr.Xattrs[k]; !ok {
+			setXattr(&attr, k, v)
 		}
 	}
-	f.file.header = out
-	return []*tar.Header{folderHeader(f)}, nil
+	*known = attr
+	return n.putFolder(f)
 }
 
 // whiteout hides name in the layers below. What this layer itself has of that name
 // stays, and what lies below a folder of that name is hidden by making it opaque.
-func (n *normalizer) whiteout(dir *node, name string) ([]*tar.Header, error) {
+func (n *normalizer) whiteout(dir nodeID, name string) error {
 	if name == "" || name == "." || name == ".." {
-		return nil, errors.New("whiteout without a name")
+		return errors.New("whiteout without a name")
 	}
-	old := dir.children[name]
+	old, have := n.t.child(dir, name)
 	switch {
-	case old == nil:
-		made, err := n.t.add(dir, name, &inode{kind: kindWhiteout})
+	case !have:
+		made, err := n.t.add(dir, name, n.t.addFile(inode{kind: kindWhiteout}))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return []*tar.Header{whiteoutHeader(made.path())}, nil
-	case old.file.kind == kindFolder:
-		old.file.opaque = true
-		return []*tar.Header{folderHeader(old)}, nil
+		return n.putWhiteout(made)
+	case n.t.file(old).kind == kindFolder:
+		n.t.file(old).opaque = true
+		return n.putFolder(old)
 	}
-	return nil, nil
+	return nil
 }
 
-func (n *normalizer) link(h *tar.Header, dir *node, base string, old *node) ([]*tar.Header, error) {
+func (n *normalizer) link(h *tar.Header, dir nodeID, base string) error {
 	parts, err := splitName(h.Linkname)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	target, err := n.t.lookup(parts)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %q", err, h.Linkname)
+		return fmt.Errorf("%w: %q", err, h.Linkname)
 	}
+	to := n.t.node(target).file
+	old, have := n.t.child(dir, base)
 	switch {
-	case target.file.kind == kindFolder:
-		return nil, fmt.Errorf("%w: %q", errLinkFolder, h.Linkname)
-	case old != nil && old.file == target.file:
-		return nil, nil
-	case old != nil:
+	case n.t.file(target).kind == kindFolder:
+		return fmt.Errorf("%w: %q", errLinkFolder, h.Linkname)
+	case have && n.t.node(old).file == to:
+		return nil
+	case have:
 		n.replace(old)
 	}
-	file, to := target.file, target.path()
-	made, err := n.t.add(dir, base, file)
+	made, err := n.t.add(dir, base, to)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return []*tar.Header{linkHeader(made.path(), to)}, nil
+	return n.putLink(made)
 }
 
 // replay writes the tree that scan built, with the contents from a second reading.
-func (n *normalizer) replay(r io.Reader, w io.Writer) error {
-	tr, tw := tar.NewReader(r), tar.NewWriter(w)
-	names := map[int][]string{} // paths of each entry that is still there
-	if err := n.skeleton(tw, n.t.root, names); err != nil {
+func (n *normalizer) replay(r io.Reader, w *ext4.Writer) error {
+	n.w = w
+	for i := range n.t.files.Len() {
+		n.t.files.At(i).inode = 0
+	}
+	names, err := n.skeleton()
+	if err != nil {
 		return err
 	}
-	for i := 0; ; i++ {
+	tr := tar.NewReader(r)
+	for i := int32(0); ; i++ {
 		h, err := nextEntry(tr)
 		if err == io.EOF {
-			break
+			return nil
 		}
 		if err != nil {
 			return err
 		}
-		paths := names[i]
-		if len(paths) == 0 {
-			continue
-		}
-		out, err := makeHeader(h, paths[0])
-		if err != nil {
-			return entryError(h, err)
-		}
-		if err := n.writeEntry(tw, out, tr); err != nil {
-			return entryError(h, err)
-		}
-		for _, p := range paths[1:] {
-			if err := writeHeader(tw, linkHeader(p, paths[0])); err != nil {
+		first := true
+		for ; len(names) > 0 && n.t.file(names[0]).source == i; names = names[1:] {
+			if first {
+				var attr ext4.Attr
+				if attr, err = makeAttr(h); err == nil {
+					err = n.putFile(names[0], h, attr, tr)
+				}
+			} else {
+				err = n.putLink(names[0])
+			}
+			if err != nil {
 				return entryError(h, err)
 			}
+			first = false
 		}
 	}
-	return tw.Close()
 }
 
-// skeleton writes the folders and whiteouts beneath n and collects the other names.
-func (n *normalizer) skeleton(tw *tar.Writer, dir *node, names map[int][]string) error {
-	if err := writeHeader(tw, folderHeader(dir)); err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(dir.children)) {
-		child := dir.children[name]
-		switch child.file.kind {
-		case kindFolder:
-			if err := n.skeleton(tw, child, names); err != nil {
-				return err
-			}
-		case kindWhiteout:
-			if err := writeHeader(tw, whiteoutHeader(child.path())); err != nil {
-				return err
-			}
-		default:
-			names[child.file.source] = append(names[child.file.source], child.path())
+// skeleton writes all folders and whiteouts and returns the other names, in the order of
+// the entries that they come from.
+func (n *normalizer) skeleton() ([]nodeID, error) {
+	sorted, begins := n.t.sorted()
+	var names []nodeID
+	var walk func(dir nodeID) error
+	walk = func(dir nodeID) error {
+		if err := n.putFolder(dir); err != nil {
+			return err
 		}
+		for _, child := range sorted[begins[dir]:begins[dir+1]] {
+			var err error
+			switch n.t.file(child).kind {
+			case kindFolder:
+				err = walk(child)
+			case kindWhiteout:
+				err = n.putWhiteout(child)
+			default:
+				names = append(names, child)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return nil
+	if err := walk(rootNode); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(names, func(a, b nodeID) int {
+		return cmp.Compare(n.t.file(a).source, n.t.file(b).source)
+	})
+	return names, nil
 }
 
 func nextEntry(tr *tar.Reader) (*tar.Header, error) {
@@ -282,20 +296,6 @@ func nextEntry(tr *tar.Reader) (*tar.Header, error) {
 		return nil, fmt.Errorf("layer is not a whole tar: %w: %w", errdefs.ErrInvalidArgument, err)
 	}
 	return h, err
-}
-
-// writeHeader writes what normal form says of an entry, at its place in the layer.
-func writeHeader(tw *tar.Writer, h *tar.Header) error { return tw.WriteHeader(rooted(h)) }
-
-func (n *normalizer) writeEntry(tw *tar.Writer, h *tar.Header, content io.Reader) error {
-	if err := writeHeader(tw, h); err != nil {
-		return err
-	}
-	if h.Typeflag != tar.TypeReg {
-		return nil
-	}
-	_, err := io.CopyBuffer(tw, content, n.buf)
-	return err
 }
 
 // entryError names the entry that an error is about. Faults of the entry itself are

@@ -1,10 +1,14 @@
 package layer
 
 import (
-	"archive/tar"
+	"bytes"
 	"errors"
+	"hash/maphash"
 	"path"
+	"slices"
 	"strings"
+
+	"github.com/porthole-run/porthole/image/layer/ext4"
 )
 
 // Bounds that Linux sets to any path.
@@ -35,74 +39,152 @@ const (
 	kindOther // regular files, devices, pipes
 )
 
+// nodeID and fileID are indexes: a layer may have millions of names, and each pointer
+// would cost memory, and time of the collector.
+type (
+	nodeID uint32
+	fileID uint32
+)
+
+const rootNode nodeID = 0
+
 // node is one name in the layer's tree.
 type node struct {
-	parent   *node
-	name     string
-	length   int              // of its path
-	children map[string]*node // folders only
-	file     *inode
+	parent nodeID
+	name   ext4.Name
+	file   fileID
+	length uint16 // of its path
+	gone   bool   // removed, with all beneath
 }
 
 // inode is what names stand for; hard links share one.
 type inode struct {
+	source int32      // index of the tar entry that holds it
+	detail uint32     // folders: index of their attributes; symlinks: ext4.Name of the target
+	inode  ext4.Inode // 0: not written so far
 	kind   kind
-	source int         // index of the tar entry that holds it
-	link   string      // symlinks: the target
-	header *tar.Header // folders: all that was said of them so far, merged
-	opaque bool        // folders: what lower layers have in it is hidden
-}
-
-func (n *node) path() string {
-	if n.parent == nil {
-		return "."
-	}
-	var parts []string
-	for ; n.parent != nil; n = n.parent {
-		parts = append(parts, n.name)
-	}
-	var b strings.Builder
-	for i := len(parts) - 1; i >= 0; i-- {
-		b.WriteString(parts[i])
-		if i > 0 {
-			b.WriteByte('/')
-		}
-	}
-	return b.String()
+	opaque bool // folders: what lower layers have in it is hidden
 }
 
 // tree is the layer as the entries read so far make it.
 type tree struct {
-	root  *node
-	count int // nodes ever made
-	limit int
+	names   ext4.Names
+	nodes   ext4.List[node]
+	files   ext4.List[inode]
+	folders ext4.List[ext4.Attr] // all that was said of folders so far, merged
+	limit   int                  // of nodes ever made
+
+	slots []nodeID // a table of nodes by parent and name; 0: free, as the root is in no folder
+	seed  maphash.Seed
 }
 
-func newTree(limit int) *tree {
-	return &tree{limit: limit, root: &node{
-		children: map[string]*node{},
-		file:     &inode{kind: kindFolder},
-	}}
+func newTree(limit int) (*tree, error) {
+	t := &tree{limit: limit, slots: make([]nodeID, 64), seed: maphash.MakeSeed()}
+	name, err := t.names.Add(Root)
+	t.nodes.Append(node{name: name, file: t.addFolder(false)})
+	return t, err
+}
+
+func (t *tree) node(n nodeID) *node { return t.nodes.At(int(n)) }
+
+// file is what a name stands for.
+func (t *tree) file(n nodeID) *inode { return t.files.At(int(t.node(n).file)) }
+
+// attr is what was said of a folder so far.
+func (t *tree) attr(n nodeID) *ext4.Attr { return t.folders.At(int(t.file(n).detail)) }
+
+// addFolder makes a folder of which nothing is said yet, without a name.
+func (t *tree) addFolder(opaque bool) fileID {
+	attr := t.folders.Append(ext4.Attr{Mode: 0o755})
+	return t.addFile(inode{kind: kindFolder, opaque: opaque, detail: uint32(attr)})
+}
+
+func (t *tree) addFile(f inode) fileID { return fileID(t.files.Append(f)) }
+
+// slot is where in the table a name is, or would be.
+func (t *tree) slot(dir nodeID, name []byte) *nodeID {
+	h := maphash.Bytes(t.seed, name) + uint64(dir)*0x9e3779b97f4a7c15
+	h ^= h >> 32
+	for mask := uint64(len(t.slots) - 1); ; h++ {
+		s := &t.slots[h&mask]
+		if *s == 0 {
+			return s
+		}
+		if n := t.node(*s); n.parent == dir && !n.gone && string(t.names.Bytes(n.name)) == string(name) {
+			return s
+		}
+	}
+}
+
+// child finds a name in a folder.
+func (t *tree) child(dir nodeID, name string) (nodeID, bool) {
+	n := *t.slot(dir, []byte(name))
+	return n, n != 0
 }
 
 // add puts a new name into a folder. There must be none of that name.
-func (t *tree) add(dir *node, name string, f *inode) (*node, error) {
-	if t.count++; t.count > t.limit {
-		return nil, errTooMany
+func (t *tree) add(dir nodeID, name string, f fileID) (nodeID, error) {
+	length := int(t.node(dir).length) + 1 + len(name)
+	switch {
+	case t.nodes.Len() > t.limit:
+		return 0, errTooMany
+	case length > maxPath:
+		return 0, errLongPath // also where symlinks lead deeper than names do
 	}
-	n := &node{parent: dir, name: strings.Clone(name), file: f, length: dir.length + 1 + len(name)}
-	if n.length > maxPath {
-		return nil, errLongPath // also where symlinks lead deeper than names do
+	kept, err := t.names.Add(name)
+	if err != nil {
+		return 0, err
 	}
-	if f.kind == kindFolder {
-		n.children = map[string]*node{}
+	n := nodeID(t.nodes.Append(node{parent: dir, name: kept, file: f, length: uint16(length)}))
+	if t.nodes.Len() > len(t.slots)/4*3 {
+		t.slots = make([]nodeID, 2*len(t.slots))
+		for i := range nodeID(t.nodes.Len()) {
+			t.enter(i)
+		}
+		return n, nil
 	}
-	dir.children[n.name] = n
+	t.enter(n)
 	return n, nil
 }
 
+// enter puts a node into the table.
+func (t *tree) enter(n nodeID) {
+	if at := t.node(n); n != rootNode && !at.gone {
+		*t.slot(at.parent, t.names.Bytes(at.name)) = n
+	}
+}
+
 // remove takes a name and all beneath it out of the tree.
-func (t *tree) remove(n *node) { delete(n.parent.children, n.name) }
+func (t *tree) remove(n nodeID) { t.node(n).gone = true }
+
+// sorted returns all names by folder, and in it by name. Those of a folder are
+// sorted[begins[folder]:begins[folder+1]].
+func (t *tree) sorted() (sorted []nodeID, begins []uint32) {
+	begins = make([]uint32, t.nodes.Len()+1)
+	each := func(do func(nodeID, *node)) {
+		for i := rootNode + 1; int(i) < t.nodes.Len(); i++ {
+			if n := t.node(i); !n.gone {
+				do(i, n)
+			}
+		}
+	}
+	each(func(_ nodeID, n *node) { begins[n.parent+1]++ })
+	for i := range begins[1:] {
+		begins[i+1] += begins[i]
+	}
+	sorted = make([]nodeID, begins[len(begins)-1])
+	next := slices.Clone(begins)
+	each(func(i nodeID, n *node) {
+		sorted[next[n.parent]] = i
+		next[n.parent]++
+	})
+	for i := range begins[1:] {
+		slices.SortFunc(sorted[begins[i]:begins[i+1]], func(a, b nodeID) int {
+			return bytes.Compare(t.names.Bytes(t.node(a).name), t.names.Bytes(t.node(b).name))
+		})
+	}
+	return sorted, begins
+}
 
 // splitName checks the name of an entry and returns its parts. A leading slash means
 // the image's root, as it does to tar and to other runtimes.
@@ -132,16 +214,16 @@ func splitName(name string) ([]string, error) {
 
 // walked is what a walk to a parent folder did to the tree.
 type walked struct {
-	made     []*node // folders that had no entry so far
-	conflict bool    // a whiteout became a folder
+	made     []nodeID // folders that had no entry so far
+	conflict bool     // a whiteout became a folder
 }
 
 // folder walks parts from the root to a folder. With create, missing folders are made,
 // as tar does. Relative symlinks that stay inside the image are followed, absolute
 // ones and those that climb are refused.
-func (t *tree) folder(parts []string, create bool) (*node, walked, error) {
+func (t *tree) folder(parts []string, create bool) (nodeID, walked, error) {
 	var w walked
-	cur, hops := t.root, 0
+	cur, hops := rootNode, 0
 	for len(parts) > 0 {
 		name := parts[0]
 		parts = parts[1:]
@@ -149,65 +231,66 @@ func (t *tree) folder(parts []string, create bool) (*node, walked, error) {
 		case "", ".":
 			continue
 		case "..":
-			if cur.parent == nil {
-				return nil, w, errClimbs
+			if cur == rootNode {
+				return 0, w, errClimbs
 			}
-			cur = cur.parent
+			cur = t.node(cur).parent
 			continue
 		}
-		child := cur.children[name]
+		child, have := t.child(cur, name)
 		switch {
-		case child == nil:
+		case !have:
 			if !create {
-				return nil, w, errNoTarget
+				return 0, w, errNoTarget
 			}
 			if len(name) > maxComponent {
-				return nil, w, errLongPath
+				return 0, w, errLongPath
 			}
-			n, err := t.add(cur, name, &inode{kind: kindFolder})
+			n, err := t.add(cur, name, t.addFolder(false))
 			if err != nil {
-				return nil, w, err
+				return 0, w, err
 			}
 			w.made = append(w.made, n)
 			cur = n
-		case child.file.kind == kindFolder:
+		case t.file(child).kind == kindFolder:
 			cur = child
-		case child.file.kind == kindSymlink:
+		case t.file(child).kind == kindSymlink:
 			if hops++; hops > maxLinkHops {
-				return nil, w, errLoop
+				return 0, w, errLoop
 			}
-			if strings.HasPrefix(child.file.link, "/") {
-				return nil, w, errClimbs
+			to := string(t.names.Bytes(ext4.Name(t.file(child).detail)))
+			if strings.HasPrefix(to, "/") {
+				return 0, w, errClimbs
 			}
-			parts = append(strings.Split(child.file.link, "/"), parts...)
-		case child.file.kind == kindWhiteout && create:
+			parts = append(strings.Split(to, "/"), parts...)
+		case t.file(child).kind == kindWhiteout && create:
 			// The name hides what is below and holds something new.
 			t.remove(child)
-			n, err := t.add(cur, name, &inode{kind: kindFolder, opaque: true})
+			n, err := t.add(cur, name, t.addFolder(true))
 			if err != nil {
-				return nil, w, err
+				return 0, w, err
 			}
 			w.made, w.conflict = append(w.made, n), true
 			cur = n
 		default:
-			return nil, w, errNotFolder
+			return 0, w, errNotFolder
 		}
 	}
 	return cur, w, nil
 }
 
 // lookup finds a name that must exist. The last part is not followed.
-func (t *tree) lookup(parts []string) (*node, error) {
+func (t *tree) lookup(parts []string) (nodeID, error) {
 	if len(parts) == 0 {
-		return t.root, nil
+		return rootNode, nil
 	}
 	dir, _, err := t.folder(parts[:len(parts)-1], false)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	n := dir.children[parts[len(parts)-1]]
-	if n == nil || n.file.kind == kindWhiteout {
-		return nil, errNoTarget
+	n, have := t.child(dir, parts[len(parts)-1])
+	if !have || t.file(n).kind == kindWhiteout {
+		return 0, errNoTarget
 	}
 	return n, nil
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
-	"io"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -76,39 +74,19 @@ var zeros [4096]byte
 // need no room for them.
 type sparseFile struct {
 	f    *os.File
-	pos  int64
 	high int64 // nothing was written at or beyond it
 }
 
-func (s *sparseFile) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		offset += s.pos
-	default:
-		return 0, fmt.Errorf("seek from the end of %s: not supported", s.f.Name())
-	}
-	if offset < 0 {
-		return 0, fmt.Errorf("seek in %s to %d: before its start", s.f.Name(), offset)
-	}
-	s.pos = offset
-	return offset, nil
-}
-
-func (s *sparseFile) Read(b []byte) (int, error) {
-	n, err := s.f.ReadAt(b, s.pos)
-	s.pos += int64(n)
-	return n, err
-}
-
-func (s *sparseFile) Write(b []byte) (int, error) {
+// WriteAt implements io.WriterAt, for one caller at a time.
+func (s *sparseFile) WriteAt(b []byte, at int64) (int, error) {
 	n := 0
 	for n < len(b) {
 		// One run of equal kind: zeros to leave out, or data to write.
 		run, zero := 0, false
 		for n+run < len(b) {
-			k := min(len(zeros)-int((s.pos+int64(run))%int64(len(zeros))), len(b)-n-run)
-			z := s.pos+int64(run) >= s.high && bytes.Equal(b[n+run:n+run+k], zeros[:k])
+			pos := at + int64(n+run)
+			k := min(len(zeros)-int(pos%int64(len(zeros))), len(b)-n-run)
+			z := pos >= s.high && bytes.Equal(b[n+run:n+run+k], zeros[:k])
 			if run == 0 {
 				zero = z
 			} else if z != zero {
@@ -117,13 +95,12 @@ func (s *sparseFile) Write(b []byte) (int, error) {
 			run += k
 		}
 		if !zero {
-			k, err := s.f.WriteAt(b[n:n+run], s.pos)
-			s.high = max(s.high, s.pos+int64(k))
+			k, err := s.f.WriteAt(b[n:n+run], at+int64(n))
+			s.high = max(s.high, at+int64(n+k))
 			if err != nil {
 				return n + k, err
 			}
 		}
-		s.pos += int64(run)
 		n += run
 	}
 	return n, nil
@@ -131,6 +108,6 @@ func (s *sparseFile) Write(b []byte) (int, error) {
 
 // reset empties the file for another attempt.
 func (s *sparseFile) reset() error {
-	s.pos, s.high = 0, 0
+	s.high = 0
 	return s.f.Truncate(0)
 }
