@@ -9,7 +9,7 @@ import (
 const (
 	// BlockSize is the size of a block, in bytes.
 	BlockSize = 4096
-	// bufferSize is how much is written at once.
+	// bufferSize is how much is written at once, where a multiple of it begins.
 	bufferSize = 512 << 10
 	// MaxFile is the largest file: what one block of extents can tell of.
 	MaxFile = (leafExtents - 1) * extentBlocks * BlockSize
@@ -225,7 +225,7 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 		if w.err != nil {
 			return n, w.err
 		}
-		room := w.buf[len(w.buf):cap(w.buf)]
+		room := w.room()
 		if int64(len(room)) > w.missing {
 			room = room[:w.missing]
 		}
@@ -236,12 +236,10 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 		if int64(k) > w.missing {
 			return n, ErrContent
 		}
-		w.buf = w.buf[:len(w.buf)+k]
-		w.pos += int64(k)
 		w.missing -= int64(k)
 		n += int64(k)
-		if len(w.buf) == cap(w.buf) && w.flush() != nil {
-			return n, w.err
+		if ferr := w.filled(k); ferr != nil {
+			return n, ferr
 		}
 		if err == io.EOF {
 			return n, nil
@@ -295,15 +293,27 @@ func (w *Writer) put(b []byte) error {
 		return w.tooLarge()
 	}
 	for len(b) > 0 {
-		n := copy(w.buf[len(w.buf):cap(w.buf)], b)
-		w.buf = w.buf[:len(w.buf)+n]
-		w.pos += int64(n)
+		n := copy(w.room(), b)
 		b = b[n:]
-		if len(w.buf) == cap(w.buf) {
-			if err := w.flush(); err != nil {
-				return err
-			}
+		if err := w.filled(n); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// room is what is free in the buffer, which is never nothing.
+func (w *Writer) room() []byte {
+	n := len(w.buf)
+	return w.buf[n : n+bufferSize-int(w.pos%bufferSize)]
+}
+
+// filled says that n bytes of room are filled.
+func (w *Writer) filled(n int) error {
+	w.buf = w.buf[:len(w.buf)+n]
+	w.pos += int64(n)
+	if w.pos%bufferSize == 0 {
+		return w.flush()
 	}
 	return nil
 }
