@@ -98,10 +98,10 @@ func (w *Writer) putFolder(dir, parent Inode, in []uint32) error {
 		return err
 	}
 	n.size = w.pos - begin
-	if extents(blocks(n.size)) > rootExtents { // 512 MiB, which two million names have not
+	if n.size > MaxFile {
 		return ErrFile
 	}
-	return nil
+	return w.putLeaf(n)
 }
 
 func (w *Writer) putEntry(i Inode, name []byte) error {

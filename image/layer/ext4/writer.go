@@ -263,12 +263,18 @@ func (w *Writer) finish() error {
 	if err := w.align(); err != nil {
 		return err
 	}
-	if used := blocks(n.size); extents(used) > rootExtents {
-		var b [BlockSize]byte
-		putLeaf(b[:], leafExtents, n.data, used)
-		return w.put(b[:])
+	return w.putLeaf(n)
+}
+
+// putLeaf writes an inode's extents behind its content, where the inode has no room for them.
+func (w *Writer) putLeaf(n *inode) error {
+	used := blocks(n.size)
+	if extents(used) <= rootExtents {
+		return nil
 	}
-	return nil
+	var b [BlockSize]byte
+	putLeaf(b[:], leafExtents, n.data, used)
+	return w.put(b[:])
 }
 
 // block is the number of the block that is written next.
