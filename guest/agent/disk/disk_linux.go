@@ -7,16 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/guest/agent/reap"
-	"github.com/porthole-run/porthole/guest/api"
 )
 
 // appear bounds the wait for a disk.
@@ -31,11 +27,13 @@ func (a Address) String() string { return fmt.Sprintf("%d:%d", a.Controller, a.L
 type Disks struct {
 	Mkfs   string       // path of mke2fs
 	Reaper *reap.Reaper // waits for it
+
+	bus bus
 }
 
 // MountLayer mounts the ext4 image on a disk, read-only. Target is made.
 func (d *Disks) MountLayer(ctx context.Context, a Address, target string) error {
-	dev, f, err := open(ctx, a, unix.O_RDONLY)
+	dev, f, err := d.open(ctx, a, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -57,7 +55,7 @@ const (
 // What is on it is worth nothing yet: where the kernel cannot mount a file system that
 // counts what projects take, one is made that does not. Target is made.
 func (d *Disks) MountScratch(ctx context.Context, a Address, target string) error {
-	dev, f, err := open(ctx, a, unix.O_RDWR)
+	dev, f, err := d.open(ctx, a, unix.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -107,7 +105,7 @@ func (d *Disks) makeScratch(ctx context.Context, dev, features, options string) 
 // Eject makes the kernel forget a disk whose host side is going, so that the next disk at
 // that address is not taken for it. A disk that is gone is not an error.
 func (d *Disks) Eject(a Address) error {
-	dir, err := sysfsDir("/sys", a)
+	dir, err := d.bus.dir(a)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
@@ -139,13 +137,13 @@ func wantsProjects(f *os.File) (bool, error) {
 }
 
 // open waits until a disk can be opened and read.
-func open(ctx context.Context, a Address, flags int) (dev string, f *os.File, err error) {
+func (d *Disks) open(ctx context.Context, a Address, flags int) (dev string, f *os.File, err error) {
 	ctx, cancel := context.WithTimeout(ctx, appear)
 	defer cancel()
 	retry := time.NewTicker(2 * time.Millisecond)
 	defer retry.Stop()
-	for n := 1; ; n++ {
-		dev, err = find("/sys", a)
+	for n := 0; ; n++ {
+		dev, err = d.bus.find(a)
 		if err == nil {
 			if f, err = os.OpenFile(dev, flags|unix.O_CLOEXEC, 0); err == nil {
 				if size, seekErr := f.Seek(0, 2); seekErr == nil && size > 0 {
@@ -154,87 +152,17 @@ func open(ctx context.Context, a Address, flags int) (dev string, f *os.File, er
 				f.Close()
 				err = fmt.Errorf("disk %v is empty: %w", a, errdefs.ErrUnavailable)
 			}
-		} else if n%50 == 25 {
-			// The notice of a hot-added disk can be lost, and a disk that was ejected and
-			// never detached gives none.
-			scan("/sys", a)
+		} else if n%50 == 0 {
+			// The kernel does not search, the notice of a hot-added disk can be lost, and a disk that
+			// was ejected and never detached gives none.
+			if d.bus.scan(a) {
+				continue // it may be there now
+			}
 		}
 		select {
 		case <-retry.C:
 		case <-ctx.Done():
 			return "", nil, fmt.Errorf("wait for disk %v: %w: %w", a, err, ctx.Err())
 		}
-	}
-}
-
-// find returns the device node of a disk.
-func find(sys string, a Address) (string, error) {
-	dir, err := sysfsDir(sys, a)
-	if err != nil {
-		return "", err
-	}
-	blocks, err := filepath.Glob(filepath.Join(dir, "block", "*"))
-	if err != nil || len(blocks) == 0 {
-		return "", fmt.Errorf("disk %v has no block device: %w", a, errdefs.ErrNotFound)
-	}
-	return "/dev/" + filepath.Base(blocks[0]), nil
-}
-
-// sysfsDir returns a disk's folder in sysfs.
-func sysfsDir(sys string, a Address) (string, error) {
-	host, err := controller(sys, a.Controller)
-	if err != nil {
-		return "", err
-	}
-	// LUNs above 255 are addressed flat, which sysfs shows as it is on the wire.
-	for _, lun := range []uint32{a.LUN, a.LUN | 0x4000} {
-		dir := filepath.Join(sys, "bus/scsi/devices", fmt.Sprintf("%d:0:0:%d", host, lun))
-		if _, err := os.Stat(dir); err == nil {
-			return dir, nil
-		}
-	}
-	return "", fmt.Errorf("no disk %v: %w", a, errdefs.ErrNotFound)
-}
-
-// controller returns the kernel's number of the n-th SCSI controller that takes
-// hot-added disks: on Hyper-V that with the n-th of the instance ids that host and guest have agreed
-// on, for there the kernel finds them in any order, else the n-th that the kernel found.
-func controller(sys string, n uint32) (int, error) {
-	if int(n) < len(api.SCSIControllers) {
-		dirs, err := filepath.Glob(filepath.Join(sys, "bus/vmbus/devices", api.SCSIControllers[n], "host*"))
-		if err != nil {
-			return 0, err
-		}
-		for _, dir := range dirs {
-			if i, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "host")); err == nil {
-				return i, nil
-			}
-		}
-	}
-	dirs, err := filepath.Glob(filepath.Join(sys, "class/scsi_host/host*"))
-	if err != nil {
-		return 0, err
-	}
-	var hosts []int
-	for _, dir := range dirs {
-		b, _ := os.ReadFile(filepath.Join(dir, "proc_name"))
-		switch strings.TrimSpace(string(b)) {
-		case "virtio_scsi":
-			if i, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), "host")); err == nil {
-				hosts = append(hosts, i)
-			}
-		}
-	}
-	slices.Sort(hosts)
-	if int(n) >= len(hosts) {
-		return 0, fmt.Errorf("no SCSI controller %d among %d: %w", n, len(hosts), errdefs.ErrNotFound)
-	}
-	return hosts[n], nil
-}
-
-// scan asks a controller for the disk. What goes wrong shows as the disk's absence.
-func scan(sys string, a Address) {
-	if host, err := controller(sys, a.Controller); err == nil {
-		os.WriteFile(filepath.Join(sys, "class/scsi_host", fmt.Sprintf("host%d", host), "scan"), fmt.Appendf(nil, "0 0 %d", a.LUN), 0)
 	}
 }

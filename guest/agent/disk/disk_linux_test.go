@@ -32,7 +32,7 @@ func sysfs(t *testing.T, files map[string]string) string {
 }
 
 func TestFind(t *testing.T) {
-	sys := sysfs(t, map[string]string{
+	b := bus{sys: sysfs(t, map[string]string{
 		"class/scsi_host/host0/proc_name":          "ata_piix\n",
 		"class/scsi_host/host2/proc_name":          "virtio_scsi\n",
 		"class/scsi_host/host10/proc_name":         "virtio_scsi\n",
@@ -41,7 +41,7 @@ func TestFind(t *testing.T) {
 		"bus/scsi/devices/10:0:0:3/block/sdb/size": "1",
 		"bus/scsi/devices/2:0:0:16684/block/sdc/x": "1", // LUN 300, flat
 		"bus/scsi/devices/2:0:0:5/type":            "0", // its driver has not come
-	})
+	})}
 	for _, tt := range []struct {
 		addr Address
 		want string
@@ -49,7 +49,7 @@ func TestFind(t *testing.T) {
 		{Address{0, 0}, "/dev/sda"}, {Address{1, 3}, "/dev/sdb"}, {Address{0, 300}, "/dev/sdc"},
 		{Address{0, 5}, ""}, {Address{0, 1}, ""}, {Address{2, 0}, ""},
 	} {
-		got, err := find(sys, tt.addr)
+		got, err := b.find(tt.addr)
 		if got != tt.want || (tt.want == "") != errdefs.IsNotFound(err) {
 			t.Errorf("find(%v) = %q, %v, want %q", tt.addr, got, err, tt.want)
 		}
@@ -67,14 +67,14 @@ func TestFind_HyperV(t *testing.T) {
 		files["class/scsi_host/host"+host+"/proc_name"] = "storvsc_host\n"
 		files["bus/scsi/devices/"+host+":0:0:7/block/sd"+host+"/size"] = "1"
 	}
-	sys := sysfs(t, files)
+	b := bus{sys: sysfs(t, files)}
 	for n, want := range []string{"/dev/sd3", "/dev/sd1", "/dev/sd2", "/dev/sd4"} {
-		if got, err := find(sys, Address{uint32(n), 7}); got != want || err != nil {
+		if got, err := b.find(Address{uint32(n), 7}); got != want || err != nil {
 			t.Errorf("disk 7 of controller %d = %q, %v, want %q", n, got, err, want)
 		}
 	}
 	for _, a := range []Address{{0, 0}, {4, 7}} {
-		if got, err := find(sys, a); !errdefs.IsNotFound(err) {
+		if got, err := b.find(a); !errdefs.IsNotFound(err) {
 			t.Errorf("find(%v) = %q, %v, want NotFound", a, got, err)
 		}
 	}
@@ -83,9 +83,50 @@ func TestFind_HyperV(t *testing.T) {
 func TestOpen_Cancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _, err := open(ctx, Address{Controller: 99}, os.O_RDONLY)
+	_, _, err := new(Disks).open(ctx, Address{Controller: 99}, os.O_RDONLY)
 	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "disk 99:0") {
 		t.Errorf("open = %v, want Canceled naming the disk", err)
+	}
+}
+
+// TestOpen_Scans: the kernel may not know of a disk yet, and nothing but a scan tells it.
+func TestOpen_Scans(t *testing.T) {
+	sys := sysfs(t, map[string]string{
+		"class/scsi_host/host2/proc_name":      "virtio_scsi\n",
+		"class/scsi_host/host2/scan":           "",
+		"bus/scsi/devices/2:0:0:3/block/x/dev": "", // known, though /dev has no such node
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d := Disks{bus: bus{sys: sys}}
+	for _, tt := range []struct {
+		lun  uint32
+		want string
+	}{{3, ""}, {5, "0 0 5"}} {
+		if _, _, err := d.open(ctx, Address{LUN: tt.lun}, os.O_RDONLY); !errors.Is(err, context.Canceled) {
+			t.Fatalf("open of LUN %d = %v, want Canceled", tt.lun, err)
+		}
+		got, err := os.ReadFile(filepath.Join(sys, "class/scsi_host/host2/scan"))
+		if err != nil || string(got) != tt.want {
+			t.Errorf("waiting for LUN %d scanned for %q, %v, want %q", tt.lun, got, err, tt.want)
+		}
+	}
+}
+
+// TestEject: what is not there is ejected.
+func TestEject(t *testing.T) {
+	sys := sysfs(t, map[string]string{
+		"class/scsi_host/host2/proc_name": "virtio_scsi\n",
+		"bus/scsi/devices/2:0:0:3/delete": "",
+	})
+	d := Disks{bus: bus{sys: sys}}
+	for _, a := range []Address{{LUN: 3}, {LUN: 4}, {Controller: 1, LUN: 3}} {
+		if err := d.Eject(a); err != nil {
+			t.Errorf("Eject(%v) = %v", a, err)
+		}
+	}
+	if got, err := os.ReadFile(filepath.Join(sys, "bus/scsi/devices/2:0:0:3/delete")); string(got) != "1" {
+		t.Errorf("the ejected disk was told %q, %v", got, err)
 	}
 }
 

@@ -34,7 +34,7 @@ func (d *Disks) MountVolume(ctx context.Context, a Address, target string, o Vol
 	if o.ReadOnly {
 		flags = unix.O_RDONLY
 	}
-	dev, f, err := open(ctx, a, flags)
+	dev, f, err := d.open(ctx, a, flags)
 	if err != nil {
 		return err
 	}
