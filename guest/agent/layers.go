@@ -8,15 +8,19 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/api"
 )
 
 // layer is a mounted layer, shared by the containers that use it.
 type layer struct {
-	dir  string
-	addr disk.Address
-	refs int
+	id      string
+	dir     string
+	addr    disk.Address
+	mounted bool
+	refs    int
 }
 
 // layerRef names a layer and the disk it is on.
@@ -41,25 +45,44 @@ func topmost(refs []layerRef) []layerRef {
 	return out
 }
 
+// mountsAtOnce is how many disks are waited for and mounted side by side: more than that does
+// not hide more of what each waits for the host, and each takes a thread.
+const mountsAtOnce = 4
+
 // useLayers mounts layers that are not, and returns where their images' roots are. On error it has
 // given back those it took.
 func (a *Agent) useLayers(ctx context.Context, refs []layerRef) ([]string, error) {
 	a.layersMu.Lock()
 	defer a.layersMu.Unlock()
 	var dirs []string
-	for i, r := range refs {
+	var missing []*layer
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(mountsAtOnce)
+	for _, r := range refs {
 		l := a.layers[r.id]
 		if l == nil {
-			l = &layer{dir: a.shortDir(a.cfg.Dir + "/l"), addr: r.addr}
-			if err := a.cfg.Disks.MountLayer(ctx, r.addr, l.dir); err != nil {
-				err = fmt.Errorf("mount layer %s: %w", r.id, err)
-				_, undoErr := a.dropLayersLocked(context.WithoutCancel(ctx), refs[:i])
-				return nil, errors.Join(err, undoErr)
-			}
+			l = &layer{id: r.id, dir: a.shortDir(a.cfg.Dir + "/l"), addr: r.addr}
 			a.layers[r.id] = l
+			missing = append(missing, l)
+			g.Go(func() error {
+				if err := a.cfg.Disks.MountLayer(gctx, r.addr, l.dir); err != nil {
+					return fmt.Errorf("mount layer %s: %w", r.id, err)
+				}
+				l.mounted = true
+				return nil
+			})
 		}
 		l.refs++
 		dirs = append(dirs, filepath.Join(l.dir, api.LayerRoot))
+	}
+	if err := g.Wait(); err != nil {
+		for _, l := range missing {
+			if !l.mounted { // there is nothing to give back
+				delete(a.layers, l.id)
+			}
+		}
+		_, undoErr := a.dropLayersLocked(context.WithoutCancel(ctx), refs)
+		return nil, errors.Join(err, undoErr)
 	}
 	return dirs, nil
 }
