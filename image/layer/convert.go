@@ -7,12 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/porthole-run/porthole/internal/diskfull"
 )
 
 // Defaults of Options.
@@ -66,7 +67,7 @@ func Convert(ctx context.Context, src Source, f *os.File, opts Options) (Result,
 	c := &conversion{opts: opts, src: src, out: &sparseFile{f: f}, norm: newNormalizer(opts.MaxEntries)}
 	res, err := c.run(ctx)
 	if err != nil {
-		if IsDiskFull(err) {
+		if diskfull.Is(err) {
 			err = fmt.Errorf("write %s: %w: %w", f.Name(), errdefs.ErrResourceExhausted, err)
 		}
 		return Result{}, err
@@ -191,10 +192,4 @@ func isStreamError(err error) bool {
 	return errors.Is(err, errReaderGone) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
 		errdefs.IsInvalidArgument(err)
-}
-
-// IsDiskFull tells whether err comes from a disk or quota that is full.
-func IsDiskFull(err error) bool {
-	var no syscall.Errno
-	return errors.As(err, &no) && diskFull(no)
 }
