@@ -220,6 +220,9 @@ func (s *Server) Kill() error {
 		return err
 	}
 	<-s.exited
+	if s.relay != nil {
+		s.relay.cut()
+	}
 	return nil
 }
 
