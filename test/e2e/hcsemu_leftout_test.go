@@ -38,11 +38,7 @@ var leftOut = map[string]string{
 	"TestFullDisk":                    "its root is a mount, which under Wine is a reparse point, and those are refused as roots",
 	"TestCallersGiveUp":               notTried,
 	"TestManyAtOnce":                  notTried,
-	"TestShimHangs":                   notTried,
-	"TestReboot":                      "it failed when it was tried: the server that was started again serves and is not reached; the cause is not known",
-	"TestDaemonKilledAtWork":          notTried,
 	"TestLogs":                        hostsLog,
-	"TestStats":                       harnessPath,
 	"TestSharedVM":                    notTried,
 	"TestSharedVM_Ends":               notTried,
 	"TestSharedVM_Figures":            notTried,
@@ -72,7 +68,6 @@ const (
 	noShares    = "host folders keep what NTFS lacks in extended attributes and reparse points, and Wine has neither"
 	noSaving    = "the emulator saves no VMs"
 	noGroups    = "Windows has no control groups"
-	harnessPath = "the harness did not translate a path in ContainerStats; all else passed; not tried since that was mended"
 	hostsLog    = "crictl here opens a log by the path that the server tells, which is one of Windows"
 	notTried    = "not tried under Wine yet"
 	noTemplates = "the driver for Hyper-V clones no VMs"
