@@ -17,6 +17,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/appendfile"
 	"github.com/porthole-run/porthole/internal/localsock"
 	"github.com/porthole-run/porthole/internal/privatedir"
 	"github.com/porthole-run/porthole/internal/undo"
@@ -211,8 +212,13 @@ type process struct {
 	state error         // how it ended; set before done is closed
 }
 
+// openLog opens the shim's log such that a daemon can remove the folder on Windows too while
+// the shim has it: one that was started a moment before its daemon died has not
+// recorded itself yet, and finds its folder gone.
+func (f folder) openLog() (*os.File, error) { return appendfile.Open(f.log(), 0o600) }
+
 func (l *Launcher) start(f folder, files []*os.File) (*process, error) {
-	log, err := os.OpenFile(f.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := f.openLog()
 	if err != nil {
 		return nil, err
 	}

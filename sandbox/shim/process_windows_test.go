@@ -39,3 +39,19 @@ func TestStartTime(t *testing.T) {
 		t.Errorf("startTime() of none = %v", err)
 	}
 }
+
+// TestOpenLog: the log of a shim that runs keeps nobody from its folder.
+func TestOpenLog(t *testing.T) {
+	f := folder(t.TempDir())
+	log, err := f.openLog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if err := os.Rename(f.log(), f.log()+".1"); err != nil {
+		t.Errorf("rename the open log: %v", err)
+	}
+	if err := os.Remove(f.log() + ".1"); err != nil {
+		t.Errorf("remove the open log: %v", err)
+	}
+}
