@@ -8,8 +8,12 @@ import (
 	"github.com/porthole-run/porthole/guest/api"
 )
 
-// waitingNICs is how many NICs a VM has that wait to be plugged in.
-const waitingNICs = 2
+// How many NICs a VM has that wait to be plugged in: one that is a pod's own, and one in which
+// any pods may come to be.
+const (
+	ownNICs   = 2
+	otherNICs = 6
+)
 
 // machineArgs is what QEMU's argument list depends on. Descriptors are QEMU's.
 type machineArgs struct {
@@ -18,6 +22,7 @@ type machineArgs struct {
 	kernel, initrd, commandLine       string
 	tscKHz                            int
 	qmpFD, consoleFD, muxFD, firstTap int
+	nics                              int
 }
 
 // args is QEMU's argument list: a microvm, as sandbox/qemuvm has it, but with the four
@@ -41,7 +46,7 @@ func (m machineArgs) args() []string {
 	for i := range api.SCSIControllers {
 		a = append(a, "-device", fmt.Sprintf("virtio-scsi-device,id=scsi%d", i))
 	}
-	for i := range waitingNICs {
+	for i := range m.nics {
 		a = append(a, "-netdev", fmt.Sprintf("tap,id=net%d,fd=%d,vhost=off", i, m.firstTap+i),
 			"-device", fmt.Sprintf("virtio-net-device,id=nic%d,netdev=net%d,mac=%s", i, i, strings.ReplaceAll(NICAddress(m.id, i), "-", ":")))
 	}

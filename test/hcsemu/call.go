@@ -41,6 +41,7 @@ func (s *Service) call(p *session, name string, a []string) ([]string, hcs.HRESU
 		if v == hcs.Start { // its process gets the VM's serial port
 			s.mu.Lock()
 			s.makers[p.system(a[0])] = p
+			s.started[p.pid] = p.system(a[0])
 			s.mu.Unlock()
 		}
 		return nil, s.hcs.Call(v, hcs.SystemHandle(parseHandle(a[0])), hcs.Operation(parseHandle(a[1])), a[2])
@@ -99,7 +100,7 @@ func (s *Service) call(p *session, name string, a []string) ([]string, hcs.HRESU
 	case "HNSCall":
 		return s.hnsCall(a[0], a[1])
 	case "HcnOpen", "HcnCreate", "HcnDelete", "HcnQuery", "HcnEnumerate", "HcnModify":
-		return s.hcn(name, a)
+		return s.hcn(p, name, a)
 	case "CreateVirtualDisk":
 		return nil, s.createDisk(a[0], a[1], a[2])
 	}

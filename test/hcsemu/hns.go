@@ -58,7 +58,7 @@ func (s *Service) CreateNetwork(document string) (string, error) {
 func bridgeName(network string) string { return "hns" + network[len(network)-8:] }
 
 // hcn makes one call of computenetwork.dll: a kind, and two arguments.
-func (s *Service) hcn(name string, a []string) ([]string, hcs.HRESULT) {
+func (s *Service) hcn(p *session, name string, a []string) ([]string, hcs.HRESULT) {
 	var out string
 	var err error
 	kind, first, second := a[0], a[1], a[2]
@@ -70,6 +70,9 @@ func (s *Service) hcn(name string, a []string) ([]string, hcs.HRESULT) {
 	case "HcnDelete":
 		err = s.hcnDelete(kind, first)
 	case "HcnQuery":
+		if kind == kindEndpoint {
+			s.settle(p, first)
+		}
 		out, err = s.hcnQuery(kind, first)
 	case "HcnEnumerate":
 		out, err = s.hcnEnumerate(kind, first)
@@ -116,7 +119,7 @@ func (s *Service) hcnCreate(kind, id, settings string) (string, error) {
 }
 
 // hcnCreateEndpoint gives a pod's endpoint the address of a NIC that waits in the VM of that
-// pod; others get what HNS gives.
+// pod; others get what HNS gives, and settle may change either.
 func (s *Service) hcnCreateEndpoint(network, settings string) (string, error) {
 	var d map[string]any
 	if err := json.Unmarshal([]byte(settings), &d); err != nil {
@@ -152,6 +155,9 @@ func (s *Service) hcnDelete(kind, id string) error {
 		}
 		return removeBridge(bridgeName(id))
 	case kindEndpoint:
+		s.mu.Lock()
+		delete(s.macs, strings.ToLower(id))
+		s.mu.Unlock()
 		return s.hns.DeleteEndpoint(id)
 	}
 	return s.hns.DeleteNamespace(id)
@@ -174,6 +180,11 @@ func (s *Service) hcnQuery(kind, id string) (string, error) {
 	case kindEndpoint:
 		var e hcnnet.Endpoint
 		e, err = s.hns.Endpoint(id)
+		s.mu.Lock()
+		if mac := s.macs[strings.ToLower(e.ID)]; mac != "" {
+			e.MAC = mac
+		}
+		s.mu.Unlock()
 		v = struct {
 			hcnnet.Endpoint
 			SchemaVersion hcnnet.Version

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -80,11 +81,13 @@ func (m *machines) Start(vm *hcsfake.VM) error {
 // start runs QEMU. On error nothing is left.
 func (v *machine) start(m *machines) (err error) {
 	var ends []*os.File // what QEMU gets; it has copies
-	defer func() {
+	closeEnds := func() {
 		for _, f := range ends {
 			_ = f.Close()
 		}
-	}()
+		ends = nil
+	}
+	defer closeEnds()
 	var ours []net.Conn
 	for range 3 {
 		host, guest, err := newPair()
@@ -101,14 +104,14 @@ func (v *machine) start(m *machines) (err error) {
 			v.removeNICs()
 		}
 	}()
-	if v.nics, err = v.makeNICs(); err != nil {
+	if v.nics, err = v.makeNICs(m.service.nicsFor(v.id)); err != nil {
 		return err
 	}
-	files := append([]*os.File(nil), ends...)
+	files := slices.Clone(ends)
 	for _, n := range v.nics {
 		files = append(files, n.tap.File())
 	}
-	a := machineArgs{id: v.id, qmpFD: 3, consoleFD: 4, muxFD: 5, firstTap: 6}
+	a := machineArgs{id: v.id, qmpFD: 3, consoleFD: 4, muxFD: 5, firstTap: 6, nics: len(v.nics)}
 	a.kernel, a.initrd, a.commandLine = v.vm.Boot()
 	a.megabytes, a.processors = v.vm.Size()
 	if a.tscKHz, err = qemuvm.HostTSC(); err != nil {
@@ -117,6 +120,7 @@ func (v *machine) start(m *machines) (err error) {
 	if v.proc, err = spawn(v.service.config.QEMU, a.args(), files); err != nil {
 		return err
 	}
+	closeEnds() // or its end would not be told
 	m.mu.Lock()
 	m.byID[v.id] = v
 	m.mu.Unlock()

@@ -4,21 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/porthole-run/porthole/internal/hcs"
 	"github.com/porthole-run/porthole/internal/hcs/hcsfake"
+	"github.com/porthole-run/porthole/network/hcnnet"
 	"github.com/porthole-run/porthole/network/tapnet"
 )
 
 // nic is one of the NICs that a VM has from the start.
 type nic struct {
 	tap *tapnet.Tap
-	id  string // in the document; empty: it waits. Guarded by the machine's mu.
+
+	// Guarded by the machine's mu.
+	id       string // in the document; empty: it waits
+	endpoint string // that it is kept for; empty: none
 }
 
-func (v *machine) makeNICs() ([]*nic, error) {
+func (v *machine) makeNICs(n int) ([]*nic, error) {
 	var out []*nic
-	for i := range waitingNICs {
+	for i := range n {
 		t, err := tapnet.Create(tapnet.Name(fmt.Sprintf("%s/%d", v.id, i)))
 		if err != nil {
 			for _, n := range out {
@@ -55,7 +61,7 @@ func (m *machines) Plug(id, nicID, endpoint, mac string) error {
 	v.mu.Unlock()
 	if at < 0 {
 		return &hcsfake.MachineError{Code: hcs.InvalidArgument, Text: fmt.Sprintf(
-			"the emulator's VM has no free NIC with the address %s: it hot-adds none, and has some for endpoints of its own pod alone", mac)}
+			"the emulator's VM has no free NIC with the address %s: it hot-adds none, and those that it has are taken", mac)}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
@@ -101,6 +107,66 @@ func (m *machines) Unplug(id, nicID string) error {
 
 func (v *machine) free(at int) {
 	v.mu.Lock()
-	v.nics[at].id = ""
+	v.nics[at].id, v.nics[at].endpoint = "", ""
 	v.mu.Unlock()
+}
+
+// nicsFor is how many NICs a VM gets.
+func (s *Service) nicsFor(id string) int {
+	pod := strings.ReplaceAll(id, "-", "")
+	if all, err := s.hns.Endpoints(); err == nil && slices.ContainsFunc(all, func(e hcnnet.Endpoint) bool { return strings.HasPrefix(e.Name, pod) }) {
+		return ownNICs
+	}
+	return otherNICs
+}
+
+// settle gives an endpoint the address of a NIC that waits in the VM which a process made last, when that process
+// asks for the endpoint: a NIC's address is fixed when its VM starts, and which VM of several pods, or of those
+// made before any, an endpoint comes to is known only then. On Windows endpoints keep their
+// addresses, and NICs take those.
+func (s *Service) settle(p *session, endpoint string) {
+	s.mu.Lock()
+	vm := s.started[p.pid]
+	s.mu.Unlock()
+	v, err := s.machines.get(vm)
+	if err != nil {
+		return
+	}
+	e, err := s.hns.Endpoint(endpoint)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := strings.ToLower(e.ID)
+	if s.taps[id] != "" {
+		return
+	}
+	if mac := s.macs[id]; mac != "" {
+		e.MAC = mac
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	free := -1
+	for i, n := range v.nics {
+		if NICAddress(v.id, i) == e.MAC {
+			return
+		}
+		if free < 0 && n.id == "" && !s.keptNIC(n) {
+			free = i
+		}
+	}
+	if free >= 0 {
+		v.nics[free].endpoint = id
+		s.macs[id] = NICAddress(v.id, free)
+	}
+}
+
+// keptNIC tells whether a NIC is kept for an endpoint that is still there.
+func (s *Service) keptNIC(n *nic) bool {
+	if n.endpoint == "" {
+		return false
+	}
+	_, err := s.hns.Endpoint(n.endpoint)
+	return err == nil
 }

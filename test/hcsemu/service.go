@@ -42,6 +42,8 @@ type Service struct {
 	makers   map[string]*session // by VM: who made it
 	conns    map[net.Conn]bool
 	taps     map[string]string // by endpoint: what it is plugged into
+	started  map[string]string // by process: the VM that it started last
+	macs     map[string]string // by endpoint: the address that settle gave it
 }
 
 // callback is a callback that a process has set.
@@ -64,7 +66,7 @@ func Start(c Config) (*Service, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		config: c, log: c.Log, hcs: hcsfake.New(), hns: hnsfake.New(), taps: map[string]string{}, listener: l, secret: rand.Text(), cancel: cancel,
+		config: c, log: c.Log, hcs: hcsfake.New(), hns: hnsfake.New(), taps: map[string]string{}, macs: map[string]string{}, started: map[string]string{}, listener: l, secret: rand.Text(), cancel: cancel,
 		sessions: map[string]*session{}, contexts: map[uintptr]callback{}, streams: map[string]func(net.Conn){}, makers: map[string]*session{}, conns: map[net.Conn]bool{},
 	}
 	s.machines = newMachines(s)
@@ -149,7 +151,11 @@ func (s *Service) serve(ctx context.Context, c net.Conn) {
 	}
 	name := f.strings[1]
 	if name == "session" {
-		s.serveSession(c)
+		pid := ""
+		if len(f.strings) > 2 {
+			pid = f.strings[2]
+		}
+		s.serveSession(c, pid)
 		return
 	}
 	if len(f.strings) < 3 {

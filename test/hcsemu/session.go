@@ -11,9 +11,10 @@ import (
 	"github.com/porthole-run/porthole/internal/hcs"
 )
 
-// session is a process that has loaded a DLL.
+// session is a process that has loaded a DLL: one for each of them.
 type session struct {
 	id    string
+	pid   string         // of the process, in Wine
 	calls sync.WaitGroup // its calls that run
 
 	queue chan frame // what the process is to be told; its reader ends with done
@@ -46,9 +47,9 @@ func (p *session) send(f frame) {
 }
 
 // serveSession owns a process's session: it ends with the process.
-func (s *Service) serveSession(c net.Conn) {
+func (s *Service) serveSession(c net.Conn, pid string) {
 	p := &session{
-		id:    fmt.Sprint(s.number()),
+		id: fmt.Sprint(s.number()), pid: pid,
 		queue: make(chan frame, 256), done: make(chan struct{}),
 		handles: map[hcs.SystemHandle]string{}, operations: map[hcs.Operation]bool{},
 	}

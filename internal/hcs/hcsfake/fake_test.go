@@ -24,6 +24,16 @@ const scsi = "6e8a1d52-0c57-4f0e-9a36-2d1b7f54c0a0"
 // running makes a VM with one controller that runs.
 func running(t *testing.T, s *Service) hcs.SystemHandle {
 	t.Helper()
+	h := created(t, s)
+	if text, code := call(s, func(o hcs.Operation) hcs.HRESULT { return s.Call(hcs.Start, h, o, "") }); code != hcs.OK {
+		t.Fatal(code, text)
+	}
+	return h
+}
+
+// created makes a VM with one controller that was not started.
+func created(t *testing.T, s *Service) hcs.SystemHandle {
+	t.Helper()
 	kernel := filepath.Join(t.TempDir(), "kernel")
 	if err := os.WriteFile(kernel, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -37,9 +47,6 @@ func running(t *testing.T, s *Service) hcs.SystemHandle {
 		h, code = s.CreateSystem("vm", doc, o)
 		return code
 	}); code != hcs.OK {
-		t.Fatal(code, text)
-	}
-	if text, code := call(s, func(o hcs.Operation) hcs.HRESULT { return s.Call(hcs.Start, h, o, "") }); code != hcs.OK {
 		t.Fatal(code, text)
 	}
 	return h

@@ -78,9 +78,13 @@ func (s *Service) work(do func() error) *failure {
 
 // stop ends what runs of a system. The lock is held.
 func (s *Service) stop(y *system) {
-	if y.state == "Stopped" {
-		return
+	if y.state != "Stopped" {
+		s.halt(y)
 	}
+}
+
+// halt stops a system's machine, which may have begun to run after the system had ended. The lock is held.
+func (s *Service) halt(y *system) {
 	_ = s.work(func() error {
 		s.machine.Stop(y.id)
 		return nil

@@ -97,3 +97,32 @@ func TestAbandon(t *testing.T) {
 		t.Errorf("left:\n%s\nmisuse: %q", got, s.Misuse())
 	}
 }
+
+// counted is a machine that knows whether it runs.
+type counted struct {
+	frail
+	runs bool
+}
+
+func (c *counted) Start(*VM) error {
+	err := c.do()
+	c.runs = err == nil
+	return err
+}
+
+func (c *counted) Stop(string) { c.runs = false }
+
+// TestAbandon_Starting: a guest whose process dies while it starts does not run on.
+func TestAbandon_Starting(t *testing.T) {
+	s := New()
+	m := &counted{}
+	s.RunOn(m)
+	h := created(t, s)
+	m.while = func() { s.Abandon([]hcs.SystemHandle{h}, nil) }
+	if _, code := call(s, func(o hcs.Operation) hcs.HRESULT { return s.Call(hcs.Start, h, o, "") }); code == hcs.OK {
+		t.Error("Start of what was abandoned meanwhile succeeded")
+	}
+	if got := s.String(); m.runs || strings.Contains(got, "vm vm") {
+		t.Errorf("it runs: %v; left:\n%s", m.runs, got)
+	}
+}

@@ -51,12 +51,13 @@ func (s *Service) start(y *system, _ string) (string, *failure) {
 	for key, d := range maps.Clone(y.disks) { // those of the document
 		controller, lun, _ := strings.Cut(key, ":")
 		if f := s.work(func() error { return s.machine.Attach(y.id, controller, lun, s.local(d.path), d.readOnly) }); f != nil {
-			s.stop(y)
+			s.halt(y)
 			s.end(y, "UnexpectedExit")
 			return "", f
 		}
 	}
-	if y.state != "Starting" {
+	if y.state != "Starting" { // it was ended meanwhile, perhaps before its machine was there
+		s.halt(y)
 		return "", wrongState(y)
 	}
 	y.state = "Running"

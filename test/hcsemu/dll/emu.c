@@ -57,9 +57,11 @@ static BOOL CALLBACK begin(PINIT_ONCE o, void *p, void **c)
 	SOCKET s = emu_connect();
 	if (s == INVALID_SOCKET)
 		return TRUE;
-	const char *hello[] = {"session"};
+	char pid[16];
+	snprintf(pid, sizeof pid, "%lu", GetCurrentProcessId());
+	const char *hello[] = {"session", pid};
 	FRAME f;
-	if (emu_send(s, hello, 1) || emu_recv(s, &f)) {
+	if (emu_send(s, hello, 2) || emu_recv(s, &f)) {
 		closesocket(s);
 		return TRUE;
 	}
