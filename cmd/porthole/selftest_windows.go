@@ -36,6 +36,7 @@ func newLab(ctx context.Context, c config.Config, disruptive bool) (l selftest.L
 			b, _, err := openShare(dir)
 			return b, err
 		},
+		Edge: edge{},
 	}
 	host, err := winhost.Gather(ctx, places(c))
 	if err != nil {

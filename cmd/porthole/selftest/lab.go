@@ -39,6 +39,9 @@ type Lab struct {
 	Share    func(dir string) (share.Backend, error)
 	ShareErr error
 
+	// Edge is this host's named pipes and folders. nil: it has none of the kind.
+	Edge Edge
+
 	// Restart restarts a service of Windows, with all that depends on it. nil: the run may
 	// not, as it ends every VM and container of the host.
 	Restart func(ctx context.Context, service string) error

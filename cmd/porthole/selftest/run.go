@@ -33,6 +33,7 @@ const (
 	PartVM      Part = "VMs: the Host Compute Service and sockets"
 	PartNetwork Part = "Networks: the Host Network Service"
 	PartShare   Part = "Volumes: NTFS"
+	PartEdge    Part = "Clients of this host: named pipes and folders"
 )
 
 // verdict is what a check says.
@@ -49,7 +50,7 @@ func unclear(format string, args ...any) verdict {
 func notRun(format string, args ...any) verdict { return verdict{NotRun, fmt.Sprintf(format, args...)} }
 
 // Rows is the list of what only a real host can prove, in the order of docs/windows.md.
-func Rows() []Row { return slices.Concat(vmRows, networkRows, shareRows) }
+func Rows() []Row { return slices.Concat(vmRows, networkRows, shareRows, edgeRows) }
 
 // Options say which rows to run, and who hears of it.
 type Options struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -54,6 +55,7 @@ type world struct {
 	keep      uint64 // bytes of memory that do not come back
 	noVMs     func() // what a restart of vmcompute does besides
 	hook      func(ntfake.Call) ntapi.Status
+	doors     *doors
 
 	mu     sync.Mutex // guards what follows
 	guests map[string]*agent
@@ -66,7 +68,7 @@ const initrdBytes = 8 << 20
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
-		svc: hcsfake.New(), hns: hnsfake.New(), dir: t.TempDir(), vols: map[string]*ntfake.Volume{},
+		svc: hcsfake.New(), hns: hnsfake.New(), dir: t.TempDir(), vols: map[string]*ntfake.Volume{}, doors: &doors{pipes: map[string]*doorPipe{}, remote: fs.ErrPermission},
 		guests: map[string]*agent{}, pipes: map[string]*pipe{},
 	}
 	w.host = hcs.New(w.svc)
@@ -113,6 +115,7 @@ func (w *world) lab() Lab {
 			return w.memory, nil
 		},
 		Share:   w.share,
+		Edge:    w.doors,
 		Restart: w.restart,
 		Times:   Times{Boot: 2 * time.Second, Settle: 300 * time.Millisecond, Refuse: 200 * time.Millisecond, Notice: time.Second},
 	}
