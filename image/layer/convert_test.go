@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -163,29 +162,6 @@ func TestConvertCancelled(t *testing.T) {
 type cancelReader struct{ cancel func() }
 
 func (c cancelReader) Read(b []byte) (int, error) { c.cancel(); return 1, nil }
-
-func TestFooter(t *testing.T) {
-	for _, size := range []int64{4096, 3 << 20, 512 << 20, 3 << 30, 100 << 30, 200 << 30} {
-		f := footer(size, digest.FromString("x"))
-		var sum uint32
-		for i, c := range f {
-			if i < 64 || i >= 68 {
-				sum += uint32(c)
-			}
-		}
-		if got := binary.BigEndian.Uint32(f[64:]); got != ^sum {
-			t.Errorf("checksum of %d = %x, want %x", size, got, ^sum)
-		}
-		cyl, heads, spt := geometry(size)
-		chs := int64(cyl) * int64(heads) * int64(spt) * sector
-		if chs > size || chs == 0 && size > 1<<20 {
-			t.Errorf("geometry of %d is %d bytes", size, chs)
-		}
-		if got := binary.BigEndian.Uint64(f[48:]); got != uint64(size) {
-			t.Errorf("size = %d, want %d", got, size)
-		}
-	}
-}
 
 func TestSparseFileKeepsRewrites(t *testing.T) {
 	f, _ := os.Create(filepath.Join(t.TempDir(), "s"))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/vhd"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -257,9 +258,34 @@ func TestVolumes_Scratch(t *testing.T) {
 	}
 }
 
+// TestOpenScratch_VHD: what Hyper-V is to attach is a VHD of the size asked for, in whole sectors, once.
+func TestOpenScratch_VHD(t *testing.T) {
+	dir, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for _, size := range []int64{3<<20 + 1, 64 << 20} { // a disk that is there keeps its size
+		f, err := openScratch(dir, "a.vhd", size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err != nil || info.Size() != 3<<20+vhd.Sector+vhd.FooterSize {
+			t.Errorf("scratch disk: %v, %v", info, err)
+		}
+		if format, err := diskFormat(f); err != nil || format != sandbox.DiskVHD {
+			t.Errorf("diskFormat = %v, %v", format, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestDiskFormat(t *testing.T) {
-	vhd := func(kind byte) []byte {
-		b := make([]byte, 4096+vhdFooter)
+	disk := func(kind byte) []byte {
+		b := make([]byte, 4096+vhd.FooterSize)
 		copy(b[4096:], "conectix")
 		b[4096+63] = kind
 		return b
@@ -271,11 +297,11 @@ func TestDiskFormat(t *testing.T) {
 		is      func(error) bool
 	}{
 		{"raw", make([]byte, 4096), sandbox.DiskRaw, nil},
-		{"raw.img", vhd(2), sandbox.DiskRaw, nil}, // whatever a guest wrote there
+		{"raw.img", disk(2), sandbox.DiskRaw, nil}, // whatever a guest wrote there
 		{"raw.qcow2", append([]byte("vhdxfile"), make([]byte, 4096)...), sandbox.DiskRaw, nil},
-		{"fixed.vhd", vhd(2), sandbox.DiskVHD, nil},
+		{"fixed.vhd", disk(2), sandbox.DiskVHD, nil},
 		{"some.VHDX", make([]byte, 4096), sandbox.DiskVHDX, nil},
-		{"dynamic.vhd", vhd(3), sandbox.DiskVHD, errdefs.IsNotImplemented},
+		{"dynamic.vhd", disk(3), sandbox.DiskVHD, errdefs.IsNotImplemented},
 		{"raw.vhd", make([]byte, 4096), sandbox.DiskVHD, errdefs.IsInvalidArgument},
 		{"tiny.vhd", make([]byte, 100), sandbox.DiskVHD, errdefs.IsInvalidArgument},
 		{"empty.vhd", nil, sandbox.DiskVHD, errdefs.IsInvalidArgument},

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/internal/vhd"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -162,14 +164,11 @@ func (s *volumeSet) release(ctx context.Context, id string) error {
 	return nil
 }
 
-// scratchVolume is the name of a scratch disk in its folder.
-const scratchVolume = ".porthole-scratch.img"
-
 // openVolume opens a disk's file, and makes that of a scratch disk when it is not there.
 // root is how the root of a new file system is to be.
 func openVolume(src sandbox.DiskSource, readOnly bool) (_ *os.File, root *guest.DiskRoot, err error) {
 	if src.ScratchBytes == 0 {
-		flags := os.O_RDWR
+		flags := volumeFlags
 		if readOnly {
 			flags = os.O_RDONLY
 		}
@@ -190,23 +189,38 @@ func openVolume(src sandbox.DiskSource, readOnly bool) (_ *os.File, root *guest.
 		return nil, nil, err
 	}
 	root = rootOf(info)
-	f, err := dir.OpenFile(scratchVolume, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openScratch(dir, scratchVolume, src.ScratchBytes)
+	return f, root, err
+}
+
+// openScratch opens a scratch disk of a folder, and makes it when it is not there.
+func openScratch(dir *os.Root, name string, size int64) (_ *os.File, err error) {
+	f, err := dir.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open scratch disk: %w", err)
+		return nil, fmt.Errorf("open scratch disk: %w", err)
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
 		}
 	}()
-	if err := sizeScratch(f, src.ScratchBytes); err != nil {
-		return nil, nil, fmt.Errorf("size scratch disk: %w", err)
+	if err := sizeScratch(f, size); err != nil {
+		return nil, fmt.Errorf("size scratch disk: %w", err)
 	}
-	return f, root, nil
+	if volumeFlags == os.O_RDWR {
+		return f, nil
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("size scratch disk: %w", err)
+	}
+	if f, err = dir.OpenFile(name, volumeFlags, 0); err != nil {
+		return nil, fmt.Errorf("open scratch disk: %w", err)
+	}
+	return f, nil
 }
 
 // sizeScratch gives a new disk its size. One that is there keeps its own: its file
-// system has that.
+// system has that. By its name it is a fixed VHD, or the disk's bytes alone.
 func sizeScratch(f *os.File, size int64) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -218,11 +232,15 @@ func sizeScratch(f *os.File, size int64) error {
 	if info.Size() > 0 {
 		return nil
 	}
-	return f.Truncate(size)
+	if filepath.Ext(f.Name()) != ".vhd" {
+		return f.Truncate(size)
+	}
+	size = (size + vhd.Sector - 1) / vhd.Sector * vhd.Sector
+	if _, err := f.WriteAt(vhd.Footer(size, rand.Text()), size); err != nil { // whole, or taken for no disk
+		return errors.Join(err, f.Truncate(0))
+	}
+	return nil
 }
-
-// vhdFooter is the size of what a VHD ends with.
-const vhdFooter = 512
 
 // diskFormat tells a disk's format from its file's name, which is the host's. What the
 // disk holds may be a guest's, which could have it taken for another format.
@@ -243,9 +261,9 @@ func checkVHD(f *os.File) error {
 		return err
 	}
 	const diskType = 60 // offset in the footer; 2 is fixed
-	foot := make([]byte, vhdFooter)
-	if info.Size() > vhdFooter {
-		if _, err := f.ReadAt(foot, info.Size()-vhdFooter); err != nil {
+	foot := make([]byte, vhd.FooterSize)
+	if info.Size() > vhd.FooterSize {
+		if _, err := f.ReadAt(foot, info.Size()-vhd.FooterSize); err != nil {
 			return err
 		}
 	}

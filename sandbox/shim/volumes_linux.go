@@ -11,6 +11,13 @@ import (
 	"github.com/porthole-run/porthole/guest"
 )
 
+// scratchVolume is the name of a scratch disk in its folder: the disk's bytes alone. volumeFlags open a disk that
+// is to be written.
+const (
+	scratchVolume = ".porthole-scratch.img"
+	volumeFlags   = os.O_RDWR
+)
+
 // lockFile locks a file for who has it open, without waiting.
 func lockFile(f *os.File, alone bool) error {
 	how := unix.LOCK_SH

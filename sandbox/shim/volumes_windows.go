@@ -10,6 +10,13 @@ import (
 	"github.com/porthole-run/porthole/guest"
 )
 
+// scratchVolume is the name of a scratch disk in its folder: a VHD, as Hyper-V attaches no other. volumeFlags open a
+// disk that is to be written: who writes it is the VM, and its worker may not share that.
+const (
+	scratchVolume = ".porthole-scratch.vhd"
+	volumeFlags   = os.O_RDONLY
+)
+
 // lockedAt is the one byte that is locked: far past any disk's end, since locks of
 // Windows keep others from what they cover.
 const lockedAt = 1 << 62

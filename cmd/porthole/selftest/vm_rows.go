@@ -62,7 +62,7 @@ var vmRows = []Row{
 		ID: "layer", Part: PartVM, run: checkLayer,
 		Assumed: "A fixed VHD as images' layers are, whose footer is of our making, is attached and detached",
 		Shows:   "AttachDisk fails with `0xc03a…`",
-		Do:      "`image/layer/vhd.go`",
+		Do:      "`internal/vhd`",
 	},
 	{
 		ID: "controllers", Part: PartVM, run: checkControllers,
