@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Parses the PowerShell scripts of deploy/windows. There is no PowerShell in Debian: the grammar is
 # tree-sitter's, from npm, and the parser's runtime a Go module. That they are parsed says that they are
-# PowerShell; what they do on Windows has to be seen there.
+# PowerShell, and call what is there; what they do on Windows has to be seen there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=0.26.4
@@ -26,7 +26,9 @@ trap 'rm -rf "$check" "${work:-}"' EXIT
 bad=$(mktemp -d)
 trap 'rm -rf "$check" "$bad" "${work:-}"' EXIT
 # shellcheck disable=SC2016 # these are PowerShell's
-for text in 'if ($a) { 1' 'function { ' '$x = @(1,' 'try { 1 } catch' 'param([string]$a' '"unended'; do
+for text in 'if ($a) { 1' 'function { ' '$x = @(1,' 'try { 1 } catch' 'param([string]$a' '"unended' \
+  '$a = $b' '"$($c)"' 'Get-WindowsFeatures' 'Test-Path -LiteralPaths x' 'Get-WindowsFeature -Name x' \
+  'function A { param($B) $B }; A -C 1' '# ä'; do
   printf '%s\n' "$text" > "$bad/bad.ps1"
   if "$check" "$cache/grammar.so" "$bad/bad.ps1" 2>/dev/null; then
     echo "powershell: '$text' was taken for PowerShell" >&2

@@ -1,5 +1,6 @@
 // Pscheck parses PowerShell scripts and names what is not PowerShell in them: errors of the
-// parser, and tokens that it had to make up. It runs nothing.
+// parser, and tokens that it had to make up; commands and parameters that are not there, and variables that nothing
+// sets. It runs nothing.
 //
 //	pscheck GRAMMAR.so SCRIPT...
 //
@@ -64,6 +65,7 @@ func run(grammar string, scripts []string) error {
 		}
 		tree := p.Parse(text, nil)
 		errs = append(errs, problems(path, text, tree.RootNode())...)
+		errs = append(errs, names(path, text, tree.RootNode())...)
 		tree.Close()
 	}
 	return errors.Join(errs...)
