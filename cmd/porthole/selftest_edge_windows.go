@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -44,12 +45,21 @@ func (edge) Open(path string) error {
 	if strings.Contains(path, `\pipe\`) {
 		access, flags = windows.GENERIC_READ|windows.GENERIC_WRITE, windows.SECURITY_SQOS_PRESENT|windows.SECURITY_ANONYMOUS
 	}
-	h, err := windows.CreateFile(name, access, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE, nil, windows.OPEN_EXISTING, flags, 0)
+	var h windows.Handle
+	for begin := time.Now(); ; time.Sleep(busyWait) {
+		h, err = windows.CreateFile(name, access, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE, nil, windows.OPEN_EXISTING, flags, 0)
+		if !errors.Is(err, windows.ERROR_PIPE_BUSY) || time.Since(begin) > dialTimeout {
+			break
+		}
+	}
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return windows.CloseHandle(h)
 }
+
+// busyWait is until a pipe that has no instance to spare is tried again.
+const busyWait = 10 * time.Millisecond
 
 // AsUser takes this process's user, Administrators and SYSTEM out of what a thread may use, and all
 // privileges: what is left is what any user of the host has.
