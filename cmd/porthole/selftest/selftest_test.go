@@ -134,6 +134,7 @@ func TestRun_Fails(t *testing.T) {
 		{"console", Fails, "empty", func(_ *testing.T, w *world, _ *Lab) { w.silent = true }},
 		{"socket-table", Fails, "not in the table", func(_ *testing.T, w *world, _ *Lab) { w.openTable = true }},
 		{"layer", Fails, "0xc03a", func(_ *testing.T, w *world, _ *Lab) { w.svc.Fail("HcsModifyComputeSystem", 1, hcs.VHDFormatUnknown) }},
+		{"open-disk", Fails, "0x80070020", func(_ *testing.T, w *world, _ *Lab) { w.svc.Fail("HcsModifyComputeSystem", 1, 0x80070020) }},
 		{"controllers", Fails, "disk does not appear", func(_ *testing.T, w *world, _ *Lab) { w.blind = true }},
 		{"controllers", Fails, "disk 63", func(_ *testing.T, w *world, _ *Lab) { w.svc.Fail("HcsModifyComputeSystem", 64, hcs.NoResources) }},
 		{"kernel", Fails, "agent does not answer", func(_ *testing.T, w *world, _ *Lab) { w.mute = true }},

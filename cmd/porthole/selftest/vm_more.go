@@ -60,6 +60,37 @@ func checkLayer(ctx context.Context, b *bench) verdict {
 // scratchBytes is the size of pods' scratch disks in checks.
 const scratchBytes = 64 << 20
 
+// checkOpenDisk attaches a disk as volumes are: its file is open here meanwhile.
+func checkOpenDisk(ctx context.Context, b *bench) (v verdict) {
+	g, err := b.answering(ctx)
+	if err != nil {
+		return notRun("%v", err)
+	}
+	path := b.file("")
+	disk, err := b.lab.Scratch.Create(ctx, path, scratchBytes)
+	if err != nil {
+		return notRun("make a disk: %v", err)
+	}
+	defer func() {
+		if err := b.lab.Scratch.Remove(context.WithoutCancel(ctx), path); err != nil && v.outcome == Holds {
+			v = fails("once it was detached: %v", err)
+		}
+	}()
+	f, err := os.Open(disk.Path)
+	if err != nil {
+		return notRun("open the disk: %v", err)
+	}
+	defer f.Close()
+	a, err := g.vm.AttachDisk(ctx, disk)
+	if err != nil {
+		return fails("%v", err)
+	}
+	if err := g.vm.DetachDisk(ctx, a); err != nil {
+		return fails("it was attached, and not detached: %v", err)
+	}
+	return holds("attached while it was open")
+}
+
 // lunsPerController is what a controller of Hyper-V has.
 const lunsPerController = 64
 

@@ -65,6 +65,12 @@ var vmRows = []Row{
 		Do:      "`internal/vhd`",
 	},
 	{
+		ID: "open-disk", Part: PartVM, run: checkOpenDisk,
+		Assumed: "A VHDX that this process has open to read, which keeps it locked, is attached to be written",
+		Shows:   "mounts of disks as volumes fail with `0x80070020`",
+		Do:      "`volumeFlags` in `sandbox/shim`",
+	},
+	{
 		ID: "controllers", Part: PartVM, run: checkControllers,
 		Assumed: "The guest sees controllers by the GUIDs that the document gives them",
 		Shows:   "the guest does not find its disks",
