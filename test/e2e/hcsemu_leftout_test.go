@@ -47,7 +47,7 @@ var leftOut = map[string]string{
 	"TestCheckpoint_Refused":          noSaving,
 	"TestCheckpoint_Volumes":          noSaving,
 	"TestMountThroughLinks":           noShares,
-	"TestStress":                      notTried,
+	"TestStress":                      "tried once, beside much else: pods took longer than its callers wait, 20 s, so that nothing happened; nothing was left",
 	"TestTemplate_FirstPod":           noTemplates,
 	"TestPodCgroup":                   noGroups,
 	"TestPodCgroupGone":               noGroups,
