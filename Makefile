@@ -163,6 +163,7 @@ test-hcsemu: build guest tools fetch-e2e ## porthole.exe under Wine runs pods fo
 	@scripts/setup.sh hcsemu
 	@mkdir -p $(OUT)/windows/cni
 	@GOOS=windows $(GOBUILD) -o $(OUT)/windows/ ./cmd/porthole
+	@cd test/e2e && GOOS=windows go build -trimpath -ldflags "$(CRICTLFLAGS)" -o $(OUT)/windows/crictl.exe sigs.k8s.io/cri-tools/cmd/crictl
 	@cd test/hcsemu/plugins && GOOS=windows go build -trimpath -o $(OUT)/windows/cni/ github.com/containernetworking/plugins/plugins/main/windows/win-bridge github.com/containernetworking/plugins/plugins/ipam/host-local
 	@export PORTHOLE_TEST_STRICT=1 PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) PORTHOLE_BIN=$(BIN); \
 	PORTHOLE_HCSEMU=1 scripts/netns.sh go test -count=1 -timeout 4m ./test/hcsemu/...; \
