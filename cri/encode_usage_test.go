@@ -189,6 +189,23 @@ func TestMetrics_AsTheLibrary(t *testing.T) {
 	}
 }
 
+// TestEncodedMethods: a name of no method would leave the API's in its place.
+func TestEncodedMethods(t *testing.T) {
+	replaced := 0
+	for i, m := range runtimeService().Methods {
+		api := runtimeapi.RuntimeService_ServiceDesc.Methods[i]
+		if m.MethodName != api.MethodName {
+			t.Errorf("method %d is %s, the API's %s", i, m.MethodName, api.MethodName)
+		}
+		if reflect.ValueOf(m.Handler).Pointer() != reflect.ValueOf(api.Handler).Pointer() {
+			replaced++
+		}
+	}
+	if replaced != len(encodedMethods) {
+		t.Errorf("%d methods of %d answer with bytes", replaced, len(encodedMethods))
+	}
+}
+
 // TestEnd has messages whose length does and does not fit into the room that is left.
 func TestEnd(t *testing.T) {
 	for _, room := range []int{small, large} {

@@ -131,8 +131,9 @@ type FsInfo struct {
 	UsedInodes uint64
 }
 
-// Usage tells what pods and containers use, as their VMs told it. Lists are bounded in
-// time: what does not answer is left out. What do is given is do's until it returns.
+// Usage tells what pods and containers use, as their VMs told it: now, but that lists
+// without open files may be of a second before. Lists are bounded in time: what does not
+// answer is left out. What do is given is do's until it returns.
 type Usage interface {
 	PodUsage(ctx context.Context, id string) (sandbox.PodUsage, error)
 	EachPodUsage(ctx context.Context, f sandbox.PodFilter, openFiles bool, do func(*sandbox.PodUsage)) error

@@ -15,29 +15,28 @@ const usageAge = time.Second
 // changes, so that none is missing, and none too many. The zero value is ready for use; it
 // is safe for concurrent use.
 type sample struct {
-	mu        sync.Mutex // guards all below
-	vm        usage.VM
-	asked     time.Time // before vm was told; zero: there is none
-	openFiles bool
-	changes   int // calls of forget
+	mu      sync.Mutex // guards all below
+	vm      usage.VM
+	asked   time.Time // before vm was told; zero: there is none
+	changes int       // calls of forget
 }
 
 // get returns figures that are younger than age. If it has none, changes is for keep.
-func (s *sample) get(age time.Duration, openFiles bool) (vm usage.VM, ok bool, changes int) {
+func (s *sample) get(age time.Duration) (vm usage.VM, ok bool, changes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.asked.IsZero() || time.Since(s.asked) >= age || openFiles && !s.openFiles {
+	if s.asked.IsZero() || time.Since(s.asked) >= age {
 		return usage.VM{}, false, s.changes
 	}
 	return s.vm, true, s.changes
 }
 
 // keep takes what a VM told that was asked after get, unless something has changed since.
-func (s *sample) keep(vm usage.VM, asked time.Time, openFiles bool, changes int) {
+func (s *sample) keep(vm usage.VM, asked time.Time, changes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.changes == changes && !asked.Before(s.asked) {
-		s.vm, s.asked, s.openFiles = vm, asked, openFiles
+		s.vm, s.asked = vm, asked
 	}
 }
 

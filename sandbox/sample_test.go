@@ -1,7 +1,6 @@
 package sandbox_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -73,17 +72,14 @@ func TestUsage_Sampled(t *testing.T) {
 		}, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		// Open files are counted for those alone who ask for them.
-		for i, openFiles := range []bool{false, true, false, true} {
+		// With open files it is asked anew, for those alone who ask for them.
+		for i, openFiles := range []bool{false, true, true, false} {
 			pods, err := m.PodsUsage(ctx, sandbox.PodFilter{ID: pod}, openFiles)
 			must(t, err)
 			u := pods[0].Containers[0].Usage
-			want := "800ms false"
-			if i > 0 {
-				want = "900ms true"
-			}
-			if got := fmt.Sprint(u.Group.CPU.Usage, " ", u.Open != nil); got != want {
-				t.Errorf("%d: %s, want %s", i, got, want)
+			want := []string{"800ms", "900ms", "1s", "1s"}[i]
+			if got := u.Group.CPU.Usage.String(); got != want || openFiles && u.Open == nil {
+				t.Errorf("%d: %s, open files %v, want %s", i, got, u.Open, want)
 			}
 		}
 	})

@@ -52,8 +52,9 @@ func (m *Manager) PodUsage(ctx context.Context, id string) (PodUsage, error) {
 }
 
 // PodsUsage tells what the ready pods that match the filter use, oldest first, as it was a
-// second ago at most; with openFiles also how many files they have open. It takes Timeouts.Usage at most: pods
-// whose VMs do not answer by then, or have no figures, are left out.
+// second ago at most; with openFiles as it is now, and also how many files they have open.
+// It takes Timeouts.Usage at most: pods whose VMs do not answer by then, or have no
+// figures, are left out.
 func (m *Manager) PodsUsage(ctx context.Context, f PodFilter, openFiles bool) (out []PodUsage, err error) {
 	err = m.EachPodUsage(ctx, f, openFiles, func(u *PodUsage) {
 		out = append(out, *u)
@@ -70,7 +71,11 @@ func (m *Manager) EachPodUsage(ctx context.Context, f PodFilter, openFiles bool,
 		return err
 	}
 	ask = slices.DeleteFunc(ask, func(p *pod) bool { return p.current().shown() != PodReady })
-	answers := m.askPods(ctx, ask, openFiles, usageAge)
+	age := usageAge
+	if openFiles { // metrics, which say of no time that they were kept
+		age = 0
+	}
+	answers := m.askPods(ctx, ask, openFiles, age)
 	containers := m.containersByPod(ask)
 	var u PodUsage
 	for i, p := range ask {
@@ -130,9 +135,9 @@ func (m *Manager) ContainerUsage(ctx context.Context, id string) (ContainerUsage
 }
 
 // EachContainerUsage tells what the containers that match the filter use, oldest first, as
-// it was a second ago at most. It takes Timeouts.Usage at most: those whose VMs do not answer by then, or have no
-// figures, are left out, and so are those whose VMs are gone. What do is given is do's
-// until it returns.
+// it was a second ago at most. It takes Timeouts.Usage at most: those whose VMs do not
+// answer by then, or have no figures, are left out, and so are those whose VMs are gone.
+// What do is given is do's until it returns.
 func (m *Manager) EachContainerUsage(ctx context.Context, f ContainerFilter, do func(*ContainerUsage)) error {
 	containers, err := m.selectContainers(f)
 	if err != nil {
@@ -200,7 +205,7 @@ func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool, age 
 			shared[p.vmID()] = a
 		}
 		kept := p.ofVM()
-		vm, ok, changes := kept.get(age, openFiles)
+		vm, ok, changes := kept.get(age)
 		if ok {
 			a.vm = vm
 			continue
@@ -212,7 +217,7 @@ func (m *Manager) askPods(ctx context.Context, pods []*pod, openFiles bool, age 
 				kept.forget() // it does not stand for what it told before
 				return
 			}
-			kept.keep(a.vm, asked, openFiles, changes)
+			kept.keep(a.vm, asked, changes)
 		})
 	}
 	wg.Wait()
