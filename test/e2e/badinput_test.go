@@ -143,13 +143,18 @@ func TestRunPodRefused(t *testing.T) {
 }
 
 func TestBadCNIConf(t *testing.T) {
+	// The network is looked for before addresses are.
+	plugin, network := `"type": "bridge", "bridge": "porthole9"`, "x"
+	if w := env.windows; w != nil {
+		plugin, network = `"type": "win-bridge", "apiVersion": 2`, w.host.Network
+	}
 	for _, c := range []struct {
 		name, conf, names string
 		code              codes.Code
 	}{
 		{"broken", `{"name": "x", "plugins": [`, "10-porthole.conflist", codes.FailedPrecondition},
 		{"unknown-plugin", `{"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "no-such-plugin"}]}`, "no-such-plugin", codes.FailedPrecondition},
-		{"plugin-refuses", `{"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "bridge", "bridge": "porthole9", "ipam": {"type": "host-local", "ranges": [[{"subnet": "not-a-subnet"}]]}}]}`, "not-a-subnet", codes.Internal},
+		{"plugin-refuses", `{"cniVersion": "1.0.0", "name": "` + network + `", "plugins": [{` + plugin + `, "ipam": {"type": "host-local", "ranges": [[{"subnet": "not-a-subnet"}]]}}]}`, "not-a-subnet", codes.Internal},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := ownServer(t, serverConfig{cniConf: c.conf})
@@ -179,9 +184,13 @@ func TestFullDisk(t *testing.T) {
 		}
 		os.Remove(root)
 	})
-	s := ownServer(t, serverConfig{root: root})
+	s := ownServer(t, serverConfig{root: filepath.Join(root, "root")}) // mount points themselves are refused on Windows
 	_, err = s.Images.PullImage(testContext(t), &cri.PullImageRequest{Image: &cri.ImageSpec{Image: env.registry.big}})
-	refused(t, err, "no space", codes.ResourceExhausted)
+	full := "no space"
+	if env.windows != nil {
+		full = "Disk full" // in Wine's words
+	}
+	refused(t, err, full, codes.ResourceExhausted)
 	r, err := s.Images.ListImages(testContext(t), &cri.ListImagesRequest{})
 	if err != nil || len(r.Images) != 0 {
 		t.Errorf("images after it: %v, %v", r.GetImages(), err)

@@ -24,7 +24,10 @@ var leftOut = map[string]string{
 	"TestVolumeHostMounts":            noShares,
 	"TestVolumeDaemonKilled":          noShares,
 	"TestVolumesRefused":              noShares,
-	"TestVolumeDisk":                  "Hyper-V attaches VHD and VHDX files, not raw disks",
+	"TestSharedVM/volumes":            noShares,
+	"TestSharedVM/volumes-go-on":      noShares,
+	"TestPodDetails/termination-log":  noShares,
+	"TestUserNamespace/folder":        noShares,
 	"TestTemplate_ClonesShareNothing": noTemplates,
 	"TestTemplate_Sizes":              noTemplates,
 	"TestTemplate_DaemonKilled":       noTemplates,
@@ -34,18 +37,7 @@ var leftOut = map[string]string{
 	"TestTemplate_FreedMemory":        noTemplates,
 	"TestMux_Containerd":              "the runtime beside is Linux' containerd, on a unix socket, which Wine has not",
 	"TestWindowsKubelet":              "it plays a Windows kubelet whose drives are folders of a Linux host",
-	"TestBadCNIConf/plugin-refuses":   "its configuration is for Linux' bridge plugin",
-	"TestFullDisk":                    "its root is a mount, which under Wine is a reparse point, and those are refused as roots",
-	"TestCallersGiveUp":               notTried,
-	"TestManyAtOnce":                  notTried,
-	"TestLogs":                        hostsLog,
-	"TestSharedVM":                    notTried,
-	"TestSharedVM_Ends":               notTried,
-	"TestSharedVM_Figures":            notTried,
-	"TestSharedVM_Many":               notTried,
-	"TestSharedVM_Memory":             notTried,
-	"TestSpares":                      notTried,
-	"TestWhySlow":                     notTried,
+	"TestSharedVM_Figures":            "it compares with pods whose VMs are clones, and the driver for Hyper-V clones no VMs",
 	"TestCheckpoint":                  noSaving,
 	"TestCheckpoint_Again":            noSaving,
 	"TestCheckpoint_Refused":          noSaving,
@@ -56,25 +48,27 @@ var leftOut = map[string]string{
 	"TestPodCgroup":                   noGroups,
 	"TestPodCgroupGone":               noGroups,
 	"TestPodCgroupLimit":              noGroups,
-	"TestPodDetails":                  noShares,
-	"TestHostPorts":                   noShares,
-	"TestUserNamespace":               noShares,
+	"TestHostPorts":                   "the emulator's HNS takes policies and does nothing with them, so that no port of the host leads to a pod",
 	"TestUpgrade":                     "it builds and runs a daemon for Linux",
 	"TestPodNetwork":                  "it wants IPv4 and IPv6; CNI's win-bridge gives one address: TestEmulatorNetwork is in its place",
-	"TestOutputFlood":                 "it measures memory of processes, in which Wine's own is",
 }
 
 const (
 	noShares    = "host folders keep what NTFS lacks in extended attributes and reparse points, and Wine has neither"
 	noSaving    = "the emulator saves no VMs"
 	noGroups    = "Windows has no control groups"
-	hostsLog    = "crictl here opens a log by the path that the server tells, which is one of Windows"
 	notTried    = "not tried under Wine yet"
 	noTemplates = "the driver for Hyper-V clones no VMs"
 )
 
+// tryVar, when set, has the tests that are left out run like the others, to see what becomes of them.
+const tryVar = "PORTHOLE_E2E_LEFTOUT"
+
 // leaveOut tells package testing which tests not to run, with those that -skip names.
 func leaveOut() error {
+	if os.Getenv(tryVar) != "" {
+		return nil
+	}
 	var patterns []string
 	for _, name := range slices.Sorted(maps.Keys(leftOut)) {
 		patterns = append(patterns, "^"+strings.ReplaceAll(name, "/", "$/^")+"$")

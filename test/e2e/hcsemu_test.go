@@ -27,6 +27,10 @@ type windows struct {
 	prefix   *wine.Prefix
 }
 
+// hostFolders tells whether the server's host can show folders to pods. Wine cannot: Porthole keeps what NTFS lacks in
+// extended attributes and reparse points, of which it has neither.
+func hostFolders() bool { return env.windows == nil }
+
 // hnsNetwork is what CNI's plugins find there.
 const hnsNetwork = `{"Name":"porthole","Type":"L2Bridge","SchemaVersion":{"Major":2,"Minor":0},"Ipams":[{"Type":"Static","Subnets":[
 	{"IpAddressPrefix":"10.88.0.0/16","Routes":[{"NextHop":"10.88.0.2","DestinationPrefix":"0.0.0.0/0"}]}]}]}`

@@ -158,21 +158,23 @@ func TestUserNamespace(t *testing.T) {
 	refused(t, err, "userns_options", codes.InvalidArgument)
 
 	// A folder of the host: what is root's there is root's in the pod, and the other way.
-	shared := t.TempDir()
-	write(t, filepath.Join(shared, "of-root"), "text")
-	f := p.start(inNamespaces(idle("share", mapped(bind("/shared", shared))), o))
-	for what, want := range map[string]string{
-		"stat -c %u:%g /shared/of-root": "0:0",
-		"cat /shared/of-root":           "text",
-		"touch /shared/new && chown 33:34 /shared/new && stat -c %u:%g /shared/new": "33:34",
-	} {
-		if got := f.exec(what); got != want {
-			t.Errorf("%s: %q, want %q", what, got, want)
+	t.Run("folder", func(t *testing.T) {
+		shared := t.TempDir()
+		write(t, filepath.Join(shared, "of-root"), "text")
+		f := p.start(inNamespaces(idle("share", mapped(bind("/shared", shared))), o))
+		for what, want := range map[string]string{
+			"stat -c %u:%g /shared/of-root": "0:0",
+			"cat /shared/of-root":           "text",
+			"touch /shared/new && chown 33:34 /shared/new && stat -c %u:%g /shared/new": "33:34",
+		} {
+			if got := f.exec(what); got != want {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
 		}
-	}
-	if uid, gid := owner(t, filepath.Join(shared, "new")); uid != 33 || gid != 34 {
-		t.Errorf("what the pod made belongs to %d:%d on the host, want 33:34", uid, gid)
-	}
+		if uid, gid := owner(t, filepath.Join(shared, "new")); uid != 33 || gid != 34 {
+			t.Errorf("what the pod made belongs to %d:%d on the host, want 33:34", uid, gid)
+		}
+	})
 }
 
 func owner(t *testing.T, path string) (uid, gid uint32) {

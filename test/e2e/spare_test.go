@@ -98,4 +98,22 @@ func TestSpares(t *testing.T) {
 	if got := a.exec("hostname"); got != "first" {
 		t.Errorf("the first pod answers %q", got)
 	}
+	if env.windows != nil {
+		endSpares(t, s)
+	}
+}
+
+// endSpares starts a daemon that is to have no spares, which ends those of the one before. A daemon under Wine
+// is ended by killing it alone, and leaves its own.
+func endSpares(t *testing.T, s *server) {
+	t.Helper()
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	config := strings.Replace(read(t, s.ConfigPath), `spares = "2"`, `spares = "off"`, 1)
+	write(t, s.ConfigPath, config)
+	if err := s.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the spares of the daemon before are ended", func() bool { return len(vmPIDs(t, s)) == 2 })
 }

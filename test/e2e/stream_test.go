@@ -196,7 +196,7 @@ func TestLogs(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	follow := env.server.Crictl(ctx, "logs", "-f", k.id)
+	follow := env.server.HostCrictl(ctx, "logs", "-f", k.id)
 	pipe, err := follow.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

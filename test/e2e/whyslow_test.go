@@ -27,7 +27,7 @@ func TestWhySlow(t *testing.T) {
 
 	whySlow := func(args ...string) string {
 		t.Helper()
-		args = append([]string{"why-slow", "--config", s.ConfigPath}, args...)
+		args = append([]string{"why-slow", "--config", s.HostPath(s.ConfigPath)}, args...)
 		out, err := s.Porthole(testContext(t), args...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("porthole %s: %v: %s", strings.Join(args, " "), err, out)
@@ -75,7 +75,7 @@ func TestWhySlow(t *testing.T) {
 		ID                             string
 		GuestBytes, ShimBytes, VMBytes *uint64
 	}
-	out, err := s.Porthole(testContext(t), "top", "--config", s.ConfigPath, "--json").CombinedOutput()
+	out, err := s.Porthole(testContext(t), "top", "--config", s.HostPath(s.ConfigPath), "--json").CombinedOutput()
 	if err != nil {
 		t.Fatalf("porthole top: %v: %s", err, out)
 	}
@@ -89,6 +89,12 @@ func TestWhySlow(t *testing.T) {
 		}
 		found = true
 		for what, n := range map[string]*uint64{"the containers": row.GuestBytes, "the shim": row.ShimBytes, "the VM": row.VMBytes} {
+			if env.windows != nil && what == "the VM" { // whose memory a process of Windows' own holds: not told
+				if n != nil {
+					t.Errorf("%s: %v bytes", what, *n)
+				}
+				continue
+			}
 			if n == nil || *n == 0 || *n > 1<<30 {
 				t.Errorf("%s: %v bytes", what, n)
 			}
@@ -98,11 +104,11 @@ func TestWhySlow(t *testing.T) {
 		t.Errorf("porthole top does not list the pod: %s", out)
 	}
 	page := filepath.Join(t.TempDir(), "pod.html")
-	whySlow("--html", page, p.id)
+	whySlow("--html", s.HostPath(page), p.id)
 	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "container in guest") {
 		t.Errorf("page: %v: %.200s", err, b)
 	}
-	out, err = s.Porthole(testContext(t), "why-slow", "--config", s.ConfigPath, "nosuchpod").CombinedOutput()
+	out, err = s.Porthole(testContext(t), "why-slow", "--config", s.HostPath(s.ConfigPath), "nosuchpod").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), `nothing is known of pod "nosuchpod"`) {
 		t.Errorf("of a pod that is not: %v: %s", err, out)
 	}

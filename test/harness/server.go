@@ -154,7 +154,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	s.cmd = s.program(context.WithoutCancel(ctx), "serve", "--config", s.configPath())
+	s.cmd = s.program(context.WithoutCancel(ctx), "serve", "--config", s.HostPath(s.ConfigPath))
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = OwnSession()
 	if err := s.cmd.Start(); err != nil {
@@ -275,6 +275,16 @@ func (s *Server) LogTail() string {
 // Crictl is a crictl command for the server.
 func (s *Server) Crictl(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, filepath.Join(s.tools, "crictl"), append(s.CrictlArgs(), args...)...)
+}
+
+// HostCrictl is Crictl on the server's host, by whose paths it finds files that the server names.
+func (s *Server) HostCrictl(ctx context.Context, args ...string) *exec.Cmd {
+	if s.windows == nil {
+		return s.Crictl(ctx, args...)
+	}
+	endpoint := "tcp://" + s.address
+	return s.windows.Command(ctx, filepath.Join(s.bin, "crictl.exe"),
+		append([]string{"--config", "NUL", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint, "--timeout", "60s"}, args...)...)
 }
 
 // CrictlArgs are the options that point crictl at the server.

@@ -217,10 +217,10 @@ func (s *Server) program(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, filepath.Join(s.bin, "porthole"), args...)
 }
 
-// configPath is the configuration's path as the server knows it.
-func (s *Server) configPath() string {
+// HostPath is a path of this machine as the server's host has it.
+func (s *Server) HostPath(path string) string {
 	if s.windows != nil {
-		return s.windows.Path(s.ConfigPath)
+		return s.windows.Path(path)
 	}
-	return s.ConfigPath
+	return path
 }
