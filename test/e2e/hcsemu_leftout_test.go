@@ -43,7 +43,7 @@ var leftOut = map[string]string{
 	"TestCheckpoint_Refused":          noSaving,
 	"TestCheckpoint_Volumes":          noSaving,
 	"TestMountThroughLinks":           noShares,
-	"TestStress":                      notTried,
+	"TestStress":                      "tried once, beside much else: pods took longer than its callers wait, 20 s, so that nothing happened; nothing was left",
 	"TestTemplate_FirstPod":           noTemplates,
 	"TestPodCgroup":                   noGroups,
 	"TestPodCgroupGone":               noGroups,
@@ -57,7 +57,6 @@ const (
 	noShares    = "host folders keep what NTFS lacks in extended attributes and reparse points, and Wine has neither"
 	noSaving    = "the emulator saves no VMs"
 	noGroups    = "Windows has no control groups"
-	notTried    = "not tried under Wine yet"
 	noTemplates = "the driver for Hyper-V clones no VMs"
 )
 
