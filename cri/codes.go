@@ -8,6 +8,8 @@ import (
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/porthole-run/porthole/internal/diskfull"
 )
 
 // maxErrorText bounds an error's text: it may hold the tail of a guest's console.
@@ -22,6 +24,9 @@ func codeOf(err error) codes.Code {
 	}
 	if code, ok := kindCodes[errdefs.Resolve(err)]; ok {
 		return code
+	}
+	if diskfull.Is(err) {
+		return codes.ResourceExhausted
 	}
 	if errors.Is(err, errors.ErrUnsupported) {
 		return codes.Unimplemented

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/porthole-run/porthole/internal/diskfull"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -366,6 +367,8 @@ func TestCodeOf(t *testing.T) {
 		{errors.Join(errdefs.ErrResourceExhausted, errors.New("undo")), codes.ResourceExhausted},
 		{errors.Join(errdefs.ErrUnavailable, context.DeadlineExceeded, errdefs.ErrInvalidArgument), codes.Unavailable},
 		{status.Error(codes.Aborted, "x"), codes.Aborted},
+		{fmt.Errorf("write x: %w", diskfull.Number), codes.ResourceExhausted},
+		{fmt.Errorf("%w: %w", errdefs.ErrDataLoss, diskfull.Number), codes.DataLoss},
 	}
 	for _, tt := range tests {
 		if got := codeOf(tt.err); got != tt.want {

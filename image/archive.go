@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/porthole-run/porthole/image/layer"
+	"github.com/porthole-run/porthole/internal/diskfull"
 )
 
 // Import installs the images of an archive, an OCI layout or what docker save writes,
@@ -74,7 +75,7 @@ func (s *Store) importDone(ctx context.Context) {
 func archiveError(ctx context.Context, root string, err error) error {
 	var perr *fs.PathError
 	switch {
-	case layer.IsDiskFull(err):
+	case diskfull.Is(err):
 		return diskError(root, err)
 	case ctx.Err() != nil, errors.As(err, &perr), errdefs.IsInvalidArgument(err):
 		return err

@@ -12,7 +12,7 @@ import (
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 
-	"github.com/porthole-run/porthole/image/layer"
+	"github.com/porthole-run/porthole/internal/diskfull"
 )
 
 // RegistryError is what a registry answered, or why there was no answer. It is of the
@@ -62,7 +62,7 @@ func registryError(ctx context.Context, ref Ref, host string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case layer.IsDiskFull(err):
+	case diskfull.Is(err):
 		return fmt.Errorf("%s: %w: %w", ref, errdefs.ErrResourceExhausted, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", ref, context.Cause(ctx))
@@ -139,7 +139,7 @@ func transient(err error) bool {
 	switch {
 	case errors.As(err, &status):
 		return errdefs.IsUnavailable(statusKind(status.StatusCode))
-	case errors.Is(err, docker.ErrInvalidAuthorization), errors.Is(err, errStalled), layer.IsDiskFull(err),
+	case errors.Is(err, docker.ErrInvalidAuthorization), errors.Is(err, errStalled), diskfull.Is(err),
 		errdefs.IsNotFound(err), errdefs.IsInvalidArgument(err), errdefs.IsDataLoss(err):
 		return false
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/porthole-run/porthole/image/layer"
 	"github.com/porthole-run/porthole/internal/atomicfile"
+	"github.com/porthole-run/porthole/internal/diskfull"
 )
 
 // Store keeps images. See the package comment.
@@ -218,7 +218,7 @@ func (s *Store) step(name string) error {
 
 // diskError gives a full disk its kind and names where it is.
 func diskError(path string, err error) error {
-	if err != nil && layer.IsDiskFull(err) && !errdefs.IsResourceExhausted(err) {
+	if err != nil && diskfull.Is(err) && !errdefs.IsResourceExhausted(err) {
 		return fmt.Errorf("write below %s: %w: %w", path, errdefs.ErrResourceExhausted, err)
 	}
 	return err

@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"syscall"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/porthole-run/porthole/image/layer/ext4"
+	"github.com/porthole-run/porthole/internal/diskfull"
 )
 
 // Defaults of Options.
@@ -72,7 +72,7 @@ func Convert(ctx context.Context, src Source, f *os.File, opts Options) (Result,
 	c := &conversion{opts: opts, src: src, out: &sparseFile{f: f}, norm: norm}
 	res, err := c.run(ctx)
 	if err != nil {
-		if IsDiskFull(err) {
+		if diskfull.Is(err) {
 			err = fmt.Errorf("write %s: %w: %w", f.Name(), errdefs.ErrResourceExhausted, err)
 		}
 		return Result{}, err
@@ -186,10 +186,4 @@ func isStreamError(err error) bool {
 	return errors.As(err, &perr) || errors.Is(err, errReaderGone) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
 		errdefs.IsInvalidArgument(err)
-}
-
-// IsDiskFull tells whether err comes from a disk or quota that is full.
-func IsDiskFull(err error) bool {
-	var no syscall.Errno
-	return errors.As(err, &no) && diskFull(no)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/diskfull"
 	"github.com/porthole-run/porthole/internal/sparsefile"
 	"github.com/porthole-run/porthole/sandbox"
 )
@@ -63,7 +64,7 @@ func (s *Scratch) Create(ctx context.Context, path string, bytes int64) (_ sandb
 	}
 	file := vhdxPath(path)
 	if err := s.create(file, uint64(bytes)); err != nil {
-		if isDiskFull(err) {
+		if diskfull.Is(err) {
 			err = fmt.Errorf("%w: %w", err, errdefs.ErrResourceExhausted)
 		}
 		return sandbox.Disk{}, fmt.Errorf("make scratch disk %s: %w", file, errors.Join(err, s.Remove(ctx, path)))
@@ -76,7 +77,7 @@ func (s *Scratch) Restore(ctx context.Context, path string, r io.Reader) (_ sand
 	file := vhdxPath(path)
 	defer func() {
 		if err != nil {
-			if isDiskFull(err) {
+			if diskfull.Is(err) {
 				err = fmt.Errorf("%w: %w", err, errdefs.ErrResourceExhausted)
 			}
 			err = fmt.Errorf("restore scratch disk %s: %w", file, errors.Join(err, s.Remove(ctx, path)))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/diskfull"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -70,7 +71,7 @@ func TestScratch_Refuses(t *testing.T) {
 	}
 	s.create = (&fakeVHDX{fail: syscall.ENOSPC}).create
 	_, err := s.Create(t.Context(), path, 3<<20)
-	if got, want := errdefs.IsResourceExhausted(err), isDiskFull(syscall.ENOSPC); err == nil || got != want {
+	if got, want := errdefs.IsResourceExhausted(err), diskfull.Is(syscall.ENOSPC); err == nil || got != want {
 		t.Errorf("Create() = %v, ResourceExhausted %v, want %v", err, got, want)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {

@@ -2,11 +2,6 @@
 
 package hcsvm
 
-import (
-	"errors"
-	"syscall"
-)
+import "errors"
 
 func createVHDX(string, uint64) error { return errors.ErrUnsupported }
-
-func isDiskFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }

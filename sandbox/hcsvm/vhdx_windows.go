@@ -1,11 +1,9 @@
 package hcsvm
 
 import (
-	"errors"
 	"syscall"
 
 	"github.com/Microsoft/go-winio/vhd"
-	"golang.org/x/sys/windows"
 )
 
 // createVHDX makes a dynamic VHDX; virtdisk.dll takes the format from the name.
@@ -18,8 +16,4 @@ func createVHDX(path string, bytes uint64) error {
 		return err
 	}
 	return syscall.CloseHandle(h)
-}
-
-func isDiskFull(err error) bool {
-	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/diskfull"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/qemuvm/qmp"
 )
@@ -141,13 +142,21 @@ func (v *VM) saveStill(ctx context.Context, client *qmp.Client, f *os.File, stil
 	cerr := <-copied
 	switch {
 	case err != nil && cerr != nil && ctx.Err() == nil:
-		return fmt.Errorf("%w (write state: %w)", err, cerr) // why QEMU could not go on
+		return fmt.Errorf("write state: %w (%w)", noRoom(cerr), err) // why QEMU could not go on
 	case err != nil:
 		return err
 	case cerr != nil:
-		return fmt.Errorf("write state: %w", cerr)
+		return fmt.Errorf("write state: %w", noRoom(cerr))
 	}
 	return still(ctx)
+}
+
+// noRoom gives a full disk its kind, before that of what came of it.
+func noRoom(err error) error {
+	if diskfull.Is(err) {
+		return fmt.Errorf("%w: %w", err, errdefs.ErrResourceExhausted)
+	}
+	return err
 }
 
 // goOn lets the VM run again, which a migration that is under way must not be.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/drivertest"
@@ -41,8 +42,8 @@ func TestSave_Clone(t *testing.T) {
 	})
 }
 
-// TestSave_Channels: a channel's two ends do not notice that a VM was saved, and its guest's
-// end is there in a VM that is restored.
+// TestSave_Channels: a channel's two ends do not notice that a VM was saved, or was not for
+// want of room, and its guest's end is there in a VM that is restored.
 func TestSave_Channels(t *testing.T) {
 	r := newRig(t)
 	d := r.driver(t, nil)
@@ -59,6 +60,15 @@ func TestSave_Channels(t *testing.T) {
 		}
 	}
 	first.Close() // numbers are not in a row
+	full := filepath.Join(smallDisk(t), "state")
+	_, err := v.SaveTo(t.Context(), full, func(context.Context) error { return nil })
+	if !errdefs.IsResourceExhausted(err) {
+		t.Errorf("SaveTo() with the disk full = %v, want ResourceExhausted", err)
+	}
+	if _, err := os.Stat(full); err == nil {
+		t.Error("a part of the state is left")
+	}
+	echo(t, v, "still up")
 	state := filepath.Join(t.TempDir(), "state")
 	saved, err := v.SaveTo(t.Context(), state, func(context.Context) error { return nil })
 	if err != nil {
@@ -134,4 +144,19 @@ func TestRestore_Damaged(t *testing.T) {
 		}
 		r.wantEnd(t, v, before)
 	}
+}
+
+// smallDisk mounts a file system of 1 MiB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("small", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

@@ -42,7 +42,3 @@ func allocated(fi os.FileInfo) uint64 {
 	}
 	return uint64(fi.Size())
 }
-
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/internal/diskfull"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/internal/sparsefile"
 	"github.com/porthole-run/porthole/sandbox"
@@ -225,7 +226,7 @@ func copyTemplate(dst *os.File, template string) error {
 
 // kindOf marks the errors that callers act on.
 func kindOf(err error) error {
-	if isDiskFull(err) {
+	if diskfull.Is(err) {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrResourceExhausted)
 	}
 	return err

@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/porthole-run/porthole/internal/diskfull"
 )
 
 // kinds pairs error kinds with their codes on the wire.
@@ -41,6 +43,9 @@ func toStatus(err error) error {
 			code = k.code
 			break
 		}
+	}
+	if code == codes.Unknown && diskfull.Is(err) {
+		code = codes.ResourceExhausted // the error number does not go over the wire
 	}
 	return status.Error(code, cut(err.Error(), maxErrorText))
 }
