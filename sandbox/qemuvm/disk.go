@@ -184,6 +184,9 @@ func attach(ctx context.Context, client *qmp.Client, n names, lun uint32, f *os.
 			"drive":   n.data,
 			"scsi-id": 0,
 			"lun":     lun,
+			// A write that the host has no room for fails, as elsewhere. By default QEMU stops
+			// the VM then, with all that is in it, and nothing lets it go on.
+			"werror": "report",
 		}},
 	)
 	for _, r := range results {
