@@ -25,7 +25,10 @@ type Config struct {
 	Launcher Launcher
 	Images   Images
 	Network  Network
-	Specs    Specs
+	// DetachEarly says that Network.Detach may take a pod's network away while its VM still
+	// has a NIC there. Else the VM ends first.
+	DetachEarly bool
+	Specs       Specs
 	Scratch  Scratch
 	// Cgroups puts VMs into the control groups that callers name as their pods' parents;
 	// nil: VMs stay in the daemon's. A VM that may take more memory than the parent has

@@ -68,14 +68,7 @@ func (m *Manager) stopPod(ctx context.Context, p *pod) error {
 	}
 	m.savePod(p)
 	m.killContainers(ctx, p)
-	if err := m.endVM(ctx, p); err != nil {
-		return fmt.Errorf("shut down VM: %w", err)
-	}
-	// Their VM is gone, and they with it.
-	for _, c := range m.containersOf(p) {
-		m.endContainer(c, end{code: exitKilled, reason: reasonError, message: "killed with its pod sandbox"})
-	}
-	if err := m.detach(ctx, p); err != nil {
+	if err := m.endParts(ctx, p); err != nil {
 		return err
 	}
 	if _, err := p.move(podStopDone, func() { p.network = withoutNamespace(p.network) }); err != nil {
@@ -83,6 +76,28 @@ func (m *Manager) stopPod(ctx context.Context, p *pod) error {
 	}
 	m.savePod(p)
 	return nil
+}
+
+// endParts ends the pod's VM and gives back what the pod had. Where the network allows it, its
+// part is done beside the VM's end, which takes as long.
+func (m *Manager) endParts(ctx context.Context, p *pod) error {
+	var network errgroup.Group
+	// A VM that lives on needs its NIC back.
+	early := m.cfg.DetachEarly && p.seat == nil
+	if early {
+		network.Go(func() error { return m.detachNetwork(ctx, p) })
+	}
+	if err := m.endVM(ctx, p); err != nil {
+		return errors.Join(fmt.Errorf("shut down VM: %w", err), network.Wait())
+	}
+	// Their VM is gone, and they with it.
+	for _, c := range m.containersOf(p) {
+		m.endContainer(c, end{code: exitKilled, reason: reasonError, message: "killed with its pod sandbox"})
+	}
+	if !early {
+		network.Go(func() error { return m.detachNetwork(ctx, p) })
+	}
+	return errors.Join(network.Wait(), m.detach(ctx, p))
 }
 
 // withoutNamespace keeps the addresses for status calls.
@@ -195,14 +210,21 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-// detach gives the network, the scratch disk and the control group back; all are tried.
+// detachNetwork gives the network back.
+func (m *Manager) detachNetwork(ctx context.Context, p *pod) error {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
+	defer cancel()
+	if err := m.cfg.Network.Detach(ctx, p.toNetwork()); err != nil {
+		return fmt.Errorf("detach network: %w", err)
+	}
+	return nil
+}
+
+// detach gives the scratch disk and the control group back; both are tried.
 func (m *Manager) detach(ctx context.Context, p *pod) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
 	var errs []error
-	if err := m.cfg.Network.Detach(ctx, p.toNetwork()); err != nil {
-		errs = append(errs, fmt.Errorf("detach network: %w", err))
-	}
 	if err := m.cfg.Scratch.Remove(ctx, m.store.scratchPath(p.id)); err != nil {
 		errs = append(errs, fmt.Errorf("remove scratch disk: %w", err))
 	}

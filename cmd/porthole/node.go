@@ -100,6 +100,9 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		Launcher: launcher,
 		Images:   rootFS{n.images},
 		Network:  podNetwork{n.network},
+		// A tap goes with its namespace, or before. What HNS makes of an endpoint that a VM
+		// has still is not for us to find out.
+		DetachEarly: n.host == nil,
 		Specs:    ocispec.New(runtime.GOARCH),
 		Scratch:  disks,
 		Handlers: handlers(c),

@@ -44,8 +44,13 @@ func (p processID) signal(s os.Signal) error {
 	return nil
 }
 
-// wait returns true when the process has gone, false when ctx ends first.
+// wait returns true when the process has gone, false when ctx ends first. Where the OS does
+// not tell of the end of a process that is not a child, it looks again and again.
 func (p processID) wait(ctx context.Context) bool {
+	if !p.alive() {
+		return true
+	}
+	p.awaitEnd(ctx)
 	pause := 2 * time.Millisecond
 	for p.alive() {
 		timer := time.NewTimer(pause)

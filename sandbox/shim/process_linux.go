@@ -2,6 +2,7 @@ package shim
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +39,31 @@ func startTime(pid int) (string, error) {
 		return "", os.ErrProcessDone
 	}
 	return bootID() + "/" + string(fields[19]), nil
+}
+
+// awaitEnd returns when the process has ended or ctx has, or at once when the kernel cannot
+// tell.
+func (p processID) awaitEnd(ctx context.Context) {
+	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return // it is gone, or the kernel is older than 5.10
+	}
+	f := os.NewFile(uintptr(fd), "process") // not blocking, so that the runtime waits for it
+	defer f.Close()
+	if !p.alive() { // of another process by now, perhaps
+		return
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	// What becomes of the wait shows by whether the process is alive.
+	_ = raw.Read(func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n > 0 || err != nil && err != unix.EINTR
+	})
 }
 
 // detach makes a process outlive the daemon: a session of its own, no terminal.

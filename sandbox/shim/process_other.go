@@ -3,12 +3,15 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 )
 
 func startTime(int) (string, error) { return "", errors.ErrUnsupported }
+
+func (processID) awaitEnd(context.Context) {}
 
 func detach(*exec.Cmd) {}
 

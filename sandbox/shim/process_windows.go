@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -29,6 +30,9 @@ func startTime(pid int) (string, error) {
 	}
 	return fmt.Sprintf("%08x%08x", begun.HighDateTime, begun.LowDateTime), nil
 }
+
+// awaitEnd leaves it to the caller to look.
+func (processID) awaitEnd(context.Context) {}
 
 // detach makes a process outlive the daemon: no console, and a group of its own, which the
 // daemon's Ctrl-C does not reach.
