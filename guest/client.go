@@ -180,12 +180,28 @@ func (c *Client) Close() error {
 // targets and mapped owners.
 const namespacesVersion = 2
 
-// CreatePod makes a pod. AlreadyExists when it is there.
+// CreatePod makes a pod, or finishes one that BeginPod has begun. AlreadyExists when it is
+// there.
 func (c *Client) CreatePod(ctx context.Context, p Pod) error {
 	if p.Namespaces != (PodNamespaces{}) && c.Info().Protocol < namespacesVersion {
 		return fmt.Errorf("the agent (%s) is of an older build, which gives pods no namespaces but the usual: %w", c.Info().AgentVersion, errdefs.ErrNotImplemented)
 	}
 	_, err := call(ctx, c.api.CreatePod, podRequest(p))
+	return inGuest(err)
+}
+
+// beginVersion is the protocol's since which agents make pods in two steps.
+const beginVersion = 3
+
+// BeginsPods tells whether the agent can begin a pod before all is known of it.
+func (c *Client) BeginsPods() bool { return c.Info().Protocol >= beginVersion }
+
+// BeginPod makes all of a pod but its interfaces and name files; CreatePod of the same pod
+// then makes those. Only where BeginsPods.
+func (c *Client) BeginPod(ctx context.Context, p Pod) error {
+	r := podRequest(p)
+	r.Begin = true
+	_, err := call(ctx, c.api.CreatePod, r)
 	return inGuest(err)
 }
 

@@ -29,7 +29,7 @@ type Config struct {
 	// has a NIC there. Else the VM ends first.
 	DetachEarly bool
 	Specs       Specs
-	Scratch  Scratch
+	Scratch     Scratch
 	// Cgroups puts VMs into the control groups that callers name as their pods' parents;
 	// nil: VMs stay in the daemon's. A VM that may take more memory than the parent has
 	// stays there too, unless CgroupsMust is set: then its pod is refused.

@@ -137,29 +137,20 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 		return err
 	}
 
-	name := p.config.GuestHostname()
-	var limits []byte
+	setup := p.setup(h, disk)
+	setup.NICs = network.NICs
+	setup.ResolvConf = resolvConf(p.config.DNS, m.cfg.HostResolvConf, network)
+	setup.Hosts = hostsFile(setup.Hostname, network.IPs)
 	if p.seat != nil {
 		// A VM of its own is a pod's limit.
-		if limits, err = json.Marshal(m.cfg.Specs.Limits(p.config.Resources)); err != nil {
+		if setup.Limits, err = json.Marshal(m.cfg.Specs.Limits(p.config.Resources)); err != nil {
 			return fmt.Errorf("encode limits: %w", err)
 		}
 	}
 	stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeouts.Step)
 	defer cancel()
 	stepCtx, measured := phase.Begin(stepCtx, "set up pod")
-	err = shim.SetupPod(stepCtx, PodSetup{
-		PodID:      p.id,
-		Hostname:   name,
-		Scratch:    disk,
-		NICs:       network.NICs,
-		ResolvConf: resolvConf(p.config.DNS, m.cfg.HostResolvConf, network),
-		Hosts:      hostsFile(name, network.IPs),
-		Sysctls:    p.config.Sysctls,
-		ShmBytes:   h.ShmBytes,
-		Limits:     limits,
-		Namespaces: p.config.Namespaces.toVM(),
-	})
+	err = shim.SetupPod(stepCtx, setup)
 	measured(err)
 	if err != nil {
 		return fmt.Errorf("set up pod in its VM: %w", err)
@@ -170,6 +161,18 @@ func (m *Manager) makePod(ctx context.Context, p *pod, u *undo.Stack, h Handler,
 	}
 	m.watchPod(ctx, p, shim)
 	return nil
+}
+
+// setup is what SetupPod takes, without what the network gives.
+func (p *pod) setup(h Handler, scratch Disk) PodSetup {
+	return PodSetup{
+		PodID:      p.id,
+		Hostname:   p.config.GuestHostname(),
+		Scratch:    scratch,
+		Sysctls:    p.config.Sysctls,
+		ShmBytes:   h.ShmBytes,
+		Namespaces: p.config.Namespaces.toVM(),
+	}
 }
 
 // recordPod makes what comes before the VM. The record is first: whatever a crash leaves,
@@ -204,35 +207,28 @@ func (m *Manager) showPod(p *pod) error {
 }
 
 // gather starts the VM, attaches the network and makes the scratch disk, all at the
-// same time. Each that is done has its undo step on u, whatever became of the others.
+// same time, and begins the pod in the VM while the network is yet to come. Each that is
+// done has its undo step on u, whatever became of the others.
 func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, vm ShimConfig) (Shim, NetworkResult, Disk, error) {
 	var (
 		shim    Shim
 		network NetworkResult
 		disk    Disk
 		scratch bool
+
+		haveDisk, haveNetwork = make(chan struct{}), make(chan struct{})
 	)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		ctx, cancel := context.WithTimeout(gctx, m.cfg.Timeouts.Launch)
-		defer cancel()
-		ctx, measured := phase.Begin(ctx, "vm")
-		defer func() { measured(err) }()
-		switch {
-		case p.seat != nil:
-			shim, err = m.launchShared(ctx, p.seat)
-		case p.spare != nil && !isClosed(p.spare.Done()):
-			shim = p.spare
-		default:
-			if p.spare != nil {
-				_ = p.spare.Close() // it died in between; its folder is used again
-			}
-			shim, err = m.cfg.Launcher.Launch(ctx, vm)
+		if shim, err = m.vmOf(gctx, p, vm); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("launch VM: %w", m.overdue(ctx, gctx, err))
+		select {
+		case <-haveDisk:
+			return m.beginPod(gctx, p, h, shim, disk, haveNetwork)
+		case <-gctx.Done():
+			return gctx.Err()
 		}
-		return nil
 	})
 	g.Go(func() (err error) {
 		ctx, cancel := context.WithTimeout(gctx, m.cfg.Timeouts.Step)
@@ -242,6 +238,7 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 		if network, err = m.cfg.Network.Attach(ctx, p.toNetwork()); err != nil {
 			return fmt.Errorf("attach network: %w", err)
 		}
+		close(haveNetwork)
 		return nil
 	})
 	g.Go(func() (err error) {
@@ -253,6 +250,7 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 			return fmt.Errorf("make scratch disk: %w", err)
 		}
 		scratch = true
+		close(haveDisk)
 		return nil
 	})
 	err := g.Wait()
@@ -280,6 +278,30 @@ func (m *Manager) overdue(launch, outer context.Context, err error) error {
 		return fmt.Errorf("the agent did not answer within %s: %w", m.cfg.Timeouts.Launch, err)
 	}
 	return err
+}
+
+// vmOf returns the pod's VM: its place in one that pods share, its spare, or one that is
+// launched.
+func (m *Manager) vmOf(outer context.Context, p *pod, vm ShimConfig) (shim Shim, err error) {
+	ctx, cancel := context.WithTimeout(outer, m.cfg.Timeouts.Launch)
+	defer cancel()
+	ctx, measured := phase.Begin(ctx, "vm")
+	defer func() { measured(err) }()
+	switch {
+	case p.seat != nil:
+		shim, err = m.launchShared(ctx, p.seat)
+	case p.spare != nil && !isClosed(p.spare.Done()):
+		shim = p.spare
+	default:
+		if p.spare != nil {
+			_ = p.spare.Close() // it died in between; its folder is used again
+		}
+		shim, err = m.cfg.Launcher.Launch(ctx, vm)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("launch VM: %w", m.overdue(ctx, outer, err))
+	}
+	return shim, nil
 }
 
 // watchPod waits in the background for the end of the pod's VM.

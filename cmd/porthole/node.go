@@ -103,13 +103,13 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		// A tap goes with its namespace, or before. What HNS makes of an endpoint that a VM
 		// has still is not for us to find out.
 		DetachEarly: n.host == nil,
-		Specs:    ocispec.New(runtime.GOARCH),
-		Scratch:  disks,
-		Handlers: handlers(c),
-		Spares:   sparesOf(n.spares),
-		Journal:  n.journal,
-		Logger:   log,
-		Timeouts: sandbox.Timeouts{Launch: time.Duration(c.VM.StartTimeout)},
+		Specs:       ocispec.New(runtime.GOARCH),
+		Scratch:     disks,
+		Handlers:    handlers(c),
+		Spares:      sparesOf(n.spares),
+		Journal:     n.journal,
+		Logger:      log,
+		Timeouts:    sandbox.Timeouts{Launch: time.Duration(c.VM.StartTimeout)},
 	}
 	if n.cgroups != nil {
 		manage.Cgroups, manage.CgroupsMust = n.cgroups, c.VM.PodCgroup == "on"

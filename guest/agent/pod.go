@@ -27,10 +27,11 @@ const nicTime = 10 * time.Second
 
 // pod is what containers share.
 type pod struct {
-	id         string // immutable, as the next three
+	id         string // immutable, as the next four
 	dir        string
 	scratch    disk.Address
 	namespaces podns.Options
+	twoSteps   bool // it is begun before it is made
 
 	limits podLimits // has its own lock
 
@@ -38,6 +39,7 @@ type pod struct {
 	// container of it is made. It guards the rest.
 	ready      sync.RWMutex
 	pause      *reap.Process // nil before the pod is made and after it is removed
+	begun      *reap.Process // what will be pause; nil but while the pod is begun and not made
 	files      map[string]string
 	interfaces []podns.Interface
 }
@@ -62,6 +64,14 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 	if err != nil {
 		return nil, err
 	}
+	if !r.Begin {
+		if p := c.begunPod(r.PodId); p != nil {
+			if err := c.finishBegun(ctx, p, r, interfaces); err != nil {
+				return nil, err
+			}
+			return &api.CreatePodResponse{Phases: phase.Encode(ctx)}, nil
+		}
+	}
 	p := &pod{
 		id:         r.PodId,
 		dir:        filepath.Join(c.cfg.Dir, "p", r.PodId),
@@ -69,6 +79,7 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 		scratch:    disk.Address{Controller: r.Scratch.Controller, LUN: r.Scratch.Lun},
 		limits:     podLimits{resources: limits},
 		namespaces: namespaces,
+		twoSteps:   r.Begin,
 	}
 	p.ready.Lock()
 	defer p.ready.Unlock()
@@ -76,9 +87,7 @@ func (c *control) CreatePod(ctx context.Context, r *api.CreatePodRequest) (*api.
 		return nil, err
 	}
 	if err := c.makePod(ctx, p, r); err != nil {
-		c.mu.Lock()
-		delete(c.pods, p.id)
-		c.mu.Unlock()
+		c.forgetPod(p)
 		return nil, err
 	}
 	return &api.CreatePodResponse{Phases: phase.Encode(ctx)}, nil
@@ -97,11 +106,7 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 	}()
 	step := phase.Steps(ctx)
 	defer step("")
-	step("write files")
 	u.Push("remove folder", func(context.Context) error { return os.RemoveAll(p.dir) })
-	if err := p.writeFiles(r); err != nil {
-		return err
-	}
 	u.Push("release scratch", func(ctx context.Context) error {
 		return errors.Join(a.cfg.Disks.Unmount(ctx, p.scratchDir()), a.cfg.Disks.Eject(p.scratch))
 	})
@@ -127,7 +132,7 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 		}
 	}
 	step("make namespaces")
-	pause, err := a.pauseOf(p, r.Sysctls)
+	pause, prepared, err := a.pauseOf(p, r.Sysctls)
 	if err != nil {
 		return err
 	}
@@ -139,13 +144,31 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 	if err := a.cfg.Namespaces.SetNames(pause.PID(), r.Hostname, r.Sysctls); err != nil {
 		return err
 	}
+	if r.Begin {
+		if !prepared {
+			if err := a.cfg.Namespaces.Prepare(pause.PID()); err != nil {
+				return err
+			}
+		}
+		p.begun = pause
+		return nil
+	}
+	return a.finishPod(ctx, p, pause, r, step)
+}
+
+// finishPod does what makePod leaves when a pod is only begun.
+func (a *Agent) finishPod(ctx context.Context, p *pod, pause *reap.Process, r *api.CreatePodRequest, step func(string)) error {
+	step("write files")
+	if err := p.writeFiles(r); err != nil {
+		return err
+	}
 	step("set network")
 	ctx, cancel := context.WithTimeout(ctx, nicTime)
 	defer cancel()
 	if err := a.cfg.Namespaces.SetNetwork(ctx, pause.PID(), p.interfaces); err != nil {
 		return err
 	}
-	p.pause = pause
+	p.pause, p.begun = pause, nil
 	return nil
 }
 
@@ -193,11 +216,7 @@ func (c *control) RemovePod(ctx context.Context, r *api.RemovePodRequest) (*api.
 	if err := c.takeDown(ctx, p); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	if c.pods[p.id] == p {
-		delete(c.pods, p.id)
-	}
-	c.mu.Unlock()
+	c.forgetPod(p)
 	return &api.RemovePodResponse{}, nil
 }
 
@@ -219,12 +238,15 @@ func (a *Agent) takeDown(ctx context.Context, p *pod) error {
 			return fmt.Errorf("remove container %q: %w", c.id, err)
 		}
 	}
-	if p.pause != nil {
-		if err := a.cfg.Namespaces.ReleaseNetwork(p.pause.PID(), p.interfaces); err != nil {
+	for _, holder := range []**reap.Process{&p.pause, &p.begun} {
+		if *holder == nil {
+			continue
+		}
+		if err := a.cfg.Namespaces.ReleaseNetwork((*holder).PID(), p.interfaces); err != nil {
 			return err
 		}
-		kill(p.pause)
-		p.pause = nil
+		kill(*holder)
+		*holder = nil
 	}
 	if err := errors.Join(
 		a.cfg.Disks.Unmount(ctx, p.shmDir()),

@@ -42,23 +42,25 @@ func (a *Agent) prepare() error {
 }
 
 // pauseOf gives a pod namespaces of its own: those that wait, if it asks for nothing that
-// would make others of them. Sysctls are set before NICs come, which take some over.
-func (a *Agent) pauseOf(p *pod, sysctls map[string]string) (*reap.Process, error) {
+// would make others of them: those are prepared, and have the NICs. Sysctls are set before NICs
+// come, which take some over.
+func (a *Agent) pauseOf(p *pod, sysctls map[string]string) (pause *reap.Process, prepared bool, err error) {
 	a.mu.Lock()
 	waiting := a.standby
 	a.standby = nil
 	a.mu.Unlock()
 	if waiting != nil && !ended(waiting) { // the kernel moves the NICs of one that ended back
 		if p.namespaces == (podns.Options{}) && len(sysctls) == 0 {
-			return waiting, nil
+			return waiting, true, nil
 		}
 		err := a.cfg.Namespaces.ReleaseNetwork(waiting.PID(), p.interfaces)
 		kill(waiting)
 		if err != nil {
-			return nil, fmt.Errorf("take NICs out of waiting namespaces: %w", err)
+			return nil, false, fmt.Errorf("take NICs out of waiting namespaces: %w", err)
 		}
 	}
-	return a.cfg.Namespaces.Start(p.namespaces)
+	pause, err = a.cfg.Namespaces.Start(p.namespaces)
+	return pause, false, err
 }
 
 func ended(p *reap.Process) bool {

@@ -602,17 +602,21 @@ func (x *Interface) GetRoutes() []*Route {
 }
 
 type CreatePodRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PodId         string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
-	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	Interfaces    []*Interface           `protobuf:"bytes,3,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
-	Scratch       *DiskAddress           `protobuf:"bytes,4,opt,name=scratch,proto3" json:"scratch,omitempty"`                         // the pod's writable disk, ext4; made with mkfs when blank
-	ResolvConf    string                 `protobuf:"bytes,5,opt,name=resolv_conf,json=resolvConf,proto3" json:"resolv_conf,omitempty"` // whole file
-	Hosts         string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`                             // whole file
-	Sysctls       map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	ShmBytes      uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"` // 0: 64 MiB
-	Namespaces    *PodNamespaces         `protobuf:"bytes,9,opt,name=namespaces,proto3" json:"namespaces,omitempty"`              // unset: the pod has its own ones, and no user namespace
-	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`                     // of the pod as a whole, OCI LinuxResources as JSON; empty: none but the VM's
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	PodId      string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
+	Hostname   string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Interfaces []*Interface           `protobuf:"bytes,3,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	Scratch    *DiskAddress           `protobuf:"bytes,4,opt,name=scratch,proto3" json:"scratch,omitempty"`                         // the pod's writable disk, ext4; made with mkfs when blank
+	ResolvConf string                 `protobuf:"bytes,5,opt,name=resolv_conf,json=resolvConf,proto3" json:"resolv_conf,omitempty"` // whole file
+	Hosts      string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`                             // whole file
+	Sysctls    map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	ShmBytes   uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"` // 0: 64 MiB
+	Namespaces *PodNamespaces         `protobuf:"bytes,9,opt,name=namespaces,proto3" json:"namespaces,omitempty"`              // unset: the pod has its own ones, and no user namespace
+	Limits     []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`                     // of the pod as a whole, OCI LinuxResources as JSON; empty: none but the VM's
+	// begin: make all but interfaces and name files, and let the pod have all NICs of the VM.
+	// CreatePod of the same pod without begin, which is to say the same, then makes those. Before
+	// that the pod takes no containers. Since version 3.
+	Begin         bool `protobuf:"varint,11,opt,name=begin,proto3" json:"begin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -715,6 +719,13 @@ func (x *CreatePodRequest) GetLimits() []byte {
 		return x.Limits
 	}
 	return nil
+}
+
+func (x *CreatePodRequest) GetBegin() bool {
+	if x != nil {
+		return x.Begin
+	}
+	return false
 }
 
 // PodNamespaces says which namespaces of a pod are the VM's, and its user namespace.
@@ -4530,7 +4541,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x03mac\x18\x03 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x128\n" +
 	"\taddresses\x18\x05 \x03(\v2\x1a.porthole.guest.v1.AddressR\taddresses\x120\n" +
-	"\x06routes\x18\x06 \x03(\v2\x18.porthole.guest.v1.RouteR\x06routes\"\xf3\x03\n" +
+	"\x06routes\x18\x06 \x03(\v2\x18.porthole.guest.v1.RouteR\x06routes\"\x89\x04\n" +
 	"\x10CreatePodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12<\n" +
@@ -4547,7 +4558,8 @@ const file_guest_proto_rawDesc = "" +
 	"namespaces\x18\t \x01(\v2 .porthole.guest.v1.PodNamespacesR\n" +
 	"namespaces\x12\x16\n" +
 	"\x06limits\x18\n" +
-	" \x01(\fR\x06limits\x1a:\n" +
+	" \x01(\fR\x06limits\x12\x14\n" +
+	"\x05begin\x18\v \x01(\bR\x05begin\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x01\n" +

@@ -25,6 +25,7 @@ const (
 	statsVersion  = 3 // Stats
 	// namespacesVersion: PID namespaces of other containers, mounts with mapped owners.
 	namespacesVersion = 5
+	beginVersion      = 6 // pods are set up in two steps
 )
 
 // Client is one shim seen from the daemon.
@@ -42,7 +43,10 @@ type Client struct {
 	waits  map[string]*waiting
 }
 
-var _ sandbox.Shim = (*Client)(nil)
+var (
+	_ sandbox.Shim        = (*Client)(nil)
+	_ sandbox.PodBeginner = (*Client)(nil)
+)
 
 // connect connects to the shim of a folder and agrees on a protocol version.
 func connect(ctx context.Context, f folder, version string) (*Client, error) {
@@ -150,6 +154,17 @@ func (c *Client) gone() error {
 // SetupPod implements sandbox.Shim.
 func (c *Client) SetupPod(ctx context.Context, p sandbox.PodSetup) error {
 	_, err := call(ctx, c, c.api.SetupPod, podToWire(p))
+	return err
+}
+
+// BeginPod implements sandbox.PodBeginner. A shim of an older build leaves it all to SetupPod.
+func (c *Client) BeginPod(ctx context.Context, p sandbox.PodSetup) error {
+	if c.info.Protocol < beginVersion {
+		return nil
+	}
+	r := podToWire(p)
+	r.Begin = true
+	_, err := call(ctx, c, c.api.SetupPod, r)
 	return err
 }
 

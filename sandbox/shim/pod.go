@@ -18,10 +18,11 @@ import (
 type pod struct {
 	id    string                 // immutable, as the next
 	users *sandbox.UserNamespace // nil: the VM's
-	lock  lock                   // held while the pod is made, removed, or given a container; guards ready and inGuest
+	lock  lock                   // held while the pod is made, removed, or given a container; guards begun, ready and inGuest
 	// shared: the VM may have other pods, whose NICs are named as this one's.
 	shared bool // immutable
 
+	begun   bool // beginPod succeeded
 	ready   bool // SetupPod succeeded
 	inGuest bool // the guest was asked to make it
 
@@ -36,24 +37,15 @@ func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
 	if err := checkID("pod", r.PodID); err != nil {
 		return err
 	}
-	p := &pod{id: r.PodID, users: r.Namespaces.Users, lock: newLock(), shared: s.shared}
-	if err := p.lock.acquire(ctx); err != nil {
+	p, err := s.begunPod(ctx, r.PodID)
+	if err == nil && p == nil {
+		p, err = s.newPod(ctx, r)
+	}
+	if err != nil {
 		return err
 	}
 	defer p.lock.release()
-	s.mu.Lock()
-	if s.pods[p.id] != nil {
-		s.mu.Unlock()
-		return fmt.Errorf("pod %s: %w", p.id, errdefs.ErrAlreadyExists)
-	}
-	if err := s.checkNew(podName(p.id)); err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	s.pods[p.id] = p
-	s.mu.Unlock()
-
-	err := s.makePod(ctx, p, r)
+	err = s.makePod(ctx, p, r)
 	if err == nil {
 		p.ready = true
 		return nil
@@ -65,21 +57,40 @@ func (s *Server) SetupPod(ctx context.Context, r sandbox.PodSetup) error {
 	return err
 }
 
+// newPod makes a pod known and returns it with its lock held.
+func (s *Server) newPod(ctx context.Context, r sandbox.PodSetup) (_ *pod, err error) {
+	p := &pod{id: r.PodID, users: r.Namespaces.Users, lock: newLock(), shared: s.shared}
+	if err := p.lock.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.lock.release()
+		}
+	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pods[p.id] != nil {
+		return nil, fmt.Errorf("pod %s: %w", p.id, errdefs.ErrAlreadyExists)
+	}
+	if err := s.checkNew(podName(p.id)); err != nil {
+		return nil, err
+	}
+	s.pods[p.id] = p
+	return p, nil
+}
+
 func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error {
 	interfaces := make([]guest.Interface, len(r.NICs))
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		actx, end := phase.Begin(gctx, "attach scratch")
-		addr, err := s.vm.AttachDisk(actx, r.Scratch)
-		end(err)
-		if err != nil {
-			return fmt.Errorf("attach scratch disk: %w", err)
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.scratch, p.disk = &addr, r.Scratch
-		return nil
-	})
+	// In the guest a pod takes as long as NICs do outside.
+	switch {
+	case p.begun:
+	case s.begins(r):
+		g.Go(func() error { return s.beginPod(gctx, p, r) })
+	default:
+		g.Go(func() error { return s.attachScratch(gctx, p, r) })
+	}
 	for i, n := range r.NICs {
 		g.Go(func() error {
 			nic := n.NIC
@@ -100,9 +111,33 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	name := "pod in guest"
+	if p.begun {
+		name = "network in guest"
+	}
 	p.inGuest = true
-	ctx, end := phase.Begin(ctx, "pod in guest")
-	err := s.guest.CreatePod(ctx, guest.Pod{
+	ctx, end := phase.Begin(ctx, name)
+	err := s.guest.CreatePod(ctx, p.inVM(r, interfaces))
+	end(err)
+	return err
+}
+
+func (s *Server) attachScratch(ctx context.Context, p *pod, r sandbox.PodSetup) error {
+	ctx, end := phase.Begin(ctx, "attach scratch")
+	addr, err := s.vm.AttachDisk(ctx, r.Scratch)
+	end(err)
+	if err != nil {
+		return fmt.Errorf("attach scratch disk: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.scratch, p.disk = &addr, r.Scratch
+	return nil
+}
+
+// inVM is the pod as the guest is asked for it. Its scratch disk is attached.
+func (p *pod) inVM(r sandbox.PodSetup, interfaces []guest.Interface) guest.Pod {
+	return guest.Pod{
 		ID:         r.PodID,
 		Hostname:   r.Hostname,
 		Interfaces: interfaces,
@@ -113,9 +148,7 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 		ShmBytes:   r.ShmBytes,
 		Limits:     r.Limits,
 		Namespaces: guestNamespaces(r.Namespaces),
-	})
-	end(err)
-	return err
+	}
 }
 
 // nicName is the VM's name for what the pod calls its NIC.
@@ -175,6 +208,7 @@ func (s *Server) RemovePod(ctx context.Context, podID string) error {
 // teardownPod takes back what the pod holds, and forgets what it has taken back, so that
 // it can be called again after an error. The pod's lock is held.
 func (s *Server) teardownPod(ctx context.Context, p *pod) error {
+	p.begun = false // nobody finishes it any more, though it may be left
 	if p.inGuest {
 		if err := s.guest.RemovePod(ctx, p.id); err != nil {
 			return err

@@ -82,7 +82,11 @@ func (v service) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRespon
 }
 
 func (v service) SetupPod(ctx context.Context, r *api.SetupPodRequest) (*api.SetupPodResponse, error) {
-	err := v.s.SetupPod(ctx, podFromWire(r))
+	do := v.s.SetupPod
+	if r.GetBegin() {
+		do = v.s.BeginPod
+	}
+	err := do(ctx, podFromWire(r))
 	return &api.SetupPodResponse{Phases: phase.Encode(ctx)}, err
 }
 

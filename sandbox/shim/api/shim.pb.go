@@ -480,17 +480,20 @@ func (x *Route) GetMetric() int32 {
 }
 
 type SetupPodRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PodId         string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
-	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	Scratch       *Disk                  `protobuf:"bytes,3,opt,name=scratch,proto3" json:"scratch,omitempty"`
-	Nics          []*NIC                 `protobuf:"bytes,4,rep,name=nics,proto3" json:"nics,omitempty"`
-	ResolvConf    string                 `protobuf:"bytes,5,opt,name=resolv_conf,json=resolvConf,proto3" json:"resolv_conf,omitempty"`
-	Hosts         string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`
-	Sysctls       map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	ShmBytes      uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"`
-	Namespaces    *PodNamespaces         `protobuf:"bytes,9,opt,name=namespaces,proto3" json:"namespaces,omitempty"` // unset: the pod has its own ones, and no user namespace
-	Limits        []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`        // of the pod as a whole, OCI LinuxResources as JSON; only to VMs of several pods
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	PodId      string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
+	Hostname   string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Scratch    *Disk                  `protobuf:"bytes,3,opt,name=scratch,proto3" json:"scratch,omitempty"`
+	Nics       []*NIC                 `protobuf:"bytes,4,rep,name=nics,proto3" json:"nics,omitempty"`
+	ResolvConf string                 `protobuf:"bytes,5,opt,name=resolv_conf,json=resolvConf,proto3" json:"resolv_conf,omitempty"`
+	Hosts      string                 `protobuf:"bytes,6,opt,name=hosts,proto3" json:"hosts,omitempty"`
+	Sysctls    map[string]string      `protobuf:"bytes,7,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	ShmBytes   uint64                 `protobuf:"varint,8,opt,name=shm_bytes,json=shmBytes,proto3" json:"shm_bytes,omitempty"`
+	Namespaces *PodNamespaces         `protobuf:"bytes,9,opt,name=namespaces,proto3" json:"namespaces,omitempty"` // unset: the pod has its own ones, and no user namespace
+	Limits     []byte                 `protobuf:"bytes,10,opt,name=limits,proto3" json:"limits,omitempty"`        // of the pod as a whole, OCI LinuxResources as JSON; only to VMs of several pods
+	// begin: do what needs no network. SetupPod of the same pod without begin does the rest.
+	// Since version 6.
+	Begin         bool `protobuf:"varint,11,opt,name=begin,proto3" json:"begin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -593,6 +596,13 @@ func (x *SetupPodRequest) GetLimits() []byte {
 		return x.Limits
 	}
 	return nil
+}
+
+func (x *SetupPodRequest) GetBegin() bool {
+	if x != nil {
+		return x.Begin
+	}
+	return false
 }
 
 // PodNamespaces is sandbox.PodNamespaces.
@@ -2630,7 +2640,7 @@ const file_shim_proto_rawDesc = "" +
 	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x18\n" +
 	"\agateway\x18\x02 \x01(\tR\agateway\x12\x10\n" +
 	"\x03mtu\x18\x03 \x01(\x05R\x03mtu\x12\x16\n" +
-	"\x06metric\x18\x04 \x01(\x05R\x06metric\"\xd4\x03\n" +
+	"\x06metric\x18\x04 \x01(\x05R\x06metric\"\xea\x03\n" +
 	"\x0fSetupPodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x120\n" +
@@ -2645,7 +2655,8 @@ const file_shim_proto_rawDesc = "" +
 	"namespaces\x18\t \x01(\v2\x1f.porthole.shim.v1.PodNamespacesR\n" +
 	"namespaces\x12\x16\n" +
 	"\x06limits\x18\n" +
-	" \x01(\fR\x06limits\x1a:\n" +
+	" \x01(\fR\x06limits\x12\x14\n" +
+	"\x05begin\x18\v \x01(\bR\x05begin\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x93\x01\n" +

@@ -8,7 +8,7 @@ import (
 // Versions of the shim protocol that this build speaks.
 const (
 	MinVersion = 1
-	MaxVersion = 5 // 2: containers have mounts; 3: Stats; 4: checkpoints; 5: namespaces of pods, PID targets, mapped owners
+	MaxVersion = 6 // 2: containers have mounts; 3: Stats; 4: checkpoints; 5: namespaces of pods, PID targets, mapped owners; 6: pods set up in two steps
 )
 
 // SessionIDSize is the size of a session's id in bytes.
