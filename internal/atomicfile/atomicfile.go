@@ -15,7 +15,23 @@ const tempPrefix = ".atomic-"
 // Write replaces the content of path, making the file with permissions perm if need
 // be. The folder must exist. When Write returns nil the content survives a power cut.
 // On error path is as it was.
-func Write(path string, data []byte, perm fs.FileMode) (err error) {
+func Write(path string, data []byte, perm fs.FileMode) error {
+	if err := replace(path, data, perm, (*os.File).Sync); err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// Replace is Write for what nobody wants after a power cut: it does not wait for the disk.
+// Path may then be as it was, empty or gone.
+func Replace(path string, data []byte, perm fs.FileMode) error {
+	return replace(path, data, perm, func(*os.File) error { return nil })
+}
+
+func replace(path string, data []byte, perm fs.FileMode, sync func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, tempPrefix+filepath.Base(path)+"-")
 	if err != nil {
@@ -31,7 +47,7 @@ func Write(path string, data []byte, perm fs.FileMode) (err error) {
 		err = setMode(f, perm)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = sync(f)
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
@@ -39,10 +55,7 @@ func Write(path string, data []byte, perm fs.FileMode) (err error) {
 	if err == nil {
 		err = rename(f.Name(), path)
 	}
-	if err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return err
 }
 
 // Clean removes what Write left in dir when it was cut short. Nothing may be writing

@@ -1,6 +1,7 @@
 package atomicfile
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,15 +9,20 @@ import (
 	"testing"
 )
 
+// writers are the functions that write, which differ in what a power cut does.
+var writers = map[string]func(path string, data []byte, perm fs.FileMode) error{"Write": Write, "Replace": Replace}
+
 func TestWriteReplaces(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
-	for _, want := range []string{"one", "", strings.Repeat("x", 1<<16)} {
-		if err := Write(path, []byte(want), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(path)
-		if err != nil || string(got) != want {
-			t.Fatalf("ReadFile = %d bytes, %v; want %d bytes", len(got), err, len(want))
+	for name, write := range writers {
+		for _, want := range []string{"one", "", strings.Repeat("x", 1<<16)} {
+			if err := write(path, []byte(want), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(path)
+			if err != nil || string(got) != want {
+				t.Fatalf("%s: ReadFile = %d bytes, %v; want %d bytes", name, len(got), err, len(want))
+			}
 		}
 	}
 }
@@ -27,15 +33,17 @@ func TestWriteFailureLeavesNothing(t *testing.T) {
 	if err := os.Mkdir(path, 0o700); err != nil { // a folder cannot be replaced by a file
 		t.Fatal(err)
 	}
-	if err := Write(path, []byte("x"), 0o600); err == nil || !strings.Contains(err.Error(), path) {
-		t.Fatalf("Write over a folder = %v, want an error that names it", err)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 {
-		t.Fatalf("entries = %v, %v; want the folder alone", entries, err)
-	}
-	if err := Write(filepath.Join(dir, "no", "f"), nil, 0o600); err == nil {
-		t.Fatal("Write into a missing folder succeeded")
+	for name, write := range writers {
+		if err := write(path, []byte("x"), 0o600); err == nil || !strings.Contains(err.Error(), path) {
+			t.Fatalf("%s over a folder = %v, want an error that names it", name, err)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("%s: entries = %v, %v; want the folder alone", name, entries, err)
+		}
+		if err := write(filepath.Join(dir, "no", "f"), nil, 0o600); err == nil {
+			t.Fatalf("%s into a missing folder succeeded", name)
+		}
 	}
 }
 

@@ -109,12 +109,14 @@ func readConfig(path string) (*config, error) {
 	return c, nil
 }
 
+// writeJSON writes what is of use while the host runs: with that the processes are gone that
+// it is of.
 func writeJSON(path string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(path, append(b, '\n'), 0o600)
+	return atomicfile.Replace(path, append(b, '\n'), 0o600)
 }
 
 func readBounded(path string, limit int64) ([]byte, error) {
