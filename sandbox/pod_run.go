@@ -221,7 +221,7 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		if shim, err = m.vmOf(gctx, p, vm); err != nil {
-			return fmt.Errorf("launch VM: %w", err)
+			return err
 		}
 		select {
 		case <-haveDisk:
@@ -271,6 +271,15 @@ func (m *Manager) gather(ctx context.Context, p *pod, u *undo.Stack, h Handler, 
 	return shim, network, disk, err
 }
 
+// overdue says of an error of a launch that it was the node's own bound that passed, and
+// not the caller's time, whose context is outer.
+func (m *Manager) overdue(launch, outer context.Context, err error) error {
+	if errors.Is(launch.Err(), context.DeadlineExceeded) && outer.Err() == nil {
+		return fmt.Errorf("the agent did not answer within %s: %w", m.cfg.Timeouts.Launch, err)
+	}
+	return err
+}
+
 // vmOf returns the pod's VM: its place in one that pods share, its spare, or one that is
 // launched.
 func (m *Manager) vmOf(outer context.Context, p *pod, vm ShimConfig) (shim Shim, err error) {
@@ -290,18 +299,9 @@ func (m *Manager) vmOf(outer context.Context, p *pod, vm ShimConfig) (shim Shim,
 		shim, err = m.cfg.Launcher.Launch(ctx, vm)
 	}
 	if err != nil {
-		return shim, m.overdue(ctx, outer, err)
+		return nil, fmt.Errorf("launch VM: %w", m.overdue(ctx, outer, err))
 	}
 	return shim, nil
-}
-
-// overdue says of an error of a launch that it was the node's own bound that passed, and
-// not the caller's time, whose context is outer.
-func (m *Manager) overdue(launch, outer context.Context, err error) error {
-	if errors.Is(launch.Err(), context.DeadlineExceeded) && outer.Err() == nil {
-		return fmt.Errorf("the agent did not answer within %s: %w", m.cfg.Timeouts.Launch, err)
-	}
-	return err
 }
 
 // watchPod waits in the background for the end of the pod's VM.
