@@ -216,8 +216,7 @@ func TestRefuses(t *testing.T) {
 		return w, &names
 	}
 	w, names := fresh(testMax)
-	f, err := w.AddFile(Root, add(t, names, "f"), Attr{}, 3)
-	if err != nil {
+	if _, err := w.AddFile(Root, add(t, names, "f"), Attr{}, 3); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(w, "four"); !errors.Is(err, ErrContent) {
@@ -227,14 +226,14 @@ func TestRefuses(t *testing.T) {
 		t.Errorf("too much content read: %v", err)
 	}
 	w, names = fresh(testMax)
-	if _, err = w.AddFile(Root, add(t, names, "f"), Attr{}, 3); err != nil {
+	if _, err := w.AddFile(Root, add(t, names, "f"), Attr{}, 3); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.ReadFrom(&failingReader{}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("content that breaks: %v", err)
 	}
 	w, names = fresh(testMax)
-	if _, err = w.AddFile(Root, add(t, names, "f"), Attr{}, 3); err != nil {
+	if _, err := w.AddFile(Root, add(t, names, "f"), Attr{}, 3); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.AddFolder(Root, add(t, names, "d"), Attr{}); !errors.Is(err, ErrContent) {
@@ -248,7 +247,8 @@ func TestRefuses(t *testing.T) {
 	if _, err := w.AddFile(Root, add(t, names, "big"), Attr{}, MaxFile+1); !errors.Is(err, ErrFile) {
 		t.Errorf("file that is too large: %v", err)
 	}
-	if f, err = w.AddFile(Root, add(t, names, "f"), Attr{}, 0); err != nil {
+	f, err := w.AddFile(Root, add(t, names, "f"), Attr{}, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 1; ; i++ {
