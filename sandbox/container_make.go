@@ -161,6 +161,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 		StdinOnce:   c.config.StdinOnce,
 		Terminal:    c.config.TTY,
 		LogPath:     c.logPath,
+		LogDir:      c.pod.config.LogDirectory,
 		Mounts:      mounts,
 	})
 	measured(err)

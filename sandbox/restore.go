@@ -229,7 +229,7 @@ func (r *restore) prepareContainer(ctx context.Context, cc ContainerConfig) erro
 	c.imageID, c.stopSignal = root.ImageID, m.stopSignalOf(c, root.Config)
 	c.mu.Unlock()
 	r.setup.Containers = append(r.setup.Containers, ContainerRestore{
-		ID: c.id, SavedID: saved.ID, StdinOnce: cc.StdinOnce, LogPath: logPath,
+		ID: c.id, SavedID: saved.ID, StdinOnce: cc.StdinOnce, LogPath: logPath, LogDir: c.pod.config.LogDirectory,
 		Layers: root.Layers, Mounts: mounts,
 	})
 	return nil

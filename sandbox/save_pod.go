@@ -101,6 +101,7 @@ type ContainerRestore struct {
 	SavedID   string       `json:"savedId"` // of the SavedContainer
 	StdinOnce bool         `json:"stdinOnce"`
 	LogPath   string       `json:"logPath"`
+	LogDir    string       `json:"logDir,omitempty"` // as in ContainerSetup
 	Layers    []Layer      `json:"layers"`           // of the image, bottom first
 	Mounts    []MountSetup `json:"mounts,omitempty"` // in the order of the SavedContainer's
 }

@@ -175,6 +175,7 @@ type ContainerSetup struct {
 	StdinOnce   bool         `json:"stdinOnce"`
 	Terminal    bool         `json:"terminal"`
 	LogPath     string       `json:"logPath"`          // host path of the CRI log; empty: none is kept
+	LogDir      string       `json:"logDir,omitempty"` // folder that LogPath is in, and that no link below it leads out of
 	Mounts      []MountSetup `json:"mounts,omitempty"` // in the order to make them
 }
 

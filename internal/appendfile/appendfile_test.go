@@ -10,9 +10,23 @@ import (
 
 // TestOpen_RenamedAndDeleted does to an open file what rotation does.
 func TestOpen_RenamedAndDeleted(t *testing.T) {
+	t.Run("Open", func(t *testing.T) { renamedAndDeleted(t, Open) })
+	t.Run("OpenIn", func(t *testing.T) {
+		renamedAndDeleted(t, func(path string, mode fs.FileMode) (*os.File, error) {
+			root, err := os.OpenRoot(filepath.Dir(path))
+			if err != nil {
+				return nil, err
+			}
+			defer root.Close()
+			return OpenIn(root, filepath.Base(path), mode)
+		})
+	})
+}
+
+func renamedAndDeleted(t *testing.T, open func(string, fs.FileMode) (*os.File, error)) {
 	dir := t.TempDir()
 	path, old := filepath.Join(dir, "x.log"), filepath.Join(dir, "x.log.1")
-	f, err := Open(path, 0o640)
+	f, err := open(path, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +38,7 @@ func TestOpen_RenamedAndDeleted(t *testing.T) {
 		}
 	}
 	write("a")
-	again, err := Open(path, 0o640) // of another process, as it were
+	again, err := open(path, 0o640) // of another process, as it were
 	if err != nil {
 		t.Fatal(err)
 	}

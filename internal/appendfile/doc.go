@@ -13,3 +13,9 @@ import (
 // opened is a regular file is for the caller to ask. On Windows the file can be renamed
 // and deleted while it is open, as everywhere else.
 func Open(path string, mode fs.FileMode) (*os.File, error) { return open(path, mode) }
+
+// OpenIn is Open for the file that is called name below root. A link at name is followed as
+// long as it stays below root.
+func OpenIn(root *os.Root, name string, mode fs.FileMode) (*os.File, error) {
+	return root.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|nonblock, mode)
+}

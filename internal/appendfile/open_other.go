@@ -8,4 +8,6 @@ import (
 	"os"
 )
 
+const nonblock = 0
+
 func open(string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }

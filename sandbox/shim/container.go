@@ -123,7 +123,7 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 	}
 	if r.LogPath != "" && s.openLog != nil {
 		// Not straight into c.log: with an error, the value may be a nil pointer of some type.
-		log, err := s.openLog(r.LogPath, r.Terminal)
+		log, err := s.openLog(r.LogDir, r.LogPath, r.Terminal)
 		if err != nil {
 			return none, err
 		}

@@ -81,6 +81,7 @@ func containerToWire(c sandbox.ContainerSetup) *api.CreateContainerRequest {
 		StdinOnce: c.StdinOnce,
 		Terminal:  c.Terminal,
 		LogPath:   c.LogPath,
+		LogDir:    c.LogDir,
 	}
 	for _, l := range c.Layers {
 		r.Layers = append(r.Layers, &api.Layer{DiffId: l.DiffID, Path: l.Path})
@@ -106,6 +107,7 @@ func containerFromWire(r *api.CreateContainerRequest) sandbox.ContainerSetup {
 		StdinOnce: r.GetStdinOnce(),
 		Terminal:  r.GetTerminal(),
 		LogPath:   r.GetLogPath(),
+		LogDir:    r.GetLogDir(),
 	}
 	for _, l := range r.GetLayers() {
 		c.Layers = append(c.Layers, sandbox.Layer{DiffID: l.GetDiffId(), Path: l.GetPath()})

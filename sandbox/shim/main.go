@@ -114,8 +114,8 @@ func begin(ctx context.Context, f folder, parts Parts) (_ *Server, serving func(
 		Driver:       driver,
 		StartTimeout: cfg.StartTimeout,
 		Version:      cfg.Build,
-		OpenLog: func(path string, _ bool) (Log, error) {
-			return crilog.Open(path, crilog.Options{Logger: log})
+		OpenLog: func(dir, path string, _ bool) (Log, error) {
+			return crilog.Open(path, crilog.Options{Dir: dir, Logger: log})
 		},
 		OpenShare:   shares.Open,
 		CloseShares: shares.Close,

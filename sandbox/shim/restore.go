@@ -208,7 +208,7 @@ func (s *Server) restoreContainer(ctx context.Context, p *pod, saved sandbox.Sav
 	s.containers[c.id] = c
 	s.mu.Unlock()
 	if r.LogPath != "" && s.openLog != nil {
-		log, err := s.openLog(r.LogPath, was.Terminal)
+		log, err := s.openLog(r.LogDir, r.LogPath, was.Terminal)
 		if err != nil {
 			return nil, err
 		}

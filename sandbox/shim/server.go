@@ -39,8 +39,9 @@ type ServerConfig struct {
 	CloneTimeout time.Duration
 }
 
-// A LogOpener opens the log of one container.
-type LogOpener func(path string, terminal bool) (Log, error)
+// A LogOpener opens the log of one container. No link below dir, in which path is, leads
+// out of dir; dir is empty when a daemon asks that tells none.
+type LogOpener func(dir, path string, terminal bool) (Log, error)
 
 // A Log takes a container's output. Writers and Reopen are safe for concurrent use.
 type Log interface {

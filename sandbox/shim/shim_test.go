@@ -51,7 +51,7 @@ func testContext(t *testing.T) context.Context {
 func serverConfig(vm *fakeVM, dir string) ServerConfig {
 	return ServerConfig{
 		VM: sandbox.VMConfig{ID: "vm1", Dir: dir}, Driver: vm, Version: "test",
-		OpenLog: func(path string, _ bool) (Log, error) { return crilog.Open(path, crilog.Options{}) },
+		OpenLog: func(dir, path string, _ bool) (Log, error) { return crilog.Open(path, crilog.Options{Dir: dir}) },
 		Log:     slog.New(slog.DiscardHandler),
 	}
 }

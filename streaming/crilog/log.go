@@ -1,6 +1,7 @@
 package crilog
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -33,6 +35,10 @@ type Options struct {
 	MaxLineBytes int
 	// Mode is the mode of a new file; DefaultMode when 0. The umask applies.
 	Mode fs.FileMode
+	// Dir is a folder that the log is in, and that no link in it leads out of: others may
+	// write there. Links on the way to Dir are followed. Empty: any links are, but one at the
+	// log's path itself.
+	Dir string
 	// Logger gets one line when records start to be dropped and one when that ends;
 	// nil: none.
 	Logger *slog.Logger
@@ -48,6 +54,7 @@ type file interface {
 // Log is one container's log file.
 type Log struct {
 	path    string       // immutable after Open
+	dir     string       // immutable after Open
 	maxLine int          // immutable after Open
 	mode    fs.FileMode  // immutable after Open
 	logger  *slog.Logger // immutable after Open
@@ -73,9 +80,9 @@ type Dropped struct {
 
 // Open opens the log at path for appending, and makes it and its parents when they
 // are not there. It does not follow a symbolic link at path itself. A path that is
-// there but no regular file is a FailedPrecondition error.
+// there but no regular file, or leads out of Options.Dir, is a FailedPrecondition error.
 func Open(path string, o Options) (*Log, error) {
-	l := &Log{path: path, maxLine: o.MaxLineBytes, mode: o.Mode, logger: o.Logger}
+	l := &Log{path: path, dir: o.Dir, maxLine: o.MaxLineBytes, mode: o.Mode, logger: o.Logger}
 	if l.maxLine <= 0 {
 		l.maxLine = DefaultMaxLineBytes
 	}
@@ -97,22 +104,85 @@ func Open(path string, o Options) (*Log, error) {
 }
 
 func (l *Log) open() (file, error) {
-	if err := os.MkdirAll(filepath.Dir(l.path), dirMode); err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+	openFile := l.openAnywhere
+	if l.dir != "" {
+		openFile = l.openInDir
 	}
-	f, err := appendfile.Open(l.path, l.mode)
+	f, err := openFile()
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%s is a %s, not a regular file: %w", l.path, fi.Mode().Type(), errdefs.ErrFailedPrecondition)
+	if err == nil {
+		err = l.checkRegular(fi)
 	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	return f, nil
+}
+
+func (l *Log) openAnywhere() (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(l.path), dirMode); err != nil {
+		return nil, err
+	}
+	if fi, err := os.Lstat(l.path); err == nil {
+		if err := l.checkRegular(fi); err != nil {
+			return nil, err
+		}
+	}
+	return appendfile.Open(l.path, l.mode)
+}
+
+func (l *Log) openInDir() (*os.File, error) {
+	if err := os.MkdirAll(l.dir, dirMode); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	name, err := filepath.Rel(l.dir, l.path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	if err := root.MkdirAll(filepath.Dir(name), dirMode); err != nil {
+		return nil, l.outside(err)
+	}
+	if fi, err := root.Lstat(name); err == nil {
+		if err := l.checkRegular(fi); err != nil {
+			return nil, err
+		}
+	}
+	f, err := appendfile.OpenIn(root, name, l.mode)
+	if err != nil {
+		return nil, l.outside(err)
+	}
+	return f, nil
+}
+
+// outside says of an error of os.Root what kind it is. What leads out has no errno.
+func (l *Log) outside(err error) error {
+	var no syscall.Errno
+	if errors.As(err, &no) {
+		return err
+	}
+	return fmt.Errorf("%s leads out of %s: %w: %w", l.path, l.dir, err, errdefs.ErrFailedPrecondition)
+}
+
+func (l *Log) checkRegular(fi fs.FileInfo) error {
+	what := "something else"
+	switch fi.Mode().Type() {
+	case 0:
+		return nil
+	case fs.ModeDir:
+		what = "a folder"
+	case fs.ModeSymlink:
+		what = "a link"
+	}
+	return fmt.Errorf("%s is %s, not a regular file: %w", l.path, what, errdefs.ErrFailedPrecondition)
 }
 
 // Stdout returns the writer of the container's standard output. Write always takes

@@ -1016,6 +1016,7 @@ type CreateContainerRequest struct {
 	LogPath       string                 `protobuf:"bytes,10,opt,name=log_path,json=logPath,proto3" json:"log_path,omitempty"`
 	Mounts        []*Mount               `protobuf:"bytes,11,rep,name=mounts,proto3" json:"mounts,omitempty"`                        // in the order they are made; since version 2
 	PidTarget     string                 `protobuf:"bytes,12,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // id of the container whose PID namespace is joined
+	LogDir        string                 `protobuf:"bytes,13,opt,name=log_dir,json=logDir,proto3" json:"log_dir,omitempty"`          // folder that log_path is in, and that no link leads out of
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1130,6 +1131,13 @@ func (x *CreateContainerRequest) GetMounts() []*Mount {
 func (x *CreateContainerRequest) GetPidTarget() string {
 	if x != nil {
 		return x.PidTarget
+	}
+	return ""
+}
+
+func (x *CreateContainerRequest) GetLogDir() string {
+	if x != nil {
+		return x.LogDir
 	}
 	return ""
 }
@@ -2685,7 +2693,7 @@ const file_shim_proto_rawDesc = "" +
 	"\ahas_gid\x18\x02 \x01(\bR\x06hasGid\x12\x10\n" +
 	"\x03gid\x18\x03 \x01(\rR\x03gid\x12/\n" +
 	"\x13supplemental_groups\x18\x04 \x03(\rR\x12supplementalGroups\x12#\n" +
-	"\rstrict_groups\x18\x05 \x01(\bR\fstrictGroups\"\x9c\x03\n" +
+	"\rstrict_groups\x18\x05 \x01(\bR\fstrictGroups\"\xb5\x03\n" +
 	"\x16CreateContainerRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12!\n" +
 	"\fcontainer_id\x18\x02 \x01(\tR\vcontainerId\x12/\n" +
@@ -2701,7 +2709,8 @@ const file_shim_proto_rawDesc = "" +
 	" \x01(\tR\alogPath\x12/\n" +
 	"\x06mounts\x18\v \x03(\v2\x17.porthole.shim.v1.MountR\x06mounts\x12\x1d\n" +
 	"\n" +
-	"pid_target\x18\f \x01(\tR\tpidTarget\"\xad\x02\n" +
+	"pid_target\x18\f \x01(\tR\tpidTarget\x12\x17\n" +
+	"\alog_dir\x18\r \x01(\tR\x06logDir\"\xad\x02\n" +
 	"\x05Mount\x12%\n" +
 	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x12\x18\n" +
