@@ -87,7 +87,8 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 	switch {
 	case p.begun:
 	case s.begins(r):
-		g.Go(func() error { return s.beginPod(gctx, p, r) })
+		// Not cut short when a NIC fails: the guest might make the pod after it was taken back.
+		g.Go(func() error { return s.beginPod(ctx, p, r) })
 	default:
 		g.Go(func() error { return s.attachScratch(gctx, p, r) })
 	}
