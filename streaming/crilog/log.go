@@ -148,8 +148,11 @@ func (l *Log) openInDir() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	if err := root.MkdirAll(filepath.Dir(name), dirMode); err != nil {
-		return nil, l.outside(err)
+	folder := filepath.Dir(name)
+	if fi, err := root.Stat(folder); err != nil || !fi.IsDir() {
+		if err := root.MkdirAll(folder, dirMode); err != nil {
+			return nil, l.outside(err)
+		}
 	}
 	if fi, err := root.Lstat(name); err == nil {
 		if err := l.checkRegular(fi); err != nil {

@@ -358,3 +358,20 @@ func TestLog_Flush(t *testing.T) {
 		t.Errorf("Flush after Close = %v, want ErrClosed", err)
 	}
 }
+
+// TestOpen_MakesFolders: below its folder a log's own are made, and used when they are there.
+func TestOpen_MakesFolders(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "pod")
+	for _, dir := range []string{"", base} {
+		for _, name := range []string{"x.log", "c/x.log", "c/x.log", "c/d/e/x.log"} {
+			l, err := Open(filepath.Join(base, filepath.FromSlash(name)), Options{Dir: dir})
+			if err != nil {
+				t.Errorf("Open(%s) below %q = %v", name, dir, err)
+				continue
+			}
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
