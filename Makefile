@@ -89,7 +89,7 @@ fetch-e2e:
 
 .PHONY: e2e
 e2e: fetch-e2e ## the end-to-end suite in real VMs, in a network namespace of its own
-	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'cd test/e2e && go test -count=1 -timeout 14m ./...'
+	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'cd test/e2e && go test -count=1 -timeout $(if $(PORTHOLE_LONG),40m,14m) ./...'
 
 .PHONY: posix
 posix: build guest tools fetch-e2e ## the POSIX card: named checks and random operations on each backend of shares, and in a VM (POSIX="-systems ntfs -only rename"; docs/posix.md)

@@ -10,8 +10,8 @@ suite() { scripts/suite.sh "$@" || failed=1; }
 
 suite build 900 make --no-print-directory build guest tools
 suite small-kernel 5400 make --no-print-directory guest KERNEL=small
-suite e2e-debian 1200 make --no-print-directory e2e
-suite e2e-small 1200 make --no-print-directory e2e KERNEL=small
+suite e2e-debian 2400 make --no-print-directory e2e
+suite e2e-small 2400 make --no-print-directory e2e KERNEL=small
 suite e2e-boots 1200 env -u PORTHOLE_LONG PORTHOLE_E2E_TEMPLATE=off make --no-print-directory e2e
 export PORTHOLE_GUEST=$PWD/out/guest-debian
 # `go test` calls a pattern that no test has a success.

@@ -75,32 +75,48 @@ var eventNames = []struct {
 	{unix.IN_ATTRIB, "ATTRIB"}, {unix.IN_MOVED_FROM, "MOVED_FROM"}, {unix.IN_MOVED_TO, "MOVED_TO"}, {unix.IN_Q_OVERFLOW, "OVERFLOW"},
 	{unix.IN_DELETE_SELF, "DELETE_SELF"}, {unix.IN_IGNORED, "IGNORED"}}
 
-// until reads events until last has come, for ten seconds at most.
-func (w *watcher) until(last string) []string {
+// until reads events until last has come, for a minute at most.
+func (w *watcher) until(last string) (all []string) {
 	w.t.Helper()
-	var all []string
 	check(w.t, w.fd.SetReadDeadline(time.Now().Add(time.Minute))) // a busy machine raises a few dozen a second
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := w.fd.Read(buf)
-		if err != nil {
+	for !slices.Contains(all, last) {
+		more, err := w.read()
+		if all = append(all, more...); err != nil {
 			w.t.Errorf("events %q, then %v; want %q", all, err, last)
 			return all
 		}
-		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
-			mask, size := binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[12:])
-			name := strings.TrimRight(string(b[16:16+size]), "\x00")
-			for _, e := range eventNames {
-				if mask&e.mask != 0 {
-					all = append(all, strings.TrimSpace(e.name+" "+name))
-				}
-			}
-			b = b[16+size:]
-		}
-		if slices.Contains(all, last) {
+	}
+	return all
+}
+
+// now reads the events that have come.
+func (w *watcher) now() (all []string) {
+	check(w.t, w.fd.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	for {
+		more, err := w.read()
+		if all = append(all, more...); err != nil {
 			return all
 		}
 	}
+}
+
+func (w *watcher) read() (events []string, err error) {
+	buf := make([]byte, 64<<10)
+	n, err := w.fd.Read(buf)
+	if err != nil {
+		return nil, err
+	}
+	for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+		mask, size := binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[12:])
+		name := strings.TrimRight(string(b[16:16+size]), "\x00")
+		for _, e := range eventNames {
+			if mask&e.mask != 0 {
+				events = append(events, strings.TrimSpace(e.name+" "+name))
+			}
+		}
+		b = b[16+size:]
+	}
+	return events, nil
 }
 
 func TestKernel_Inotify(t *testing.T) {
@@ -184,8 +200,16 @@ func TestKernel_RemovedTree(t *testing.T) {
 	if got := strings.Join(above.until("DELETE end"), "; "); got != "DELETE d; CREATE end; DELETE end" {
 		t.Errorf("above the folder: %q", got)
 	}
-	if got := strings.Join(inside.until("IGNORED"), "; "); got != "DELETE f; DELETE_SELF; IGNORED" {
-		t.Errorf("inside the folder: %q", got)
+	// What the folder's own watch tells of is not promised (docs/volumes.md): the kernel may
+	// have dropped the folder before it is asked to remove what was in it. Nothing else comes.
+	all := []string{"DELETE f", "DELETE_SELF", "IGNORED"}
+	for _, e := range inside.now() {
+		i := slices.Index(all, e)
+		if i < 0 {
+			t.Errorf("inside the folder: %q, want some of DELETE f; DELETE_SELF; IGNORED, in this order", e)
+			break
+		}
+		all = all[i+1:]
 	}
 }
 

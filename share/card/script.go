@@ -95,8 +95,9 @@ func (s *script) close() {
 	}
 }
 
-// patience is how long a call may take that should not wait.
-const patience = 10 * time.Second
+// patience is how long a call may take that should not wait. Making a thousand files in an
+// emulated guest takes seconds, and several times that on a busy machine.
+const patience = time.Minute
 
 var knownCreds = map[string]Cred{
 	"root":  {Groups: []uint32{0}},
