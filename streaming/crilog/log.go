@@ -149,7 +149,7 @@ func (l *Log) openInDir() (*os.File, error) {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	folder := filepath.Dir(name)
-	if fi, err := root.Stat(folder); err != nil || !fi.IsDir() {
+	if fi, err := root.Stat(folder); folder != "." && (err != nil || !fi.IsDir()) {
 		if err := root.MkdirAll(folder, dirMode); err != nil {
 			return nil, l.outside(err)
 		}
