@@ -87,9 +87,10 @@ unit: ## unit tests with the race detector
 fetch-e2e:
 	@cd test/e2e && PORTHOLE_E2E=fetch go test -count=1 .
 
+E2E_TIMEOUT ?= 14m
 .PHONY: e2e
 e2e: fetch-e2e ## the end-to-end suite in real VMs, in a network namespace of its own
-	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'cd test/e2e && go test -count=1 -timeout $(if $(PORTHOLE_LONG),40m,14m) ./...'
+	@scripts/netns.sh env PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) bash -c 'cd test/e2e && go test -count=1 -timeout $(E2E_TIMEOUT) ./...'
 
 .PHONY: posix
 posix: build guest tools fetch-e2e ## the POSIX card: named checks and random operations on each backend of shares, and in a VM (POSIX="-systems ntfs -only rename"; docs/posix.md)

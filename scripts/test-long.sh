@@ -3,6 +3,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PORTHOLE_TEST_STRICT=1 PORTHOLE_LONG=1 PORTHOLE_SUITES=${PORTHOLE_SUITES:-$(mktemp)}
+export E2E_TIMEOUT=40m
 fuzztime=${FUZZTIME:-60s}
 failed=0
 
@@ -12,7 +13,7 @@ suite build 900 make --no-print-directory build guest tools
 suite small-kernel 5400 make --no-print-directory guest KERNEL=small
 suite e2e-debian 2400 make --no-print-directory e2e
 suite e2e-small 2400 make --no-print-directory e2e KERNEL=small
-suite e2e-boots 1200 env -u PORTHOLE_LONG PORTHOLE_E2E_TEMPLATE=off make --no-print-directory e2e
+suite e2e-boots 2400 env -u PORTHOLE_LONG PORTHOLE_E2E_TEMPLATE=off make --no-print-directory e2e
 export PORTHOLE_GUEST=$PWD/out/guest-debian
 # `go test` calls a pattern that no test has a success.
 boots='^TestBoot_UnderLoad$'
