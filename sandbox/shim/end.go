@@ -56,7 +56,7 @@ func (f folder) end(ctx context.Context, p processRecord, asked bool) error {
 			return fmt.Errorf("kill process %d of VM: %w", p.VM.PID, err)
 		}
 	}
-	return os.RemoveAll(string(f))
+	return removeFolder(string(f))
 }
 
 // End implements sandbox.Launcher: SIGTERM, which lets a shim that still works end its VM
