@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// open shares the file for deletion, which os.OpenFile does not (Go 1.26).
 const nonblock = 0
 
+// open shares the file for deletion, which os.OpenFile does not (Go 1.26).
 func open(path string, _ fs.FileMode) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/porthole-run/porthole/internal/busyfile"
 )
 
 // tempPrefix starts the names of unfinished files, so that Clean knows them.
@@ -53,7 +55,8 @@ func replace(path string, data []byte, perm fs.FileMode, sync func(*os.File) err
 		err = cerr
 	}
 	if err == nil {
-		err = rename(f.Name(), path)
+		// Another process may have the file open, or rename one to it too.
+		err = busyfile.Retry(func() error { return os.Rename(f.Name(), path) })
 	}
 	return err
 }

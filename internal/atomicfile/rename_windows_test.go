@@ -10,7 +10,7 @@ import (
 )
 
 // TestWrite_ReaderHolds: a reader that does not let others rename the file delays the
-// write, until it has read or for renameLimit.
+// write, until it has read or for the two seconds of busyfile.
 func TestWrite_ReaderHolds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	if err := Write(path, []byte("old"), 0o600); err != nil {
@@ -30,7 +30,7 @@ func TestWrite_ReaderHolds(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || string(got) != "old" {
 		t.Errorf("the file = %q, %v, want it as it was", got, err)
 	}
-	time.AfterFunc(renameLimit/4, func() { windows.CloseHandle(h) })
+	time.AfterFunc(500*time.Millisecond, func() { windows.CloseHandle(h) })
 	if err := Write(path, []byte("new"), 0o600); err != nil {
 		t.Errorf("Write over a file that is let go of = %v", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/porthole-run/porthole/internal/busyfile"
 )
 
 // How long a shim has to end after being asked, after SIGTERM, and after SIGKILL.
@@ -56,7 +58,7 @@ func (f folder) end(ctx context.Context, p processRecord, asked bool) error {
 			return fmt.Errorf("kill process %d of VM: %w", p.VM.PID, err)
 		}
 	}
-	return removeFolder(string(f))
+	return busyfile.Retry(func() error { return os.RemoveAll(string(f)) })
 }
 
 // End implements sandbox.Launcher: SIGTERM, which lets a shim that still works end its VM

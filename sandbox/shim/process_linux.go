@@ -85,6 +85,3 @@ func protect() error {
 }
 
 var terminate os.Signal = unix.SIGTERM
-
-// removeFolder removes a folder with all that is in it.
-func removeFolder(dir string) error { return os.RemoveAll(dir) }

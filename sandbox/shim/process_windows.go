@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/windows"
 )
@@ -60,20 +59,3 @@ var terminate os.Signal = os.Kill
 // passedFile is nothing: a process gets no files by number here, and no shim is started
 // with any, as no driver clones.
 func passedFile(int, string) *os.File { return nil }
-
-// removeLimit is how long removeFolder tries: what looks at files of others, as scanners for
-// viruses do, lets go of them soon.
-const removeLimit = 2 * time.Second
-
-// removeFolder removes a folder with all that is in it, and tries again while another
-// process has a file of it open in a way that forbids that.
-func removeFolder(dir string) error {
-	deadline := time.Now().Add(removeLimit)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		err := os.RemoveAll(dir)
-		if !errors.Is(err, windows.ERROR_ACCESS_DENIED) && !errors.Is(err, windows.ERROR_SHARING_VIOLATION) || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(pause)
-	}
-}

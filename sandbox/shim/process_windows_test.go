@@ -4,9 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 )
 
 func TestStartTime(t *testing.T) {
@@ -55,24 +53,5 @@ func TestOpenLog(t *testing.T) {
 	}
 	if err := os.Remove(f.log() + ".1"); err != nil {
 		t.Errorf("remove the open log: %v", err)
-	}
-}
-
-// TestRemoveFolder: a file that is open for a moment does not keep a folder.
-func TestRemoveFolder(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "vm")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(filepath.Join(dir, "x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(dir); err == nil {
-		t.Fatal("an open file can be removed here: this test would show nothing")
-	}
-	time.AfterFunc(100*time.Millisecond, func() { f.Close() })
-	if err := removeFolder(dir); err != nil {
-		t.Error(err)
 	}
 }

@@ -24,6 +24,7 @@ var units = map[string]struct {
 	"image":               {run: "TestImport|TestExport|TestPull$|TestPullSharesWork|TestPullResumes|TestTagMoves|TestRemove|TestHold|TestPrepare|TestDiscard|TestFsInfo|TestOpen|TestEveryStepFails"},
 	"internal/appendfile": {},
 	"internal/atomicfile": {},
+	"internal/busyfile":   {},
 	"internal/filelock":   {},
 	"internal/filesum":    {},
 	"internal/hcs":        {skip: map[string]string{"TestLibrary_Stub": "wants a library, see below"}},
@@ -35,7 +36,7 @@ var units = map[string]struct {
 	"network/hcnnet":      {},
 	// What is about records and folders: the rest says nothing of the system.
 	"sandbox":          {run: "TestRecover|TestCrashAtEachStep|TestRecordRoundTrip|TestFullDisk|TestPodLife"},
-	"sandbox/shim":     {run: "TestStartTime|TestOpenLog|TestRemoveFolder|TestOpenScratch_VHD|TestDiskFormat"},
+	"sandbox/shim":     {run: "TestStartTime|TestOpenLog|TestOpenScratch_VHD|TestDiskFormat"},
 	"share/arbiter":    {},
 	"streaming/crilog": {skip: map[string]string{"TestOpen_AppendsWithMode": "files have no modes"}},
 }

@@ -1,0 +1,5 @@
+//go:build !windows
+
+package busyfile
+
+func retry(do func() error) error { return do() }
