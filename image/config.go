@@ -49,6 +49,8 @@ type Config struct {
 	// Metrics counts what the store does. Nil: nothing is counted.
 	Metrics *Metrics
 
+	// apart merges no layers. Tests only.
+	apart bool
 	// hook is called before each step that changes the disk; an error from it is
 	// what a failing disk or a crash at that point would be. Tests only.
 	hook func(step string) error
