@@ -84,12 +84,17 @@ func (r *record) called(ref Ref) bool {
 
 // uses calls f for each blob and disk that the image needs.
 func (r *record) uses(f func(digest.Digest)) {
-	f(r.Target.Digest)
-	f(r.Manifest.Digest)
-	f(r.Config.Digest)
+	r.usesBlobs(f)
 	for _, d := range r.disks() {
 		f(d.id)
 	}
+}
+
+// usesBlobs calls f for each blob that the image needs.
+func (r *record) usesBlobs(f func(digest.Digest)) {
+	f(r.Target.Digest)
+	f(r.Manifest.Digest)
+	f(r.Config.Digest)
 	for _, l := range r.Layers {
 		f(l.Blob.Digest)
 	}
