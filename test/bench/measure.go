@@ -30,8 +30,9 @@ func (o options) wants(stage string) bool {
 
 // Rows of containers whose images differ in their layers.
 const (
-	rowFlat = "Create + StartContainer, 1 layer"
-	rowDeep = "Create + StartContainer, 20 layers"
+	rowFlat  = "Create + StartContainer, 1 layer"
+	rowDeep  = "Create + StartContainer, 20 layers"
+	rowThick = "Create + StartContainer, 20 layers of 3 MB"
 )
 
 // bench is a run whose servers are up.
@@ -159,6 +160,7 @@ func (b *bench) layers(ctx context.Context) error {
 			for _, image := range []struct{ row, ref string }{
 				{rowFlat, b.images.flat},
 				{rowDeep, b.images.deep},
+				{rowThick, b.images.thick},
 			} {
 				t, phases := &b.report.layers, &b.report.deepPhases
 				if i == 0 {
