@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/porthole-run/porthole/internal/testneed"
@@ -32,11 +32,7 @@ func merge(t testing.TB, lowest bool, tars ...[]byte) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var parts []Part
-	for _, b := range tars {
-		parts = append(parts, Part{Source: bytesSource(b), DiffID: digest.FromBytes(b)})
-	}
-	if _, err := Merge(context.Background(), parts, f, MergeOptions{Lowest: lowest}); err != nil {
+	if _, err := Merge(context.Background(), parts(tars...), f, MergeOptions{Lowest: lowest}); err != nil {
 		t.Fatalf("Merge: %v", err)
 	}
 	check(t, f.Name())
@@ -254,6 +250,19 @@ func TestMergeSparse(t *testing.T) {
 		tars = append(tars, out)
 	}
 	same(t, tars, mountAll(t, tars), 0, 2)
+
+	cmd := exec.Command("truncate", "-s", "1G", "hole")
+	cmd.Dir = dir
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	huge, err := exec.Command("tar", "--sparse", "-cf", "-", "-C", dir, ".").Output()
+	if err != nil || len(huge) > 1<<20 {
+		t.Fatalf("tar of a hole: %d bytes, %v", len(huge), err)
+	}
+	if _, _, err := mergeTo(t, t.Context(), parts(tars[0], huge), MergeOptions{}); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("Merge of a hole of 1 GiB = %v, want InvalidArgument", err)
+	}
 }
 
 // randomLayers makes layers of few names, so that they meet.
