@@ -108,7 +108,7 @@ func (b *bench) start(ctx context.Context, dir string, u *undo) error {
 		&b.peer.runtime,
 	}
 	for _, r := range b.runtimes {
-		for _, ref := range []string{b.images.sample, b.images.flat, b.images.deep} {
+		for _, ref := range []string{b.images.sample, b.images.flat, b.images.deep, b.images.thick} {
 			if _, err := r.images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: ref}}); err != nil {
 				return fmt.Errorf("%s: PullImage: %w", r.name, err)
 			}
