@@ -1,14 +1,13 @@
 package image
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
@@ -17,8 +16,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-
-	"github.com/porthole-run/porthole/test/registry"
 )
 
 // plainLayers is an image with the same config whose layers are not compressed.
@@ -63,20 +60,25 @@ func TestOneImageOfTwoManifests(t *testing.T) {
 		t.Fatal("the images differ")
 	}
 	ref, otherRef := push(t, reg, "packed", "v1", img), push(t, reg, "plain", "v1", other)
-	s := openStore(t, root, func(c *Config) { merges(c); stalls(c) })
-	stalled := layerDigest(t, other, 0)
-	reg.Inject(registry.Fault{Path: stalled.String(), Method: "GET", Delay: 500 * time.Millisecond})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+	var blobs atomic.Int32
+	waits, goOn := make(chan struct{}), make(chan struct{})
+	s := openStore(t, root, func(c *Config) {
+		merges(c)
+		stalls(c)
+		c.hook = func(step string) error {
+			if step == "write blob" && blobs.Add(1) == 3 { // after manifest and config, a layer
+				close(waits)
+				<-goOn
+			}
+			return nil
+		}
+	})
 	done := make(chan error, 1)
-	go func() { _, err := s.Pull(ctx, otherRef, Auth{}); done <- err }()
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for reg.BlobGets("plain", stalled) == 0 {
-		<-poll.C
-	}
+	go func() { _, err := s.Pull(t.Context(), otherRef, Auth{}); done <- err }()
+	<-waits
 	id := pull(t, s, ref)
 	before := prepared(t, s, id, "c")
+	close(goOn)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

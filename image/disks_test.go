@@ -235,7 +235,9 @@ func TestMergedIsShared(t *testing.T) {
 
 // TestTooLargeToMerge pulls what packs so well that it would be a large disk.
 func TestTooLargeToMerge(t *testing.T) {
-	bomb := strings.Repeat("x", layer.DefaultMaxMerged/2)
+	const most = 4 << 20
+	merges := func(c *Config) { merges(c); c.maxMerged = most }
+	bomb := strings.Repeat("x", most/2)
 	img := buildImage(t, v1.Config{}, fileMap{"a": {Content: bomb}}, fileMap{"b": {Content: bomb}}, fileMap{"c": {}})
 	for i := range 3 {
 		l, err := img.Layers()

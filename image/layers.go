@@ -89,7 +89,7 @@ func (s *Store) mergeLayers(ctx context.Context, d disk, path string) error {
 		parts = append(parts, layer.Part{Source: s.blob(l.Blob), DiffID: l.DiffID})
 	}
 	return s.writeDisk(ctx, path, len(parts), func(f *os.File) (layer.Result, error) {
-		return layer.Merge(ctx, parts, f, layer.MergeOptions{Lowest: d.lowest, MaxSize: s.cfg.MaxLayerSize})
+		return layer.Merge(ctx, parts, f, layer.MergeOptions{Lowest: d.lowest, MaxBytes: s.cfg.maxMerged, MaxSize: s.cfg.MaxLayerSize})
 	})
 }
 
