@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -27,7 +28,7 @@ func (s *Store) collect(ctx context.Context, idle bool) (err error) {
 			errs = append(errs, s.forget(r))
 		}
 	}
-	live := map[digest.Digest]bool{}
+	live := map[digest.Digest]bool{} // blobs
 	for d := range s.pins {
 		live[d] = true
 	}
@@ -39,24 +40,30 @@ func (s *Store) collect(ctx context.Context, idle bool) (err error) {
 			delete(s.spared, d)
 		}
 	}
+	// A layer that is not compressed has the digest of its disk: one may be needed without
+	// the other.
+	disks := maps.Clone(live)
 	for _, r := range s.images {
-		r.uses(func(d digest.Digest) { live[d] = true })
+		r.usesBlobs(func(d digest.Digest) { live[d] = true })
+		for _, d := range r.disks() {
+			disks[d.id] = true
+		}
 		if s.cfg.DiscardBlobs {
 			s.discard(r, live)
 		}
 	}
-	errs = append(errs, s.collectLayers(live))
+	errs = append(errs, s.collectLayers(disks))
 	if s.busy == 0 {
 		errs = append(errs, s.collectBlobs(ctx, live), s.collectIngests(ctx, live, idle))
 	}
 	return errors.Join(errs...)
 }
 
-// discard takes the compressed layers of r out of what is needed, unless work under
-// way reads them or a layer has the same digest, as layers that are not compressed do.
+// discard takes the blobs of r's layers out of those that are needed, unless work under way
+// reads them.
 func (s *Store) discard(r *record, live map[digest.Digest]bool) {
 	for _, l := range r.Layers {
-		if s.pins[l.Blob.Digest] == 0 && l.Blob.Digest != l.DiffID {
+		if s.pins[l.Blob.Digest] == 0 {
 			delete(live, l.Blob.Digest)
 		}
 	}

@@ -49,6 +49,10 @@ type Config struct {
 	// Metrics counts what the store does. Nil: nothing is counted.
 	Metrics *Metrics
 
+	// apart merges no layers. Tests only.
+	apart bool
+	// maxMerged is what layers are merged up to, in bytes. Zero: layer.DefaultMaxMerged. Tests only.
+	maxMerged int64
 	// hook is called before each step that changes the disk; an error from it is
 	// what a failing disk or a crash at that point would be. Tests only.
 	hook func(step string) error

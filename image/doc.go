@@ -5,7 +5,7 @@
 // A Store owns one folder:
 //
 //	content/            blobs and unfinished downloads (containerd's content store)
-//	layers/             sha256-<diff id>.v<format>.vhd, mode 0444; .tmp-* while being written
+//	layers/             sha256-<diff id, or id of merged layers>.v<format>.vhd, mode 0444; .tmp-* while being written
 //	images/             one record an image, named by the image's id
 //	holds/              one record a holder, see Prepare
 //

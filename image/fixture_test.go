@@ -32,10 +32,10 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// openStore opens a store whose stalls are short. change may be nil.
+// openStore opens a store whose stalls are short and which merges no layers. change may be nil.
 func openStore(t testing.TB, root string, change func(*Config)) *Store {
 	t.Helper()
-	cfg := Config{Root: root, ProgressTimeout: 5 * time.Second,
+	cfg := Config{Root: root, ProgressTimeout: 5 * time.Second, apart: true,
 		Logger: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if change != nil {
 		change(&cfg)

@@ -23,9 +23,10 @@ type RootFS struct {
 	Config  RunConfig
 }
 
-// Layer is one read-only ext4 file system in a fixed VHD.
+// Layer is one read-only ext4 file system in a fixed VHD, of one layer or of several
+// small ones.
 type Layer struct {
-	DiffID string
+	DiffID string // of several, what stands for all of theirs
 	Path   string // on the host
 }
 
@@ -53,15 +54,16 @@ func (s *Store) Prepare(ctx context.Context, ref, holder string) (RootFS, error)
 	}
 	defer unpin()
 	out := RootFS{ImageID: r.ID.String(), Config: r.Run}
-	for i, l := range r.Layers {
-		if err := s.ensureLayer(ctx, origin{}, l.Blob, l.DiffID); err != nil && !s.haveLayer(l.DiffID) {
-			return RootFS{}, fmt.Errorf("prepare image %s: layer %s is lost, pull the image again: %w", r.ID, l.DiffID, err)
+	disks := r.disks()
+	for i, d := range disks {
+		if err := s.ensureDisk(ctx, origin{}, d); err != nil && !s.haveLayer(d.id) {
+			return RootFS{}, fmt.Errorf("prepare image %s: layer %s is lost, pull the image again: %w", r.ID, d.id, err)
 		}
 		// The same layer again further up says all that it says here.
-		if slices.ContainsFunc(r.Layers[i+1:], func(up layerRecord) bool { return up.DiffID == l.DiffID }) {
+		if slices.ContainsFunc(disks[i+1:], func(up disk) bool { return up.id == d.id }) {
 			continue
 		}
-		out.Layers = append(out.Layers, Layer{DiffID: l.DiffID.String(), Path: s.layerPath(l.DiffID)})
+		out.Layers = append(out.Layers, Layer{DiffID: d.id.String(), Path: s.layerPath(d.id)})
 	}
 	return out, nil
 }

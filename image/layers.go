@@ -75,9 +75,41 @@ func (s *Store) ensureLayer(ctx context.Context, o origin, blob ocispec.Descript
 	})
 }
 
-// convertLayer writes the layer beside its place and moves it there once it is whole
-// and on the disk.
-func (s *Store) convertLayer(ctx context.Context, blob ocispec.Descriptor, diffID digest.Digest, path string) (err error) {
+// convertLayer makes the disk of a layer.
+func (s *Store) convertLayer(ctx context.Context, blob ocispec.Descriptor, diffID digest.Digest, path string) error {
+	return s.writeDisk(ctx, path, 1, func(f *os.File) (layer.Result, error) {
+		return layer.Convert(ctx, s.blob(blob), f, layer.Options{DiffID: diffID, MaxSize: s.cfg.MaxLayerSize})
+	})
+}
+
+// mergeLayers makes the disk of several layers.
+func (s *Store) mergeLayers(ctx context.Context, d disk, path string) error {
+	var parts []layer.Part
+	for _, l := range d.layers {
+		parts = append(parts, layer.Part{Source: s.blob(l.Blob), DiffID: l.DiffID})
+	}
+	return s.writeDisk(ctx, path, len(parts), func(f *os.File) (layer.Result, error) {
+		return layer.Merge(ctx, parts, f, layer.MergeOptions{Lowest: d.lowest, MaxBytes: s.cfg.maxMerged, MaxSize: s.cfg.MaxLayerSize})
+	})
+}
+
+// blob opens a layer's bytes.
+func (s *Store) blob(blob ocispec.Descriptor) layer.Source {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		ra, err := s.content.ReaderAt(ctx, ocispec.Descriptor{Digest: blob.Digest})
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{content.NewReader(ra), ra}, nil
+	}
+}
+
+// writeDisk writes the disk of so many layers beside its place and moves it there once it
+// is whole and on the disk.
+func (s *Store) writeDisk(ctx context.Context, path string, layers int, convert func(*os.File) (layer.Result, error)) (err error) {
 	if err := s.step("create layer"); err != nil {
 		return err
 	}
@@ -91,17 +123,7 @@ func (s *Store) convertLayer(ctx context.Context, blob ocispec.Descriptor, diffI
 			err = errors.Join(err, ignoreMissing(os.Remove(f.Name())))
 		}
 	}()
-	src := func(ctx context.Context) (io.ReadCloser, error) {
-		ra, err := s.content.ReaderAt(ctx, ocispec.Descriptor{Digest: blob.Digest})
-		if err != nil {
-			return nil, err
-		}
-		return struct {
-			io.Reader
-			io.Closer
-		}{content.NewReader(ra), ra}, nil
-	}
-	res, began, err := s.convert(ctx, src, f, layer.Options{DiffID: diffID, MaxSize: s.cfg.MaxLayerSize})
+	res, began, err := s.convert(ctx, f, convert)
 	if err != nil {
 		return err
 	}
@@ -122,23 +144,23 @@ func (s *Store) convertLayer(ctx context.Context, blob ocispec.Descriptor, diffI
 		}
 	}
 	took := time.Since(began)
-	s.cfg.Metrics.converted(res.TarBytes, took)
-	s.log.DebugContext(ctx, "layer converted", "diff_id", diffID.String(), "bytes", res.TarBytes,
+	s.cfg.Metrics.converted(layers, res.TarBytes, took)
+	s.log.DebugContext(ctx, "layer converted", "diff_id", res.DiffID.String(), "layers", layers, "bytes", res.TarBytes,
 		"duration", took, "read_twice", res.Twice)
 	return nil
 }
 
-// convert writes a layer's file as one of the conversions that may run at one time, and
+// convert writes a disk's file as one of the conversions that may run at one time, and
 // tells when that began. What follows, until the file is on the disk, waits for the disk
 // and not for a CPU: the next conversion runs beside it.
-func (s *Store) convert(ctx context.Context, src layer.Source, f *os.File, opts layer.Options) (layer.Result, time.Time, error) {
+func (s *Store) convert(ctx context.Context, f *os.File, convert func(*os.File) (layer.Result, error)) (layer.Result, time.Time, error) {
 	if err := s.conversions.acquire(ctx); err != nil {
 		return layer.Result{}, time.Time{}, err
 	}
 	defer s.conversions.release()
 	defer s.cfg.Metrics.start("convert")()
 	began := time.Now()
-	res, err := layer.Convert(ctx, src, f, opts)
+	res, err := convert(f)
 	return res, began, err
 }
 

@@ -11,6 +11,7 @@ type Metrics struct {
 	pulls     *prometheus.CounterVec
 	bytes     prometheus.Counter
 	layers    prometheus.Counter
+	merged    prometheus.Counter
 	tarBytes  prometheus.Counter
 	convert   prometheus.Histogram
 	running   *prometheus.GaugeVec
@@ -31,12 +32,13 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		pulls:     prometheus.NewCounterVec(prometheus.CounterOpts(opts("pulls_total", "Pulls by result.")), []string{"result"}),
 		bytes:     prometheus.NewCounter(prometheus.CounterOpts(opts("fetched_bytes_total", "Bytes fetched from registries."))),
 		layers:    prometheus.NewCounter(prometheus.CounterOpts(opts("layers_converted_total", "Layers made into file systems."))),
+		merged:    prometheus.NewCounter(prometheus.CounterOpts(opts("layers_merged_total", "Of the layers made into file systems, those that share one with others."))),
 		tarBytes:  prometheus.NewCounter(prometheus.CounterOpts(opts("converted_bytes_total", "Bytes of plain tar converted."))),
-		convert:   seconds("layer_conversion_seconds", "Time to convert one layer."),
+		convert:   seconds("layer_conversion_seconds", "Time to convert one layer, or several into one file system."),
 		pullTimes: seconds("pull_seconds", "Time of pulls that succeeded."),
 		running:   prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("running", "Work under way by kind.")), []string{"kind"}),
 	}
-	for _, c := range []prometheus.Collector{m.pulls, m.bytes, m.layers, m.tarBytes, m.convert, m.pullTimes, m.running} {
+	for _, c := range []prometheus.Collector{m.pulls, m.bytes, m.layers, m.merged, m.tarBytes, m.convert, m.pullTimes, m.running} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -50,9 +52,13 @@ func (m *Metrics) fetched(n int) {
 	}
 }
 
-func (m *Metrics) converted(tarBytes int64, took time.Duration) {
+// converted counts a disk that was made of so many layers.
+func (m *Metrics) converted(layers int, tarBytes int64, took time.Duration) {
 	if m != nil {
-		m.layers.Inc()
+		m.layers.Add(float64(layers))
+		if layers > 1 {
+			m.merged.Add(float64(layers))
+		}
 		m.tarBytes.Add(float64(tarBytes))
 		m.convert.Observe(took.Seconds())
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/porthole-run/porthole/internal/phase"
 )
@@ -20,8 +19,8 @@ import (
 const (
 	maxLayers     = 512
 	maxIndexDepth = 4
-	// layersAtOnce bounds the layers of one image that are looked at together; the
-	// limits of the store bound the work.
+	// layersAtOnce bounds the disks of one image that are looked at together, and the layers
+	// of one disk; the limits of the store bound the work.
 	layersAtOnce = 8
 )
 
@@ -100,12 +99,7 @@ func (s *Store) install(ctx context.Context, o origin, target ocispec.Descriptor
 	if err != nil {
 		return "", inImage(o, err)
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(layersAtOnce)
-	for _, l := range rec.Layers {
-		g.Go(func() error { return s.ensureLayer(gctx, o, l.Blob, l.DiffID) })
-	}
-	if err := g.Wait(); err != nil {
+	if err := s.ensureDisks(ctx, o, rec); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -162,6 +156,10 @@ func (s *Store) describe(ctx context.Context, o origin, target ocispec.Descripto
 		keep(diffID, blob.Digest)
 		rec.Layers = append(rec.Layers, layerRecord{DiffID: diffID, Blob: plain(blob)})
 	}
+	s.merge(rec)
+	for _, d := range rec.disks() {
+		keep(d.id)
+	}
 	return rec, nil
 }
 
@@ -216,12 +214,12 @@ func (s *Store) choose(ctx context.Context, o origin, desc ocispec.Descriptor, k
 func (s *Store) measure(r *record) error {
 	r.Size = r.Manifest.Size + r.Config.Size
 	seen := map[digest.Digest]bool{}
-	for _, l := range r.Layers {
-		if seen[l.DiffID] {
+	for _, d := range r.disks() {
+		if seen[d.id] {
 			continue
 		}
-		seen[l.DiffID] = true
-		fi, err := os.Stat(s.layerPath(l.DiffID))
+		seen[d.id] = true
+		fi, err := os.Stat(s.layerPath(d.id))
 		if err != nil {
 			return fmt.Errorf("measure image %s: %w", r.ID, err)
 		}
@@ -234,6 +232,9 @@ func (s *Store) measure(r *record) error {
 func (s *Store) commit(r *record, names naming) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.settleMerged(r); err != nil {
+		return fmt.Errorf("record image %s: %w", r.ID, err)
+	}
 	r.Names = map[string]uint64{}
 	if old := s.images[r.ID]; old != nil && !old.Removed {
 		for n, seq := range old.Names {

@@ -32,6 +32,9 @@ type record struct {
 	Manifest ocispec.Descriptor `json:"manifest"`
 	Config   ocispec.Descriptor `json:"config"`
 	Layers   []layerRecord      `json:"layers"` // bottom first
+	// Merged says which layers share a disk, in order. Records of builds that merged none
+	// have none, and stay so.
+	Merged []span `json:"merged,omitempty"`
 	// Names are tagged references; the number says which of two images that claim a
 	// name after a crash had it last.
 	Names       map[string]uint64 `json:"names,omitempty"`
@@ -64,7 +67,7 @@ func (r *record) validate() error {
 			return err
 		}
 	}
-	return nil
+	return validSpans(r.Merged, len(r.Layers))
 }
 
 // names are the image's tags in order.
@@ -79,13 +82,20 @@ func (r *record) called(ref Ref) bool {
 	return ok
 }
 
-// uses calls f for each blob and layer that the image needs.
+// uses calls f for each blob and disk that the image needs.
 func (r *record) uses(f func(digest.Digest)) {
+	r.usesBlobs(f)
+	for _, d := range r.disks() {
+		f(d.id)
+	}
+}
+
+// usesBlobs calls f for each blob that the image needs.
+func (r *record) usesBlobs(f func(digest.Digest)) {
 	f(r.Target.Digest)
 	f(r.Manifest.Digest)
 	f(r.Config.Digest)
 	for _, l := range r.Layers {
-		f(l.DiffID)
 		f(l.Blob.Digest)
 	}
 }

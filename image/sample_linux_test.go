@@ -26,11 +26,23 @@ func TestSampleStacks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := openStore(t, t.TempDir(), nil)
-	fs, err := s.Prepare(t.Context(), pull(t, s, push(t, startRegistry(t), "sample", "v1", img)), "c")
-	if err != nil {
-		t.Fatal(err)
+	ref := push(t, startRegistry(t), "sample", "v1", img)
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		disks  int
+	}{"apart": {nil, 6}, "merged": {merges, 4}} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, t.TempDir(), tt.change)
+			fs, err := s.Prepare(t.Context(), pull(t, s, ref), "c")
+			if err != nil || len(fs.Layers) != tt.disks {
+				t.Fatalf("Prepare = %d disks, %v; want %d", len(fs.Layers), err, tt.disks)
+			}
+			checkStack(t, fs)
+		})
 	}
+}
+
+func checkStack(t *testing.T, fs RootFS) {
 	mount := func(dir string, args ...string) {
 		t.Helper()
 		if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {

@@ -163,13 +163,9 @@ func (s *Store) dropBroken() error {
 		if s.held(r.ID) {
 			continue
 		}
-		whole := true
-		for _, l := range r.Layers {
-			have, err := exists(s.layerPath(l.DiffID))
-			if err != nil {
-				return err
-			}
-			whole = whole && have
+		whole, err := s.whole(r)
+		if err != nil {
+			return err
 		}
 		if whole && !r.Removed {
 			continue

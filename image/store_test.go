@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -18,6 +19,7 @@ import (
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{"version":1,"id":"sha256:x"}`))
 	f.Add([]byte(`null`))
+	f.Add([]byte(`{"version":1,"layers":[{},{}],"merged":[{"first":0,"count":2}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		root := t.TempDir()
 		dir := filepath.Join(root, "images")
@@ -318,7 +320,11 @@ func TestOpenClearsLeftovers(t *testing.T) {
 // crash would, and looks that the store is sound with and without a restart.
 func TestEveryStepFails(t *testing.T) {
 	reg := startRegistry(t)
-	ref := push(t, reg, "app", "v1", buildImage(t, v1.Config{}, fileMap{"a": {Content: "a"}}))
+	everyStepFails(t, push(t, reg, "app", "v1", buildImage(t, v1.Config{}, fileMap{"a": {Content: "a"}})), func(*Config) {})
+}
+
+func everyStepFails(t *testing.T, ref string, change func(*Config)) {
+	t.Helper()
 	life := func(s *Store) error {
 		id, err := s.Pull(t.Context(), ref, Auth{})
 		if err != nil {
@@ -332,9 +338,13 @@ func TestEveryStepFails(t *testing.T) {
 	for n := 0; n < steps; n++ {
 		root := t.TempDir()
 		count := 0
+		var mu sync.Mutex // layers of one disk are fetched side by side
 		s := openStore(t, root, func(c *Config) {
+			change(c)
 			c.MaxConversions, c.MaxDownloads, c.Logger = 1, 1, quietLog
 			c.hook = func(string) error {
+				mu.Lock()
+				defer mu.Unlock()
 				if count++; count-1 == n {
 					return fmt.Errorf("%w: %w", boom, errdefs.ErrInternal)
 				}
@@ -353,7 +363,7 @@ func TestEveryStepFails(t *testing.T) {
 		if err := errors.Join(life(s), s.Close()); err != nil {
 			t.Errorf("step %d: life after it: %v", n, err)
 		}
-		s = openStore(t, root, nil)
+		s = openStore(t, root, change)
 		if err := life(s); err != nil {
 			t.Errorf("step %d: life after a restart: %v", n, err)
 		}

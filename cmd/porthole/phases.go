@@ -9,7 +9,7 @@ import (
 // phaseNames are the phases that the histogram tells apart: the ones of this build, and
 // not what guests may make up.
 var phaseNames = []string{
-	"resolve", "manifest", "fetch layer", "convert layer",
+	"resolve", "manifest", "fetch layer", "convert layer", "merge layers",
 	"vm", "create vm", "clone vm", "start vm", "agent answers", "network", "scratch disk",
 	"begin pod", "set up pod", "attach scratch", "attach nic", "pod in guest", "network in guest", "write files", "mount scratch", "make namespaces", "set network",
 	"image", "spec", "volumes", "create in vm", "attach layers", "attach volumes", "open streams", "container in guest",

@@ -72,12 +72,17 @@ func Convert(ctx context.Context, src Source, f *os.File, opts Options) (Result,
 	c := &conversion{opts: opts, src: src, out: &sparseFile{f: f}, norm: norm}
 	res, err := c.run(ctx)
 	if err != nil {
-		if diskfull.Is(err) {
-			err = fmt.Errorf("write %s: %w: %w", f.Name(), errdefs.ErrResourceExhausted, err)
-		}
-		return Result{}, err
+		return Result{}, fileError(f, err)
 	}
 	return res, nil
+}
+
+// fileError names the file that a full disk had no room for.
+func fileError(f *os.File, err error) error {
+	if diskfull.Is(err) {
+		return fmt.Errorf("write %s: %w: %w", f.Name(), errdefs.ErrResourceExhausted, err)
+	}
+	return err
 }
 
 type conversion struct {
@@ -105,42 +110,65 @@ func (c *conversion) run(ctx context.Context) (Result, error) {
 	if err != nil {
 		return res, err
 	}
-	if _, err := c.out.f.WriteAt(footer(size, res.DiffID), size); err != nil {
-		return res, err
-	}
-	res.Size = size + FooterSize
-	return res, nil
+	res.Size, err = c.out.end(size, res.DiffID)
+	return res, err
 }
 
-// pass reads the layer once: one goroutine decompresses, the caller's hashes, puts the
-// entries in order and writes the file system, of whose size it returns. With
-// errOutOfOrder the digest is known and the file system is not whole.
+// pass reads the layer once: normalize puts the entries in order and writes the file
+// system, whose size is returned. With errOutOfOrder the digest is known and the file
+// system is not whole.
 func (c *conversion) pass(ctx context.Context, res *Result, normalize func(io.Reader, *ext4.Writer) error) (int64, error) {
-	raw, err := c.src(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer raw.Close()
-	plain, err := Decompress(ctxReader{ctx, raw})
-	if err != nil {
-		return 0, err
-	}
-	defer plain.Close()
 	w, err := ext4.NewWriter(c.out, &c.norm.t.names, c.opts.MaxSize)
 	if err != nil {
 		return 0, err
+	}
+	res.DiffID, res.TarBytes, err = readPlain(ctx, c.src, c.opts.DiffID, 0, func(r io.Reader) error { return normalize(r, w) })
+	if err != nil {
+		return 0, err
+	}
+	return closeWriter(w)
+}
+
+// closeWriter ends a file system and returns its size.
+func closeWriter(w *ext4.Writer) (int64, error) {
+	size, err := w.Close()
+	if err != nil {
+		return 0, writeError(err)
+	}
+	return size, nil
+}
+
+// readPlain lets do read a layer's plain bytes, which one goroutine decompresses while the
+// caller's hashes them and does. It returns their digest, which must be want unless that is
+// empty, and how many there are: more than most, unless that is 0, are errTooLong. An
+// errOutOfOrder of do is returned with the digest, which is checked before.
+func readPlain(ctx context.Context, src Source, want digest.Digest, most int64, do func(io.Reader) error) (digest.Digest, int64, error) {
+	raw, err := src(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	defer raw.Close()
+	unpacked, err := Decompress(ctxReader{ctx, raw})
+	if err != nil {
+		return "", 0, err
+	}
+	defer unpacked.Close()
+	plain := io.Reader(unpacked)
+	if most > 0 {
+		plain = &boundedReader{r: unpacked, room: most}
 	}
 
 	digester := digest.Canonical.Digester()
 	in := newPipe()
 	in.seen = digester.Hash()
 	var reader sync.WaitGroup
+	var n int64
 	var readErr error
 	reader.Go(func() {
-		res.TarBytes, readErr = io.CopyBuffer(struct{ io.Writer }{in}, plain, make([]byte, chunkSize))
+		n, readErr = io.CopyBuffer(struct{ io.Writer }{in}, plain, make([]byte, chunkSize))
 		in.finish(readErr)
 	})
-	err = normalize(in, w)
+	err = do(in)
 	if err == nil || errors.Is(err, errOutOfOrder) {
 		// What follows the end of the tar belongs to the digest.
 		if _, derr := io.Copy(io.Discard, in); derr != nil {
@@ -152,22 +180,15 @@ func (c *conversion) pass(ctx context.Context, res *Result, normalize func(io.Re
 
 	switch {
 	case readErr != nil && !errors.Is(readErr, errReaderGone): // the reason of all else
-		return 0, fmt.Errorf("read layer: %w", readErr)
+		return "", n, fmt.Errorf("read layer: %w", readErr)
 	case err != nil && !errors.Is(err, errOutOfOrder):
-		return 0, err
+		return "", n, err
 	}
-	res.DiffID = digester.Digest()
-	if want := c.opts.DiffID; want != "" && res.DiffID != want {
-		return 0, fmt.Errorf("layer is %s, its image says %s: %w", res.DiffID, want, errdefs.ErrFailedPrecondition)
+	got := digester.Digest()
+	if want != "" && got != want {
+		return got, n, fmt.Errorf("layer is %s, its image says %s: %w", got, want, errdefs.ErrFailedPrecondition)
 	}
-	if err != nil {
-		return 0, err
-	}
-	size, err := w.Close()
-	if err != nil {
-		return 0, writeError(err)
-	}
-	return size, nil
+	return got, n, err
 }
 
 // writeError gives errors of the ext4 writer a kind: what the disk did not take is

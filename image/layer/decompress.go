@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -81,4 +82,21 @@ func (c ctxReader) Read(b []byte) (int, error) {
 		return 0, context.Cause(c.ctx)
 	}
 	return c.r.Read(b)
+}
+
+// errTooLong ends a stream that is longer than its reader wants it.
+var errTooLong = errors.New("layer is too long")
+
+// boundedReader ends a stream with errTooLong where more than room bytes come.
+type boundedReader struct {
+	r    io.Reader
+	room int64
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.room -= int64(n); b.room < 0 {
+		return 0, errTooLong
+	}
+	return n, err
 }

@@ -11,6 +11,10 @@
 // first reading built. No layer is held in memory, only its names, with about a hundred
 // bytes for each.
 //
+// Merge makes one file system of several layers, which shows and hides in a stack what they
+// do one on another. It makes the tree of each as Convert does, lays the trees on one another
+// by the rules of overlayfs, and then reads the layers once more for their contents.
+//
 // The image's root is the folder Root of the file system, not the file system's own:
 // ext4 must have a lost+found there, which no container should see, and which an image
 // may hold, replace or hide as it likes.

@@ -14,6 +14,10 @@ import (
 const (
 	xattrRecord = "SCHILY.xattr."
 	opaqueXattr = "trusted.overlay.opaque"
+	// originXattr without a value says of a folder that it may have whiteouts in it. Overlayfs
+	// looks for them where folders of several layers are one; in a folder that one layer alone
+	// has it would list their names (ovl_get_inode in fs/overlayfs/inode.c).
+	originXattr = "trusted.overlay.origin"
 
 	// maxXattrs is a little less than what ext4 has room for beside an inode.
 	maxXattrs = 3900

@@ -29,6 +29,8 @@ var errOutOfOrder = errors.New("entries are out of order")
 type normalizer struct {
 	t *tree
 	w *ext4.Writer // nil: nothing is written, only the tree is built
+	// content is how many bytes all files had so far, those that were replaced too.
+	content int64
 }
 
 func newNormalizer(maxEntries int) (*normalizer, error) {
@@ -45,7 +47,8 @@ func (n *normalizer) scan(r io.Reader, w *ext4.Writer) error {
 		return err
 	}
 	tr := tar.NewReader(r)
-	for i := 0; ; i++ {
+	i := int32(0)
+	for ; ; i++ {
 		h, err := nextEntry(tr)
 		if err == io.EOF {
 			break
@@ -53,10 +56,11 @@ func (n *normalizer) scan(r io.Reader, w *ext4.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := n.entry(int32(i), h, tr); err != nil {
+		if err := n.entry(i, h, tr); err != nil {
 			return entryError(h, err)
 		}
 	}
+	n.t.entries = i
 	if n.w == nil {
 		return errOutOfOrder
 	}
@@ -143,6 +147,10 @@ func (n *normalizer) child(i int32, h *tar.Header, content io.Reader, dir nodeID
 		}
 		f.kind, f.detail = kindSymlink, uint32(to)
 	}
+	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
+		f.kind = kindNull
+	}
+	n.content += h.Size
 	made, err := n.t.add(dir, base, n.t.addFile(f))
 	if err != nil {
 		return err
@@ -228,14 +236,21 @@ func (n *normalizer) replay(r io.Reader, w *ext4.Writer) error {
 	if err != nil {
 		return err
 	}
+	_, err = n.contents(r, 0, names)
+	return err
+}
+
+// contents writes those of names, which are in the order of their sources, that come from
+// the entries of one tar, of which the first has number i. It returns the others.
+func (n *normalizer) contents(r io.Reader, i int32, names []nodeID) ([]nodeID, error) {
 	tr := tar.NewReader(r)
-	for i := int32(0); ; i++ {
+	for ; ; i++ {
 		h, err := nextEntry(tr)
 		if err == io.EOF {
-			return nil
+			return names, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		first := true
 		for ; len(names) > 0 && n.t.file(names[0]).source == i; names = names[1:] {
@@ -248,7 +263,7 @@ func (n *normalizer) replay(r io.Reader, w *ext4.Writer) error {
 				err = n.putLink(names[0])
 			}
 			if err != nil {
-				return entryError(h, err)
+				return nil, entryError(h, err)
 			}
 			first = false
 		}

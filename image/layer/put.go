@@ -24,9 +24,14 @@ func (n *normalizer) putFolder(id nodeID) (err error) {
 		return nil
 	}
 	f, attr := n.t.file(id), *n.t.attr(id)
-	if f.opaque {
+	if f.opaque || f.veiled {
 		attr.Xattrs = maps.Clone(attr.Xattrs)
+	}
+	if f.opaque {
 		setXattr(&attr, opaqueXattr, "y")
+	}
+	if f.veiled {
+		setXattr(&attr, originXattr, "")
 	}
 	if f.inode != 0 {
 		return n.w.SetFolder(f.inode, attr)

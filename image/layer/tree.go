@@ -37,6 +37,7 @@ const (
 	kindSymlink
 	kindWhiteout
 	kindOther // regular files, devices, pipes
+	kindNull  // a character device 0/0 of the image's, which overlayfs takes for a whiteout
 )
 
 // nodeID and fileID are indexes: a layer may have millions of names, and each pointer
@@ -64,6 +65,7 @@ type inode struct {
 	inode  ext4.Inode // 0: not written so far
 	kind   kind
 	opaque bool // folders: what lower layers have in it is hidden
+	veiled bool // folders: overlayfs is told that whiteouts may be in it
 }
 
 // tree is the layer as the entries read so far make it.
@@ -73,6 +75,7 @@ type tree struct {
 	files   ext4.List[inode]
 	folders ext4.List[ext4.Attr] // all that was said of folders so far, merged
 	limit   int                  // of nodes ever made
+	entries int32                // of the tar
 
 	slots []nodeID // a table of nodes by parent and name; 0: free, as the root is in no folder
 	seed  maphash.Seed

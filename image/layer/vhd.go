@@ -61,3 +61,11 @@ func (s *sparseFile) reset() error {
 	s.high = 0
 	return s.f.Truncate(0)
 }
+
+// end makes a VHD of a file that holds a file system of size bytes, and returns its size.
+func (s *sparseFile) end(size int64, id digest.Digest) (int64, error) {
+	if _, err := s.f.WriteAt(footer(size, id), size); err != nil {
+		return 0, err
+	}
+	return size + FooterSize, nil
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -18,7 +19,7 @@ import (
 // images are what the registry serves.
 type images struct {
 	pause, sample, large string // references
-	flat, deep           string // the sample with 1 layer, and with 20
+	flat, deep, thick    string // the sample with 1 layer, with 20, and with 20 that are not small
 	tall, crowd          string // one layer of 400 MB, and one of a million entries; the latter with -long only
 	layers               []v1.Hash
 	registry             *registry.Registry
@@ -37,7 +38,11 @@ func serve(ctx context.Context, o options, u *undo) (*images, error) {
 	if err != nil {
 		return nil, err
 	}
-	deep, err := deepImage(sample)
+	deep, err := deepImage(sample, 0)
+	if err != nil {
+		return nil, err
+	}
+	thick, err := deepImage(sample, 3e6)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +57,7 @@ func serve(ctx context.Context, o options, u *undo) (*images, error) {
 		img  v1.Image
 	}
 	all := []served{{&out.pause, "bench/pause", pause}, {&out.sample, "bench/sample", sample}, {&out.flat, "bench/flat", sample},
-		{&out.deep, "bench/deep", deep}}
+		{&out.deep, "bench/deep", deep}, {&out.thick, "bench/thick", thick}}
 	if o.wants("pulls") || o.wants("unpack") {
 		large, tall, err := largeImages(ctx, o)
 		if err != nil {
@@ -177,18 +182,21 @@ func pauseImage(ctx context.Context, o options) (v1.Image, error) {
 	})
 }
 
-// deepLayers is how many layers the deep image has.
+// deepLayers is how many layers the deep images have.
 const deepLayers = 20
 
-// deepImage is an image with small layers on top, each with a file of its own.
-func deepImage(img v1.Image) (v1.Image, error) {
+// deepImage is an image with layers on top, each with a file of its own, of a few bytes and
+// of size more that do not pack. Porthole merges layers that are small.
+func deepImage(img v1.Image, size int) (v1.Image, error) {
 	have, err := img.Layers()
 	if err != nil {
 		return nil, err
 	}
+	noise := make([]byte, size)
 	for i := len(have); i < deepLayers; i++ {
+		rand.NewChaCha8([32]byte{byte(i)}).Read(noise)
 		l, err := debimage.FileLayer(map[string]debimage.File{
-			fmt.Sprintf("opt/layer-%d", i): {Mode: 0o644, Content: fmt.Sprintf("layer %d\n", i)},
+			fmt.Sprintf("opt/layer-%d", i): {Mode: 0o644, Content: fmt.Sprintf("layer %d\n", i) + string(noise)},
 		})
 		if err != nil {
 			return nil, err

@@ -30,8 +30,9 @@ func (o options) wants(stage string) bool {
 
 // Rows of containers whose images differ in their layers.
 const (
-	rowFlat = "Create + StartContainer, 1 layer"
-	rowDeep = "Create + StartContainer, 20 layers"
+	rowFlat  = "Create + StartContainer, 1 layer"
+	rowDeep  = "Create + StartContainer, 20 layers"
+	rowThick = "Create + StartContainer, 20 layers of 3 MB"
 )
 
 // bench is a run whose servers are up.
@@ -107,7 +108,7 @@ func (b *bench) start(ctx context.Context, dir string, u *undo) error {
 		&b.peer.runtime,
 	}
 	for _, r := range b.runtimes {
-		for _, ref := range []string{b.images.sample, b.images.flat, b.images.deep} {
+		for _, ref := range []string{b.images.sample, b.images.flat, b.images.deep, b.images.thick} {
 			if _, err := r.images.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: ref}}); err != nil {
 				return fmt.Errorf("%s: PullImage: %w", r.name, err)
 			}
@@ -159,6 +160,7 @@ func (b *bench) layers(ctx context.Context) error {
 			for _, image := range []struct{ row, ref string }{
 				{rowFlat, b.images.flat},
 				{rowDeep, b.images.deep},
+				{rowThick, b.images.thick},
 			} {
 				t, phases := &b.report.layers, &b.report.deepPhases
 				if i == 0 {

@@ -53,7 +53,7 @@ func (r *report) tables() string {
 		r.pulls.writeOwn(&b)
 	}
 	if len(r.layers.rows) > 0 {
-		b.WriteString("\nA container of an image with 20 layers next to one with 1, both pulled and used before:\n\n")
+		b.WriteString("\nA container of an image with 20 layers, of which 19 are small or of 3 MB, next to one with 1, all pulled and used before:\n\n")
 		r.layers.write(&b)
 	}
 	for _, p := range []struct {

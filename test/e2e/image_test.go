@@ -66,12 +66,13 @@ func TestConcurrentPulls(t *testing.T) {
 	}
 }
 
-// TestLayers runs an image whose layers hide and replace what is below.
+// TestLayers runs an image whose layers hide and replace what is below. Some of them share a
+// disk, which alone has /data.
 func TestLayers(t *testing.T) {
 	p := runPod(t, env.server)
-	out := p.output("layers", `cat /data/kept; ls /data/gone 2>&1; cat /data/changed; cat /replaced/now; ls -A /hidden; stat -c %u:%a /hidden/new`,
+	out := p.output("layers", `cat /data/kept; ls -A /data; ls /data/gone 2>&1; cat /data/changed; cat /replaced/now; ls -A /hidden; stat -c %u:%a /hidden/new`,
 		func(c *cri.ContainerConfig) { c.Image.Image = env.registry.layered })
-	want := "one\nls: /data/gone: No such file or directory\ntwo\na folder\nnew\n1000:600"
+	want := "one\nchanged\nkept\nls: /data/gone: No such file or directory\ntwo\na folder\nnew\n1000:600"
 	if out != want {
 		t.Errorf("the layered image shows:\n%s\nwant:\n%s", out, want)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
@@ -68,7 +69,8 @@ func Variant(ctx context.Context, cacheDir string, change func(*v1.Config)) (v1.
 	return Build(ctx, spec)
 }
 
-// Layered builds the sample image with three layers above it that hide and replace:
+// Layered builds the sample image with a layer of 2 MB above it, too large to be merged with
+// others, and three small ones that hide and replace:
 // /data/kept is left of the first, /data/gone is removed, /data/changed says "two",
 // /replaced is a folder over a file, and the opaque /hidden holds only "new".
 func Layered(ctx context.Context, cacheDir string) (v1.Image, error) {
@@ -76,7 +78,10 @@ func Layered(ctx context.Context, cacheDir string) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	noise := make([]byte, 2<<20)
+	rand.NewChaCha8([32]byte{}).Read(noise)
 	spec.Files = append(spec.Files,
+		map[string]File{"var/lib/noise": {Content: string(noise)}},
 		map[string]File{
 			"data/kept": {Content: "one\n"}, "data/gone": {Content: "one\n"}, "data/changed": {Content: "one\n"},
 			"replaced": {Content: "a file\n"}, "hidden/old": {Content: "one\n"},
