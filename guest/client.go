@@ -244,13 +244,31 @@ func (c *Client) StartContainer(ctx context.Context, containerID string) (time.T
 
 // Exec starts a further process in a running container. execID is the caller's choice.
 func (c *Client) Exec(ctx context.Context, containerID, execID string, args []string, s Stdio) (pid int, err error) {
-	resp, err := call(ctx, c.api.Exec, &api.ExecRequest{
-		ContainerId: c.inside(containerID), ExecId: execID, Args: args, Stdio: stdioRequest(s),
-	})
+	resp, err := c.exec(ctx, containerID, execID, args, s, false)
 	if err != nil {
-		return 0, inGuest(err)
+		return 0, err
 	}
 	return checkPID(resp.GetPid())
+}
+
+// ExecWait is Exec and Wait in one call, where the agent is not of an older build. After an error
+// the process may run.
+func (c *Client) ExecWait(ctx context.Context, containerID, execID string, args []string, s Stdio) (Exit, error) {
+	resp, err := c.exec(ctx, containerID, execID, args, s, true)
+	if err != nil {
+		return Exit{}, err
+	}
+	if resp.GetExit() == nil {
+		return c.Wait(ctx, containerID, execID)
+	}
+	return checkExit(resp.GetExit())
+}
+
+func (c *Client) exec(ctx context.Context, containerID, execID string, args []string, s Stdio, wait bool) (*api.ExecResponse, error) {
+	resp, err := call(ctx, c.api.Exec, &api.ExecRequest{
+		ContainerId: c.inside(containerID), ExecId: execID, Args: args, Stdio: stdioRequest(s), Wait: wait,
+	})
+	return resp, inGuest(err)
 }
 
 // Wait returns when a process has exited; an empty execID means the container's own.

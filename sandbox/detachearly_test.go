@@ -29,7 +29,7 @@ func runEarly(t *testing.T, f func(t *testing.T, m *sandbox.Manager, n *sandboxt
 	})
 }
 
-// TestDetachEarly: the network goes beside the VM, and not after it.
+// TestDetachEarly: the network goes beside the containers' and the VM's end, and not after it.
 func TestDetachEarly(t *testing.T) {
 	runEarly(t, func(t *testing.T, m *sandbox.Manager, n *sandboxtest.Node) {
 		pod := mustRun(t, m, podConfig("p"))
@@ -39,8 +39,8 @@ func TestDetachEarly(t *testing.T) {
 			switch call {
 			case "Detach":
 				close(detaching)
-			case "Shutdown":
-				<-detaching // the bubble is deadlocked if that waits for the VM's end
+			case "Signal", "Shutdown":
+				<-detaching // the bubble is deadlocked if that waits for an end
 			}
 		})
 		must(t, m.StopPod(t.Context(), pod))

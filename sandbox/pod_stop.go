@@ -67,7 +67,6 @@ func (m *Manager) stopPod(ctx context.Context, p *pod) error {
 		return err
 	}
 	m.savePod(p)
-	m.killContainers(ctx, p)
 	if err := m.endParts(ctx, p); err != nil {
 		return err
 	}
@@ -78,8 +77,9 @@ func (m *Manager) stopPod(ctx context.Context, p *pod) error {
 	return nil
 }
 
-// endParts ends the pod's VM and gives back what the pod had. Where the network allows it, its
-// part is done beside the VM's end, which takes as long.
+// endParts kills the pod's containers, ends its VM and gives back what the pod had. Where the
+// network allows it, its part is done beside all that: it takes longest, most of it waiting for
+// the host's kernel.
 func (m *Manager) endParts(ctx context.Context, p *pod) error {
 	var network errgroup.Group
 	// A VM that lives on needs its NIC back.
@@ -87,6 +87,7 @@ func (m *Manager) endParts(ctx context.Context, p *pod) error {
 	if early {
 		network.Go(func() error { return m.detachNetwork(ctx, p) })
 	}
+	m.killContainers(ctx, p)
 	if err := m.endVM(ctx, p); err != nil {
 		return errors.Join(fmt.Errorf("shut down VM: %w", err), network.Wait())
 	}

@@ -152,6 +152,57 @@ func TestAgent_RemoveExecBeingMade(t *testing.T) {
 	}
 }
 
+// TestAgent_ExecWait: an exec that is waited for answers with its exit. When the caller does not
+// wait that long it runs on, and others are not kept from the container meanwhile.
+func TestAgent_ExecWait(t *testing.T) {
+	m := newMachine(t)
+	h := newHost(t, m)
+	hello(t, h)
+	if err := lifecycle(t.Context(), h, podRequest(), containerRequest("c")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	req := &api.ExecRequest{ContainerId: "c", ExecId: "w", Args: []string{"sh"}, Wait: true}
+	if r, err := h.Exec(ctx, req); err == nil {
+		t.Errorf("Exec of a process that runs on = %v", r)
+	}
+	if _, err := h.Signal(t.Context(), &api.SignalRequest{ContainerId: "c", ExecId: "w", Signal: 9}); err != nil {
+		t.Errorf("signal the one that runs on: %v", err)
+	}
+	exited := make(chan *api.ExecResponse, 1)
+	go func() {
+		r, err := h.Exec(t.Context(), &api.ExecRequest{ContainerId: "c", ExecId: "x", Args: []string{"sh"}, Wait: true})
+		if err != nil {
+			t.Error(err)
+		}
+		exited <- r
+	}()
+	for { // until it is made
+		_, err := h.Signal(t.Context(), &api.SignalRequest{ContainerId: "c", ExecId: "x", Signal: 9})
+		if err == nil {
+			break
+		}
+		if t.Context().Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := <-exited; r.GetExit().GetCode() != 128+9 || r.GetPid() == 0 {
+		t.Errorf("Exec = %v, want a pid and exit code 137", r)
+	}
+	for _, id := range []string{"w", "x"} {
+		if _, err := h.RemoveExec(t.Context(), &api.RemoveExecRequest{ContainerId: "c", ExecId: id}); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := h.RemovePod(t.Context(), &api.RemovePodRequest{PodId: "p"}); err != nil {
+		t.Error(err)
+	}
+	if left := m.String() + h.files(); left != "" {
+		t.Errorf("left:\n%s", left)
+	}
+}
+
 // TestAgent_FailedCreateLeavesNothing: a create that fails changes nothing but itself.
 func TestAgent_FailedCreateLeavesNothing(t *testing.T) {
 	for n, failed := 1, true; failed; n++ {

@@ -34,13 +34,32 @@ func (c *control) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecRespon
 	if err != nil {
 		return nil, err
 	}
+	p, err := c.makeExec(ctx, ct, r)
+	if err != nil {
+		return nil, err
+	}
+	resp := &api.ExecResponse{Pid: uint32(p.proc.PID())}
+	if !r.Wait {
+		return resp, nil
+	}
+	select {
+	case <-p.done:
+		resp.Exit = p.exit
+		return resp, nil
+	case <-ctx.Done():
+		return nil, ctx.Err() // it runs on, as it does when a Wait ends
+	}
+}
+
+// makeExec makes an exec that is known from then on.
+func (a *Agent) makeExec(ctx context.Context, ct *container, r *api.ExecRequest) (*process, error) {
 	ct.execing.RLock()
 	defer ct.execing.RUnlock()
 	spec, err := ct.reserve(r.ExecId)
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.exec(ctx, ct, r, spec)
+	p, err := a.exec(ctx, ct, r, spec)
 	ct.execsMu.Lock()
 	defer ct.execsMu.Unlock()
 	close(ct.making[r.ExecId])
@@ -50,7 +69,7 @@ func (c *control) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecRespon
 		return nil, err
 	}
 	ct.execs[r.ExecId] = p
-	return &api.ExecResponse{Pid: uint32(p.proc.PID())}, nil
+	return p, nil
 }
 
 // reserve takes an exec id and returns a copy of the container's process to change.

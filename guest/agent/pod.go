@@ -40,6 +40,7 @@ type pod struct {
 	ready      sync.RWMutex
 	pause      *reap.Process // nil before the pod is made and after it is removed
 	begun      *reap.Process // what will be pause; nil but while the pod is begun and not made
+	hadWaiting bool          // its namespaces waited for it
 	files      map[string]string
 	interfaces []podns.Interface
 }
@@ -217,6 +218,7 @@ func (c *control) RemovePod(ctx context.Context, r *api.RemovePodRequest) (*api.
 		return nil, err
 	}
 	c.forgetPod(p)
+	c.prepareAgain(p)
 	return &api.RemovePodResponse{}, nil
 }
 

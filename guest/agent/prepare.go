@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
@@ -51,6 +52,7 @@ func (a *Agent) pauseOf(p *pod, sysctls map[string]string) (pause *reap.Process,
 	a.mu.Unlock()
 	if waiting != nil && !ended(waiting) { // the kernel moves the NICs of one that ended back
 		if p.namespaces == (podns.Options{}) && len(sysctls) == 0 {
+			p.hadWaiting = true
 			return waiting, true, nil
 		}
 		err := a.cfg.Namespaces.ReleaseNetwork(waiting.PID(), p.interfaces)
@@ -61,6 +63,18 @@ func (a *Agent) pauseOf(p *pod, sysctls map[string]string) (pause *reap.Process,
 	}
 	pause, err = a.cfg.Namespaces.Start(p.namespaces)
 	return pause, false, err
+}
+
+// prepareAgain has namespaces wait anew once the pod that had those that waited is gone: in a
+// spare VM the one that warmed it up has taken the template's. Without them the next pod is
+// made as in any VM.
+func (a *Agent) prepareAgain(p *pod) {
+	if !p.hadWaiting {
+		return
+	}
+	if err := a.prepare(); err != nil {
+		slog.Warn("make namespaces for a next pod", "error", err)
+	}
 }
 
 func ended(p *reap.Process) bool {

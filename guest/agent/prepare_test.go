@@ -20,18 +20,21 @@ func template(t *testing.T, h *host) error {
 	return err
 }
 
+// waiting is what a machine shows where namespaces wait, and nothing else is.
+const waiting = "network\nprocess pause"
+
 // TestPrepare_Pods: a clone's first pod has the namespaces that wait, unless it asks for
-// others; no pod has those of another.
+// others; no pod has those of another, and when one that had them is gone, others wait.
 func TestPrepare_Pods(t *testing.T) {
-	const waiting = "network\nprocess pause"
 	for _, tt := range []struct {
 		name   string
 		change func(*api.CreatePodRequest)
 		made   []podns.Options // besides those that wait
+		left   string          // after the pods
 	}{
-		{"usual", func(*api.CreatePodRequest) {}, nil},
-		{"vm_pid", func(r *api.CreatePodRequest) { r.Namespaces = &api.PodNamespaces{VmPid: true} }, []podns.Options{{VMPID: true}}},
-		{"sysctls", func(r *api.CreatePodRequest) { r.Sysctls = map[string]string{"net.ipv4.conf.default.rp_filter": "2"} }, []podns.Options{{}}},
+		{"usual", func(*api.CreatePodRequest) {}, nil, waiting},
+		{"vm_pid", func(r *api.CreatePodRequest) { r.Namespaces = &api.PodNamespaces{VmPid: true} }, []podns.Options{{VMPID: true}}, ""},
+		{"sysctls", func(r *api.CreatePodRequest) { r.Sysctls = map[string]string{"net.ipv4.conf.default.rp_filter": "2"} }, []podns.Options{{}}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -62,13 +65,28 @@ func TestPrepare_Pods(t *testing.T) {
 			if len(m.made) != before+1 {
 				t.Errorf("the second pod has namespaces of the first")
 			}
-			for _, id := range []string{"p", "q"} {
+			for _, id := range []string{"q", "p"} { // NICs are all one to the fake
 				if _, err := h.RemovePod(t.Context(), &api.RemovePodRequest{PodId: id}); err != nil {
 					t.Error(err)
 				}
 			}
-			if left := m.String() + h.files(); left != "" {
-				t.Errorf("left:\n%s", left)
+			if left := m.String() + h.files(); left != tt.left {
+				t.Errorf("left:\n%s\nwant\n%s", left, tt.left)
+			}
+			if tt.left == "" {
+				return
+			}
+			before = len(m.made)
+			third := podRequest()
+			third.PodId = "r"
+			if _, err := h.CreatePod(t.Context(), third); err != nil {
+				t.Fatal(err)
+			}
+			if len(m.made) != before {
+				t.Error("a pod that came after the others did not get the namespaces that waited")
+			}
+			if _, err := h.RemovePod(t.Context(), &api.RemovePodRequest{PodId: "r"}); err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -93,10 +111,11 @@ func TestPrepare_Ended(t *testing.T) {
 	}
 }
 
-// TestPrepare_EveryStepFailsOnce: whatever fails in a template or its clone's first pod,
-// nothing is left but namespaces that wait, which a further pod takes.
+// TestPrepare_EveryStepFailsOnce: whatever fails in a template, in its clone's first pod, or in
+// having namespaces wait again after that, nothing is left but namespaces that wait, which a
+// further pod takes.
 func TestPrepare_EveryStepFailsOnce(t *testing.T) {
-	for n, failed := 1, true; failed; n++ {
+	for n, reached := 1, true; reached; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			m := newMachine(t)
 			m.failAt = n
@@ -111,20 +130,35 @@ func TestPrepare_EveryStepFailsOnce(t *testing.T) {
 					}
 				}
 				remove("p")
-				if m.String() != "" { // it failed before it had namespaces
-					next := podRequest()
-					next.PodId = "q"
-					if _, err := h.CreatePod(t.Context(), next); err != nil {
-						t.Errorf("CreatePod: %v", err)
-					}
-					remove("q")
+				if left := m.String(); left != "" && left != waiting {
+					t.Errorf("left with the pod\n%s", left)
 				}
+				next := podRequest()
+				next.PodId = "q"
+				before, waits := len(m.made), m.String() == waiting
+				switch _, nextErr := h.CreatePod(t.Context(), next); {
+				case nextErr == nil:
+					if took := len(m.made) == before; took != waits {
+						t.Errorf("the next pod took namespaces that wait: %v, want %v", took, waits)
+					}
+				case err == nil: // it is this one whose making is to fail
+					err = nextErr
+				default:
+					t.Errorf("CreatePod: %v", nextErr)
+				}
+				remove("q")
 			}
-			if failed = err != nil; failed && !strings.Contains(err.Error(), "injected") {
+			if reached = m.calls >= n; err != nil && !strings.Contains(err.Error(), "injected") {
 				t.Errorf("%v, want the injected error", err)
 			}
-			if left := m.String() + h.files(); left != "" {
+			if left := m.String() + h.files(); left != "" && left != waiting {
 				t.Errorf("%v left\n%s", err, left)
+			}
+			if err := template(t, h); err != nil { // of what failed nothing is in the way
+				t.Error(err)
+			}
+			if got := m.String(); got != waiting {
+				t.Errorf("then there are\n%s\nwant\n%s", got, waiting)
 			}
 		})
 	}

@@ -1926,6 +1926,7 @@ type ExecRequest struct {
 	ExecId        string                 `protobuf:"bytes,2,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
 	Args          []string               `protobuf:"bytes,3,rep,name=args,proto3" json:"args,omitempty"`
 	Stdio         *Stdio                 `protobuf:"bytes,4,opt,name=stdio,proto3" json:"stdio,omitempty"`
+	Wait          bool                   `protobuf:"varint,5,opt,name=wait,proto3" json:"wait,omitempty"` // answer when the process has exited, and say how
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1988,9 +1989,17 @@ func (x *ExecRequest) GetStdio() *Stdio {
 	return nil
 }
 
+func (x *ExecRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
 type ExecResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pid           uint32                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	Exit          *Exit                  `protobuf:"bytes,2,opt,name=exit,proto3" json:"exit,omitempty"` // only with wait, and not of an older agent, which answers at once
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2030,6 +2039,13 @@ func (x *ExecResponse) GetPid() uint32 {
 		return x.Pid
 	}
 	return 0
+}
+
+func (x *ExecResponse) GetExit() *Exit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
 }
 
 type WaitRequest struct {
@@ -4646,14 +4662,16 @@ const file_guest_proto_rawDesc = "" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"^\n" +
 	"\x16StartContainerResponse\x12,\n" +
 	"\x12started_unix_nanos\x18\x01 \x01(\x03R\x10startedUnixNanos\x12\x16\n" +
-	"\x06phases\x18\x0f \x01(\fR\x06phases\"\x8d\x01\n" +
+	"\x06phases\x18\x0f \x01(\fR\x06phases\"\xa1\x01\n" +
 	"\vExecRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x17\n" +
 	"\aexec_id\x18\x02 \x01(\tR\x06execId\x12\x12\n" +
 	"\x04args\x18\x03 \x03(\tR\x04args\x12.\n" +
-	"\x05stdio\x18\x04 \x01(\v2\x18.porthole.guest.v1.StdioR\x05stdio\" \n" +
+	"\x05stdio\x18\x04 \x01(\v2\x18.porthole.guest.v1.StdioR\x05stdio\x12\x12\n" +
+	"\x04wait\x18\x05 \x01(\bR\x04wait\"M\n" +
 	"\fExecResponse\x12\x10\n" +
-	"\x03pid\x18\x01 \x01(\rR\x03pid\"I\n" +
+	"\x03pid\x18\x01 \x01(\rR\x03pid\x12+\n" +
+	"\x04exit\x18\x02 \x01(\v2\x17.porthole.guest.v1.ExitR\x04exit\"I\n" +
 	"\vWaitRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x17\n" +
 	"\aexec_id\x18\x02 \x01(\tR\x06execId\";\n" +
@@ -4988,73 +5006,74 @@ var file_guest_proto_depIdxs = []int32{
 	5,  // 19: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
 	17, // 20: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
 	18, // 21: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
-	32, // 22: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
-	32, // 23: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
-	49, // 24: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
-	52, // 25: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
-	53, // 26: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
-	54, // 27: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
-	65, // 28: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
-	54, // 29: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
-	63, // 30: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
-	64, // 31: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
-	55, // 32: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
-	56, // 33: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
-	57, // 34: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
-	59, // 35: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
-	60, // 36: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
-	61, // 37: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
-	61, // 38: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
-	58, // 39: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
-	61, // 40: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
-	62, // 41: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
-	62, // 42: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
-	8,  // 43: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
-	69, // 44: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
-	18, // 45: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
-	1,  // 46: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
-	3,  // 47: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
-	9,  // 48: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
-	14, // 49: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
-	19, // 50: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
-	26, // 51: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
-	28, // 52: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
-	30, // 53: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
-	33, // 54: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
-	35, // 55: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
-	37, // 56: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
-	43, // 57: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
-	45, // 58: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
-	39, // 59: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
-	41, // 60: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
-	50, // 61: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
-	47, // 62: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
-	66, // 63: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
-	68, // 64: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
-	2,  // 65: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
-	4,  // 66: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
-	13, // 67: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
-	15, // 68: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
-	25, // 69: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
-	27, // 70: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
-	29, // 71: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
-	31, // 72: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
-	34, // 73: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
-	36, // 74: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
-	38, // 75: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
-	44, // 76: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
-	46, // 77: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
-	40, // 78: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
-	42, // 79: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
-	51, // 80: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
-	48, // 81: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
-	67, // 82: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
-	70, // 83: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
-	65, // [65:84] is the sub-list for method output_type
-	46, // [46:65] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	32, // 22: porthole.guest.v1.ExecResponse.exit:type_name -> porthole.guest.v1.Exit
+	32, // 23: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
+	32, // 24: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
+	49, // 25: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
+	52, // 26: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
+	53, // 27: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
+	54, // 28: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
+	65, // 29: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
+	54, // 30: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
+	63, // 31: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
+	64, // 32: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
+	55, // 33: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
+	56, // 34: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
+	57, // 35: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
+	59, // 36: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
+	60, // 37: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
+	61, // 38: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
+	61, // 39: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
+	58, // 40: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
+	61, // 41: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
+	62, // 42: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
+	62, // 43: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
+	8,  // 44: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
+	69, // 45: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
+	18, // 46: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
+	1,  // 47: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
+	3,  // 48: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
+	9,  // 49: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
+	14, // 50: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
+	19, // 51: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
+	26, // 52: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
+	28, // 53: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
+	30, // 54: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
+	33, // 55: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
+	35, // 56: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
+	37, // 57: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
+	43, // 58: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
+	45, // 59: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
+	39, // 60: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
+	41, // 61: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
+	50, // 62: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
+	47, // 63: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
+	66, // 64: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
+	68, // 65: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
+	2,  // 66: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
+	4,  // 67: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
+	13, // 68: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
+	15, // 69: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
+	25, // 70: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
+	27, // 71: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
+	29, // 72: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
+	31, // 73: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
+	34, // 74: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
+	36, // 75: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
+	38, // 76: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
+	44, // 77: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
+	46, // 78: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
+	40, // 79: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
+	42, // 80: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
+	51, // 81: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
+	48, // 82: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
+	67, // 83: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
+	70, // 84: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
+	66, // [66:85] is the sub-list for method output_type
+	47, // [47:66] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_guest_proto_init() }

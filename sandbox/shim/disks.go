@@ -116,17 +116,20 @@ func (s *layerSet) attach(ctx context.Context, l *layer, w sandbox.Layer) (sandb
 	return addr, nil
 }
 
-// release gives back what acquire took: once for each acquire. A disk that the guest
-// still has mounted, or that cannot be detached, stays and serves the next container
+// release gives back what acquire took, side by side: once for each acquire. A disk that the
+// guest still has mounted, or that cannot be detached, stays and serves the next container
 // that wants it.
 func (s *layerSet) release(ctx context.Context, had []sandbox.Layer) error {
-	var first error
+	var g errgroup.Group // no failure keeps the others from being given back
 	for _, h := range had {
-		if err := s.drop(ctx, h.DiffID); err != nil && first == nil {
-			first = fmt.Errorf("detach layer %s: %w", h.DiffID, err)
-		}
+		g.Go(func() error {
+			if err := s.drop(ctx, h.DiffID); err != nil {
+				return fmt.Errorf("detach layer %s: %w", h.DiffID, err)
+			}
+			return nil
+		})
 	}
-	return first
+	return g.Wait()
 }
 
 func (s *layerSet) drop(ctx context.Context, id string) error {

@@ -38,27 +38,13 @@ func (s *Server) exec(ctx context.Context, e *session, containerID string, spec 
 	if err != nil {
 		return 0, err
 	}
-	execID := hex.EncodeToString(e.id[:])
+	x := &execution{id: hex.EncodeToString(e.id[:]), containerID: containerID, spec: spec, streams: g}
 	var relays sync.WaitGroup
 	defer func() {
 		g.Close()
 		s.sessions.closeStreams(e)
 		relays.Wait()
 	}()
-	if _, err := s.guest.Exec(ctx, containerID, execID, spec.Args, g.IDs); err != nil {
-		if ctx.Err() != nil {
-			s.removeExec(ctx, containerID, execID) // it may have begun nevertheless
-		}
-		return 0, err
-	}
-	defer s.removeExec(ctx, containerID, execID)
-	if spec.Terminal {
-		s.sessions.setResize(e, func(width, height uint16) {
-			if err := s.guest.ResizeTTY(ctx, containerID, execID, width, height); err != nil && ctx.Err() == nil {
-				s.log.DebugContext(ctx, "terminal was not resized", logkey.ContainerID, containerID, logkey.Error, err)
-			}
-		})
-	}
 	if g.Stdin != nil {
 		in := e.streams[api.StreamStdin]
 		relays.Go(func() {
@@ -70,8 +56,11 @@ func (s *Server) exec(ctx context.Context, e *session, containerID string, spec 
 		relayOutput(&relays, g.Stdout, e.streams[api.StreamStdout]),
 		relayOutput(&relays, g.Stderr, e.streams[api.StreamStderr]),
 	}
-	exit, err := s.guest.Wait(ctx, containerID, execID)
+	exit, err := s.runExec(ctx, e, x)
 	if err != nil {
+		if x.begun || ctx.Err() != nil {
+			s.removeExec(ctx, x)
+		}
 		return 0, err
 	}
 	for _, o := range outs {
@@ -79,7 +68,40 @@ func (s *Server) exec(ctx context.Context, e *session, containerID string, spec 
 			o.drain(ctx, 0)
 		}
 	}
-	return exit.Code, ctx.Err()
+	if ctx.Err() != nil {
+		s.removeExec(ctx, x)
+		return 0, ctx.Err()
+	}
+	// The answer need not wait for it. It ends before Close does, which waits for the call first.
+	s.wg.Go(func() { s.removeExec(ctx, x) })
+	return exit.Code, nil
+}
+
+// execution is one exec in the guest.
+type execution struct {
+	id, containerID string
+	spec            sandbox.ExecSpec
+	streams         *guest.Streams
+	begun           bool // the guest has said that it runs
+}
+
+// runExec runs a process in the guest until it has exited. After an error it may run, also when it
+// is not known to have begun.
+func (s *Server) runExec(ctx context.Context, e *session, x *execution) (guest.Exit, error) {
+	if !x.spec.Terminal {
+		return s.guest.ExecWait(ctx, x.containerID, x.id, x.spec.Args, x.streams.IDs)
+	}
+	// A terminal's size may change as soon as it is there.
+	if _, err := s.guest.Exec(ctx, x.containerID, x.id, x.spec.Args, x.streams.IDs); err != nil {
+		return guest.Exit{}, err
+	}
+	x.begun = true
+	s.sessions.setResize(e, func(width, height uint16) {
+		if err := s.guest.ResizeTTY(ctx, x.containerID, x.id, width, height); err != nil && ctx.Err() == nil {
+			s.log.DebugContext(ctx, "terminal was not resized", logkey.ContainerID, x.containerID, logkey.Error, err)
+		}
+	})
+	return s.guest.Wait(ctx, x.containerID, x.id)
 }
 
 // relayOutput copies an exec's output straight to its client: that one may be slow, for
@@ -111,12 +133,12 @@ func (w *untilGone) Write(p []byte) (int, error) {
 }
 
 // removeExec forgets an exec in the guest, and kills its process if it still runs.
-func (s *Server) removeExec(ctx context.Context, containerID, execID string) {
+func (s *Server) removeExec(ctx context.Context, x *execution) {
 	uctx, cancel := undoContext(ctx)
 	defer cancel()
-	err := s.guest.RemoveExec(uctx, containerID, execID)
+	err := s.guest.RemoveExec(uctx, x.containerID, x.id)
 	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsUnavailable(err) {
-		s.log.WarnContext(ctx, "exec was not removed", logkey.ContainerID, containerID, logkey.Error, err)
+		s.log.WarnContext(ctx, "exec was not removed", logkey.ContainerID, x.containerID, logkey.Error, err)
 	}
 }
 

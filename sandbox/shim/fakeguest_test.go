@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +37,9 @@ type fakeGuest struct {
 	answer     answers
 	stats      func(context.Context) (*api.StatsResponse, error) // nil: of an older build
 	frozen     bool
-	old        bool // knows neither seeds nor templates
+	old        bool          // knows neither seeds nor templates, and does not wait for execs
+	calls      []string      // Exec and what follows it, in the order of their beginnings
+	hold       chan struct{} // RemoveExec takes something from it; nil: not
 }
 
 // answers are what a hostile agent says in place of the truth.
@@ -249,7 +252,23 @@ func (g *fakeGuest) StartContainer(_ context.Context, r *api.StartContainerReque
 	close(p.begin)
 	return &api.StartContainerResponse{StartedUnixNanos: time.Now().UnixNano()}, nil
 }
+
+// awaitNoExecs waits until all execs were removed, which calls of Exec do not wait for.
+func (g *fakeGuest) awaitNoExecs() {
+	for left := 1; left > 0; runtime.Gosched() {
+		g.mu.Lock()
+		left = len(g.execs)
+		g.mu.Unlock()
+	}
+}
+
+func (g *fakeGuest) note(call string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, call)
+}
 func (g *fakeGuest) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecResponse, error) {
+	g.note("Exec")
 	if err := g.step("exec"); err != nil {
 		return nil, err
 	}
@@ -258,13 +277,25 @@ func (g *fakeGuest) Exec(ctx context.Context, r *api.ExecRequest) (*api.ExecResp
 		return nil, err
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.execs[r.GetExecId()] = p
 	close(p.begin)
 	go g.run(p)
-	return &api.ExecResponse{Pid: 20}, nil
+	wait := r.GetWait() && !g.old
+	g.mu.Unlock()
+	resp := &api.ExecResponse{Pid: 20}
+	if !wait {
+		return resp, nil
+	}
+	select {
+	case <-p.done:
+		resp.Exit = p.exit
+		return resp, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 func (g *fakeGuest) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitResponse, error) {
+	g.note("Wait")
 	p, err := g.find(r.GetContainerId(), r.GetExecId())
 	if err != nil {
 		return nil, err
@@ -299,6 +330,13 @@ func (g *fakeGuest) ResizeTTY(_ context.Context, r *api.ResizeTTYRequest) (*api.
 	return &api.ResizeTTYResponse{}, nil
 }
 func (g *fakeGuest) RemoveExec(_ context.Context, r *api.RemoveExecRequest) (*api.RemoveExecResponse, error) {
+	g.note("RemoveExec")
+	if g.hold != nil {
+		<-g.hold
+	}
+	if err := g.step("remove exec"); err != nil {
+		return nil, err
+	}
 	g.mu.Lock()
 	p := g.execs[r.GetExecId()]
 	delete(g.execs, r.GetExecId())

@@ -375,6 +375,7 @@ func TestExec(t *testing.T) {
 	if _, err := r.Exec(cctx, "c1", sandbox.ExecSpec{Args: []string{"sleep"}}, sandbox.Streams{Stdout: &out}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("cancelled exec: %v", err)
 	}
+	r.vm.guest.awaitNoExecs()
 	if got, want := r.vm.String(), "running disks=[a b scratch] nics=[eth0] pods=1 containers=1 execs=0"; got != want {
 		t.Errorf("left: %s, want %s", got, want)
 	}

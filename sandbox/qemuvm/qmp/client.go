@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,8 +34,10 @@ type Client struct {
 	onEvent func(Event)
 	done    chan struct{} // closed when the reader has ended
 
-	// files lets one batch with a file run at a time: QEMU keeps only the last
-	// descriptor it was sent until a command takes it.
+	// files lets one command with a file be under way at a time: QEMU keeps only the last
+	// descriptor it was sent until a command takes it. It is given back when that command is
+	// answered, whoever still waits for that, and not with its batch: the commands that
+	// follow one with a file need not keep the next file waiting.
 	files chan struct{}
 	write sync.Mutex // held while a batch is written
 
@@ -47,6 +50,7 @@ type Client struct {
 type pending struct {
 	name string
 	ch   chan Result // of capacity 1: the reader never waits
+	file bool        // it holds files
 }
 
 // New takes over conn, waits for QEMU's greeting and leaves negotiation mode. Events
@@ -87,7 +91,7 @@ func (c *Client) Run(ctx context.Context, name string, args any) (json.RawMessag
 // Do writes the commands at once and waits for all their answers, in order. QEMU runs
 // each whether or not those before it were refused. Refusals are of type *Error; after
 // the connection ended results are Unavailable; a command whose answer did not come
-// before ctx ended may or may not have run.
+// before ctx ended may or may not have run. Of the commands one at most has a file.
 func (c *Client) Do(ctx context.Context, cmds ...Command) []Result {
 	results := make([]Result, len(cmds))
 	fail := func(err error) []Result {
@@ -104,7 +108,6 @@ func (c *Client) Do(ctx context.Context, cmds ...Command) []Result {
 		}
 		select {
 		case c.files <- struct{}{}:
-			defer func() { <-c.files }()
 		case <-ctx.Done():
 			return fail(ctx.Err())
 		}
@@ -130,8 +133,15 @@ func (c *Client) Do(ctx context.Context, cmds ...Command) []Result {
 	return results
 }
 
-// send writes the commands and returns where their answers will come.
+// send writes the commands and returns where their answers will come. With a file among
+// them the caller has taken files, which is given back here if not with an answer.
 func (c *Client) send(ctx context.Context, cmds []Command) ([]chan Result, error) {
+	holds := slices.ContainsFunc(cmds, func(cmd Command) bool { return cmd.File != nil })
+	defer func() {
+		if holds {
+			<-c.files
+		}
+	}()
 	c.write.Lock()
 	defer c.write.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -146,14 +156,17 @@ func (c *Client) send(ctx context.Context, cmds []Command) ([]chan Result, error
 
 	waits := make([]chan Result, len(cmds))
 	for i, cmd := range cmds {
-		id, ch, err := c.expect(cmd.Name)
+		id, ch, err := c.expect(cmd)
 		if err != nil {
 			return nil, err
 		}
 		waits[i] = ch
+		if cmd.File != nil {
+			holds = false
+		}
 		line, err := json.Marshal(request{Execute: cmd.Name, Arguments: cmd.Args, ID: id})
 		if err != nil {
-			c.forget(id)
+			c.settle(id)
 			return nil, fmt.Errorf("marshal arguments: %w", err)
 		}
 		if err := c.put(append(line, '\n'), cmd.File); err != nil {
@@ -178,7 +191,7 @@ func (c *Client) put(line []byte, f *os.File) error {
 }
 
 // expect makes a place for the answer to a command about to be sent.
-func (c *Client) expect(name string) (uint64, chan Result, error) {
+func (c *Client) expect(cmd Command) (uint64, chan Result, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -186,14 +199,20 @@ func (c *Client) expect(name string) (uint64, chan Result, error) {
 	}
 	c.lastID++
 	ch := make(chan Result, 1)
-	c.pending[c.lastID] = pending{name: name, ch: ch}
+	c.pending[c.lastID] = pending{name: cmd.Name, ch: ch, file: cmd.File != nil}
 	return c.lastID, ch, nil
 }
 
-func (c *Client) forget(id uint64) {
+// settle takes a command out of those that wait, and lets the next one with a file go.
+func (c *Client) settle(id uint64) (p pending, ok bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	p, ok = c.pending[id]
 	delete(c.pending, id)
+	c.mu.Unlock()
+	if p.file {
+		<-c.files
+	}
+	return p, ok
 }
 
 // read takes what QEMU sends until the connection ends.
@@ -241,10 +260,7 @@ func (c *Client) answer(m message) error {
 		}
 		return errors.New("answer without an id")
 	}
-	c.mu.Lock()
-	p, ok := c.pending[*m.ID]
-	delete(c.pending, *m.ID)
-	c.mu.Unlock()
+	p, ok := c.settle(*m.ID)
 	if !ok {
 		return fmt.Errorf("answer to unknown id %d", *m.ID)
 	}
@@ -273,6 +289,9 @@ func (c *Client) fail(err error) {
 	c.mu.Unlock()
 	_ = c.conn.Close()
 	for _, p := range waiting {
+		if p.file {
+			<-c.files
+		}
 		p.ch <- Result{Err: fmt.Errorf("qmp %s: %w", p.name, err)}
 	}
 }
