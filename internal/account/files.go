@@ -20,12 +20,9 @@ func (f Files) Resolve(req Request) (Identity, error) {
 // Check returns an InvalidArgument error for what Resolve never returns: it is for an
 // identity that came over a wire.
 func (id Identity) Check() error {
-	for _, n := range append([]uint32{id.UID, id.GID}, id.Groups...) {
-		if n > maxID {
-			return fmt.Errorf("id %d is above %d: %w", n, maxID, errdefs.ErrInvalidArgument)
-		}
-	}
 	switch n := len(id.Groups); {
+	case id.UID > maxID || id.GID > maxID: // further groups may be, where they were asked for
+		return fmt.Errorf("ids %d and %d: one is above %d: %w", id.UID, id.GID, maxID, errdefs.ErrInvalidArgument)
 	case n == 0 || id.Groups[0] != id.GID:
 		return fmt.Errorf("the group %d is not the first of all groups: %w", id.GID, errdefs.ErrInvalidArgument)
 	case n > maxGroups:
