@@ -1033,8 +1033,8 @@ func (*RemovePodResponse) Descriptor() ([]byte, []int) {
 	return file_guest_proto_rawDescGZIP(), []int{14}
 }
 
-// User says who a process runs as. It is resolved in the guest against the
-// image's own /etc/passwd and /etc/group.
+// User says who a process runs as. It is resolved against the image's own /etc/passwd and
+// /etc/group: by the host if it can, else in the guest.
 type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// spec is the image's or the caller's user string: "", "name", "uid", "name:group", "uid:gid".
@@ -1118,7 +1118,7 @@ type ResolvedUser struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Uid            uint32                 `protobuf:"varint,1,opt,name=uid,proto3" json:"uid,omitempty"`
 	Gid            uint32                 `protobuf:"varint,2,opt,name=gid,proto3" json:"gid,omitempty"`
-	AdditionalGids []uint32               `protobuf:"varint,3,rep,packed,name=additional_gids,json=additionalGids,proto3" json:"additional_gids,omitempty"`
+	AdditionalGids []uint32               `protobuf:"varint,3,rep,packed,name=additional_gids,json=additionalGids,proto3" json:"additional_gids,omitempty"` // gid first
 	Home           string                 `protobuf:"bytes,4,opt,name=home,proto3" json:"home,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1279,9 +1279,12 @@ type CreateContainerRequest struct {
 	// pid_namespace: how the container's PID namespace is chosen.
 	PidNamespace PIDNamespace `protobuf:"varint,7,opt,name=pid_namespace,json=pidNamespace,proto3,enum=porthole.guest.v1.PIDNamespace" json:"pid_namespace,omitempty"`
 	// layer_ids names each layer (diff ID), so that one mount serves every container of the VM that uses it.
-	LayerIds      []string `protobuf:"bytes,8,rep,name=layer_ids,json=layerIds,proto3" json:"layer_ids,omitempty"`
-	Mounts        []*Mount `protobuf:"bytes,9,rep,name=mounts,proto3" json:"mounts,omitempty"`                         // in the order they are made
-	PidTarget     string   `protobuf:"bytes,10,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // for PID_NAMESPACE_TARGET: the container whose PID namespace is joined; it must run
+	LayerIds  []string `protobuf:"bytes,8,rep,name=layer_ids,json=layerIds,proto3" json:"layer_ids,omitempty"`
+	Mounts    []*Mount `protobuf:"bytes,9,rep,name=mounts,proto3" json:"mounts,omitempty"`                         // in the order they are made
+	PidTarget string   `protobuf:"bytes,10,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // for PID_NAMESPACE_TARGET: the container whose PID namespace is joined; it must run
+	// found_user is whom the host found user to be, by the rules that the agent has; unset: the agent
+	// looks. One of an older build passes it over, and looks.
+	FoundUser     *ResolvedUser `protobuf:"bytes,11,opt,name=found_user,json=foundUser,proto3" json:"found_user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1384,6 +1387,13 @@ func (x *CreateContainerRequest) GetPidTarget() string {
 		return x.PidTarget
 	}
 	return ""
+}
+
+func (x *CreateContainerRequest) GetFoundUser() *ResolvedUser {
+	if x != nil {
+		return x.FoundUser
+	}
+	return nil
 }
 
 // Mount is one thing of the host that a container sees at a path. It is private: no
@@ -4598,7 +4608,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x06stderr\x18\x03 \x01(\x04R\x06stderr\x12\x1a\n" +
 	"\bterminal\x18\x04 \x01(\bR\bterminal\x12\x14\n" +
 	"\x05width\x18\x05 \x01(\rR\x05width\x12\x16\n" +
-	"\x06height\x18\x06 \x01(\rR\x06height\"\xaf\x03\n" +
+	"\x06height\x18\x06 \x01(\rR\x06height\"\xef\x03\n" +
 	"\x16CreateContainerRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12!\n" +
 	"\fcontainer_id\x18\x02 \x01(\tR\vcontainerId\x126\n" +
@@ -4611,7 +4621,9 @@ const file_guest_proto_rawDesc = "" +
 	"\x06mounts\x18\t \x03(\v2\x18.porthole.guest.v1.MountR\x06mounts\x12\x1d\n" +
 	"\n" +
 	"pid_target\x18\n" +
-	" \x01(\tR\tpidTarget\"\xad\x02\n" +
+	" \x01(\tR\tpidTarget\x12>\n" +
+	"\n" +
+	"found_user\x18\v \x01(\v2\x1f.porthole.guest.v1.ResolvedUserR\tfoundUser\"\xad\x02\n" +
 	"\x05Mount\x12%\n" +
 	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x126\n" +
@@ -4980,81 +4992,82 @@ var file_guest_proto_depIdxs = []int32{
 	18, // 11: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
 	0,  // 12: porthole.guest.v1.CreateContainerRequest.pid_namespace:type_name -> porthole.guest.v1.PIDNamespace
 	20, // 13: porthole.guest.v1.CreateContainerRequest.mounts:type_name -> porthole.guest.v1.Mount
-	21, // 14: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
-	22, // 15: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
-	24, // 16: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
-	5,  // 17: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
-	23, // 18: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
-	5,  // 19: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
-	17, // 20: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
-	18, // 21: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
-	32, // 22: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
-	32, // 23: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
-	49, // 24: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
-	52, // 25: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
-	53, // 26: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
-	54, // 27: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
-	65, // 28: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
-	54, // 29: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
-	63, // 30: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
-	64, // 31: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
-	55, // 32: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
-	56, // 33: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
-	57, // 34: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
-	59, // 35: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
-	60, // 36: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
-	61, // 37: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
-	61, // 38: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
-	58, // 39: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
-	61, // 40: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
-	62, // 41: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
-	62, // 42: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
-	8,  // 43: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
-	69, // 44: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
-	18, // 45: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
-	1,  // 46: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
-	3,  // 47: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
-	9,  // 48: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
-	14, // 49: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
-	19, // 50: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
-	26, // 51: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
-	28, // 52: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
-	30, // 53: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
-	33, // 54: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
-	35, // 55: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
-	37, // 56: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
-	43, // 57: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
-	45, // 58: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
-	39, // 59: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
-	41, // 60: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
-	50, // 61: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
-	47, // 62: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
-	66, // 63: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
-	68, // 64: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
-	2,  // 65: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
-	4,  // 66: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
-	13, // 67: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
-	15, // 68: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
-	25, // 69: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
-	27, // 70: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
-	29, // 71: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
-	31, // 72: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
-	34, // 73: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
-	36, // 74: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
-	38, // 75: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
-	44, // 76: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
-	46, // 77: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
-	40, // 78: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
-	42, // 79: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
-	51, // 80: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
-	48, // 81: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
-	67, // 82: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
-	70, // 83: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
-	65, // [65:84] is the sub-list for method output_type
-	46, // [46:65] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	17, // 14: porthole.guest.v1.CreateContainerRequest.found_user:type_name -> porthole.guest.v1.ResolvedUser
+	21, // 15: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
+	22, // 16: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
+	24, // 17: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
+	5,  // 18: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
+	23, // 19: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
+	5,  // 20: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
+	17, // 21: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
+	18, // 22: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
+	32, // 23: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
+	32, // 24: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
+	49, // 25: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
+	52, // 26: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
+	53, // 27: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
+	54, // 28: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
+	65, // 29: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
+	54, // 30: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
+	63, // 31: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
+	64, // 32: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
+	55, // 33: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
+	56, // 34: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
+	57, // 35: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
+	59, // 36: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
+	60, // 37: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
+	61, // 38: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
+	61, // 39: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
+	58, // 40: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
+	61, // 41: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
+	62, // 42: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
+	62, // 43: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
+	8,  // 44: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
+	69, // 45: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
+	18, // 46: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
+	1,  // 47: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
+	3,  // 48: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
+	9,  // 49: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
+	14, // 50: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
+	19, // 51: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
+	26, // 52: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
+	28, // 53: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
+	30, // 54: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
+	33, // 55: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
+	35, // 56: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
+	37, // 57: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
+	43, // 58: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
+	45, // 59: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
+	39, // 60: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
+	41, // 61: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
+	50, // 62: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
+	47, // 63: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
+	66, // 64: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
+	68, // 65: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
+	2,  // 66: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
+	4,  // 67: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
+	13, // 68: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
+	15, // 69: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
+	25, // 70: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
+	27, // 71: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
+	29, // 72: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
+	31, // 73: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
+	34, // 74: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
+	36, // 75: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
+	38, // 76: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
+	44, // 77: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
+	46, // 78: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
+	40, // 79: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
+	42, // 80: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
+	51, // 81: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
+	48, // 82: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
+	67, // 83: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
+	70, // 84: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
+	66, // [66:85] is the sub-list for method output_type
+	47, // [47:66] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_guest_proto_init() }
