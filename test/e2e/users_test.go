@@ -3,10 +3,13 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -15,20 +18,27 @@ import (
 	"github.com/porthole-run/porthole/test/registry/debimage"
 )
 
-// usersImage has what files say over the sample's, and the user of its config.
-func usersImage(t *testing.T, name, user string, layers ...map[string]debimage.File) string {
+// usersImage has layers of files over base, and a user in its config.
+func usersImage(t *testing.T, base v1.Image, name, user string, layers ...map[string]debimage.File) string {
 	t.Helper()
-	img, err := debimage.SampleSpec(testContext(t), env.cache+"/debs")
+	img := base
+	for _, l := range layers {
+		above, err := files(img, l)()
+		if err != nil {
+			t.Fatal(err)
+		}
+		img = above
+	}
+	config, err := img.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	img.Config.User = user
-	img.Files = append(img.Files, layers...)
-	built, err := debimage.Build(testContext(t), img)
-	if err != nil {
+	changed := config.DeepCopy()
+	changed.Config.User = user
+	if img, err = mutate.ConfigFile(img, changed); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := env.registry.Push(testContext(t), "e2e/"+name, "1", built); err != nil {
+	if _, err := env.registry.Push(testContext(t), "e2e/"+name, "1", img); err != nil {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("%s/e2e/%s:1", env.registry.host, name)
@@ -37,10 +47,10 @@ func usersImage(t *testing.T, name, user string, layers ...map[string]debimage.F
 // TestContainerUser_Images: whom processes of images run as is the same whether the host looks in the
 // layers or, where a file is larger than it reads, the guest in the container's root.
 func TestContainerUser_Images(t *testing.T) {
-	type files = map[string]debimage.File
+	type tree = map[string]debimage.File
 	const users = "root:x:0:0::/root:/bin/sh\napp:x:1234:1235::/srv/app:/bin/sh\n77:x:88:99::/odd:/bin/sh\n"
 	const groups = "root:x:0:\nstaff:x:2000:app,root\ntty:x:5:app\n"
-	layers := map[string][]files{
+	layers := map[string][]tree{
 		"replaced": {{"etc/passwd": {Content: users}}},
 		"whiteout": {{"etc/passwd": {Content: users}}, {"etc/.wh.passwd": {}}},
 		"symlink":  {{"etc/passwd": {Symlink: "../usr/lib/users"}}, {"usr/lib/users": {Content: users}}},
@@ -63,12 +73,16 @@ func TestContainerUser_Images(t *testing.T) {
 		{"symlink", "symlink", &security{RunAsUsername: "app"}, "1234 1235 2000 5 /srv/app"},
 		{"symlink-image", "symlink", nil, "1234 2000 5 /srv/app"},
 	}
+	base, err := debimage.Sample(testContext(t), filepath.Join(env.cache, "debs"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	padding := strings.Repeat("#"+strings.Repeat("-", 1000)+"\n", 300)
 	p := runPod(t, env.server)
 	for where, group := range map[string]string{"host": groups, "guest": groups + padding} {
 		refs := map[string]string{}
 		for name, l := range layers {
-			refs[name] = usersImage(t, "users-"+name+"-"+where, "app:staff", append(slices.Clone(l), files{"etc/group": {Content: group}})...)
+			refs[name] = usersImage(t, base, "users-"+name+"-"+where, "app:staff", append(slices.Clone(l), tree{"etc/group": {Content: group}})...)
 		}
 		for _, c := range cases {
 			t.Run(where+"/"+c.name, func(t *testing.T) {
