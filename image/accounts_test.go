@@ -177,3 +177,28 @@ func TestAccountCache_Bounded(t *testing.T) {
 		t.Errorf("all dropped: %d bytes, %d, %d", c.bytes, c.used.Len(), len(c.byImage))
 	}
 }
+
+// BenchmarkAccounts reads the files of images of few and many layers, and finds what is kept.
+func BenchmarkAccounts(b *testing.B) {
+	reg, s := startRegistry(b), openStore(b, b.TempDir(), nil)
+	for _, n := range []int{1, 20} {
+		layers := []tree{{"etc/passwd": text("root:x:0:0::/root:/bin/sh\n"), "etc/group": text("root:x:0:\n")}}
+		for i := range n - 1 {
+			layers = append(layers, tree{fmt.Sprintf("etc/conf.d/%d", i): text("x")})
+		}
+		name := fmt.Sprintf("layers-%d", n)
+		root := prepare(b, s, pull(b, s, push(b, reg, name, "v1", buildImage(b, v1.Config{}, layers...))), name)
+		for _, kept := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/kept=%v", name, kept), func(b *testing.B) {
+				for b.Loop() {
+					if !kept {
+						s.accounts.drop(digest.Digest(root.ImageID))
+					}
+					if _, ok := s.Accounts(b.Context(), root); !ok {
+						b.Fatal("unknown")
+					}
+				}
+			})
+		}
+	}
+}
