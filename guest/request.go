@@ -48,6 +48,9 @@ func containerRequest(c Container) *api.CreateContainerRequest {
 		},
 		Stdio: stdioRequest(c.Stdio),
 	}
+	if f := c.Found; f != nil {
+		r.FoundUser = &api.ResolvedUser{Uid: f.UID, Gid: f.GID, AdditionalGids: f.Groups, Home: f.Home}
+	}
 	switch {
 	case c.TargetID != "":
 		r.PidNamespace, r.PidTarget = api.PIDNamespace_PID_NAMESPACE_TARGET, c.TargetID

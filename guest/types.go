@@ -82,6 +82,14 @@ type User struct {
 	StrictGroups       bool
 }
 
+// FoundUser is whom the host found a User to be, by the image's own files.
+type FoundUser struct {
+	UID    uint32
+	GID    uint32
+	Groups []uint32 // all, GID first
+	Home   string
+}
+
 // ResolvedUser is what a User came out as in the guest.
 type ResolvedUser struct {
 	UID            uint32
@@ -103,6 +111,7 @@ type Container struct {
 	Layers   []Layer // bottom first
 	Spec     []byte  // OCI runtime spec, JSON
 	User     User
+	Found    *FoundUser // whom User is; nil: the agent looks, as one of an older build always does
 	Stdio    Stdio
 	SharePID bool    // the pod's PID namespace rather than its own
 	TargetID string  // id of the container whose PID namespace it joins; empty: none

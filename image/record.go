@@ -125,6 +125,7 @@ func (s *Store) forget(r *record) error {
 		return err
 	}
 	delete(s.images, r.ID)
+	s.accounts.drop(r.ID)
 	// Who takes an image away wants its room, whatever pulls of it failed before.
 	r.uses(func(d digest.Digest) { delete(s.spared, d) })
 	return nil

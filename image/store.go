@@ -51,6 +51,8 @@ type Store struct {
 	missed bool                        // things were pinned when files were collected last
 	sweep  *time.Timer                 // the next collection that nobody asks for; nil: none so far
 	seq    uint64                      // the last number given to a name
+	// accounts are of images that are here.
+	accounts accountCache
 }
 
 // Open opens the store in cfg.Root, makes it when it is not there, and clears what a

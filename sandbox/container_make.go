@@ -138,6 +138,8 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	if err != nil {
 		return fmt.Errorf("encode OCI spec: %w", err)
 	}
+	step("look up user")
+	found := m.findUser(stepCtx, root, user)
 	step("volumes")
 	mounts, err := m.makeMounts(stepCtx, c, u)
 	if err != nil {
@@ -155,6 +157,7 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 		Layers:      root.Layers,
 		Spec:        specJSON,
 		User:        user,
+		Found:       found,
 		SharePID:    c.config.Namespaces.PID == NamespacePod || c.config.Namespaces.PID == NamespaceNode,
 		TargetID:    target,
 		Stdin:       c.config.Stdin,
@@ -173,6 +176,19 @@ func (m *Manager) makeContainer(ctx context.Context, c *container, shim Shim, u 
 	c.stopSignal = m.stopSignalOf(c, root.Config)
 	c.mu.Unlock()
 	return m.showContainer(c)
+}
+
+// findUser looks a user up where that can be done here; nil: the guest has to.
+func (m *Manager) findUser(ctx context.Context, root RootFS, u User) *FoundUser {
+	users, ok := m.cfg.Images.(ImageUsers)
+	if !ok {
+		return nil
+	}
+	found, ok := users.FindUser(ctx, root, u)
+	if !ok {
+		return nil
+	}
+	return &found
 }
 
 // removeFromVM removes a container from a VM, unless that has ended and the container

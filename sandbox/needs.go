@@ -25,6 +25,14 @@ type ImageHolders interface {
 	Holders() []string
 }
 
+// ImageUsers is what Images may implement too: it looks users up in images.
+type ImageUsers interface {
+	// FindUser says whom u is by the image's own files, before any container wrote. root is of
+	// Prepare, and not released. ok is false where that is not certain, or cannot be: then the
+	// guest looks, and has the error to tell.
+	FindUser(ctx context.Context, root RootFS, u User) (found FoundUser, ok bool)
+}
+
 // RootFS is an image made ready for a container.
 type RootFS struct {
 	ImageID string // the image's id: the digest of its config

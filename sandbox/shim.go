@@ -169,8 +169,9 @@ type ContainerSetup struct {
 	Layers      []Layer      `json:"layers"` // bottom first
 	Spec        []byte       `json:"spec"`   // OCI runtime spec, JSON; root, namespace paths, cgroupsPath and user are the agent's to fill
 	User        User         `json:"user"`
-	SharePID    bool         `json:"sharePid"` // the pod's PID namespace rather than its own
-	TargetID    string       `json:"targetId"` // id of the container whose PID namespace it joins; empty: none
+	Found       *FoundUser   `json:"found,omitempty"` // whom User is, so that the guest need not look; nil: it does
+	SharePID    bool         `json:"sharePid"`        // the pod's PID namespace rather than its own
+	TargetID    string       `json:"targetId"`        // id of the container whose PID namespace it joins; empty: none
 	Stdin       bool         `json:"stdin"`
 	StdinOnce   bool         `json:"stdinOnce"`
 	Terminal    bool         `json:"terminal"`
@@ -192,6 +193,14 @@ type User struct {
 	GID                uint32   `json:"gid"`
 	SupplementalGroups []uint32 `json:"supplementalGroups"`
 	StrictGroups       bool     `json:"strictGroups"`
+}
+
+// FoundUser is whom the host found a User to be.
+type FoundUser struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups"` // all, GID first
+	Home   string   `json:"home"`
 }
 
 // ResolvedUser is what User came out as.

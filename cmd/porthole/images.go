@@ -10,6 +10,7 @@ import (
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/cri"
 	"github.com/porthole-run/porthole/image"
+	"github.com/porthole-run/porthole/internal/account"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -41,6 +42,7 @@ type rootFS struct{ s *image.Store }
 var (
 	_ sandbox.Images       = rootFS{}
 	_ sandbox.ImageHolders = rootFS{}
+	_ sandbox.ImageUsers   = rootFS{}
 )
 
 func (r rootFS) Prepare(ctx context.Context, ref, containerID string) (sandbox.RootFS, error) {
@@ -56,6 +58,27 @@ func (r rootFS) Prepare(ctx context.Context, ref, containerID string) (sandbox.R
 		out.Layers = append(out.Layers, sandbox.Layer(l))
 	}
 	return out, nil
+}
+
+// FindUser implements sandbox.ImageUsers.
+func (r rootFS) FindUser(ctx context.Context, root sandbox.RootFS, u sandbox.User) (found sandbox.FoundUser, ok bool) {
+	fs := image.RootFS{ImageID: root.ImageID}
+	for _, l := range root.Layers {
+		fs.Layers = append(fs.Layers, image.Layer(l))
+	}
+	files, ok := r.s.Accounts(ctx, fs)
+	if !ok {
+		return found, false
+	}
+	req := account.Request{Spec: u.Spec, Groups: u.SupplementalGroups, Strict: u.StrictGroups}
+	if u.HasGID {
+		req.GID = &u.GID
+	}
+	id, err := files.Resolve(req)
+	if err != nil {
+		return found, false // the guest comes to the same, and says so
+	}
+	return sandbox.FoundUser{UID: id.UID, GID: id.GID, Groups: id.Groups, Home: id.Home}, true
 }
 
 // Holders implements sandbox.ImageHolders.

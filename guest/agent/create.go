@@ -13,11 +13,10 @@ import (
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/porthole-run/porthole/guest/agent/account"
 	"github.com/porthole-run/porthole/guest/agent/crun"
 	"github.com/porthole-run/porthole/guest/agent/disk"
-	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/account"
 	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/undo"
 )
@@ -37,6 +36,11 @@ func (c *control) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 	spec, err := parseSpec(r.Spec)
 	if err != nil {
 		return nil, err
+	}
+	if r.FoundUser != nil {
+		if err := identityOf(r.FoundUser).Check(); err != nil {
+			return nil, fmt.Errorf("found_user: %w", err)
+		}
 	}
 	p, err := c.pod(r.PodId)
 	if err != nil {
@@ -119,12 +123,20 @@ func (a *Agent) makeContainer(ctx context.Context, c *container, r *api.CreateCo
 		return id, err
 	}
 	u.Push("unmount root", func(ctx context.Context) error { return a.cfg.Disks.Unmount(ctx, c.root()) })
-	step("find user")
 	folders, err := foldersOf(c.spec)
 	if err != nil {
 		return id, err
 	}
-	if id, err = prepareRoot(c.root(), r.User, folders, c.spec.Process.Cwd, c.pod.namespaces.Users); err != nil {
+	if r.FoundUser == nil {
+		step("find user")
+		if id, err = findUser(c.root(), r.User); err != nil {
+			return id, err
+		}
+	} else {
+		id = identityOf(r.FoundUser)
+	}
+	step("prepare root")
+	if err := prepareRoot(c.root(), id, folders, c.spec.Process.Cwd, c.pod.namespaces.Users); err != nil {
 		return id, err
 	}
 	if err := a.prepareDevices(c.spec.Linux); err != nil {
@@ -194,50 +206,6 @@ func (c *container) makeFolders(disks Disks) (upper, work string, err error) {
 		return upper, work, os.Chown(upper, int(uid), int(gid))
 	}
 	return upper, work, nil
-}
-
-// prepareRoot finds out who the process runs as, and makes folders and its working directory.
-func prepareRoot(dir string, u *api.User, folders []string, cwd string, users *podns.Users) (account.Identity, error) {
-	root, err := openRoot(dir)
-	if err != nil {
-		return account.Identity{}, err
-	}
-	defer root.close()
-	passwd, err := root.open("/etc/passwd")
-	if err != nil {
-		return account.Identity{}, err
-	}
-	defer passwd.Close()
-	group, err := root.open("/etc/group")
-	if err != nil {
-		return account.Identity{}, err
-	}
-	defer group.Close()
-	req := account.Request{Spec: u.GetSpec(), Groups: u.GetSupplementalGroups(), Strict: u.GetStrictGroups()}
-	if u.GetHasGid() {
-		gid := u.GetGid()
-		req.GID = &gid
-	}
-	id, err := account.Resolve(req, passwd, group)
-	if err != nil {
-		return id, err
-	}
-	if users != nil {
-		uid, gid := users.Root()
-		root.uid, root.gid = int(uid), int(gid)
-	}
-	if err := checkMapped(users, id); err != nil {
-		return id, err
-	}
-	for _, folder := range folders {
-		if err := root.makeVolume(folder); err != nil {
-			return id, fmt.Errorf("volume of the image: %w", err)
-		}
-	}
-	if err := root.mkdirAll(cwd); err != nil {
-		return id, fmt.Errorf("working directory: %w", err)
-	}
-	return id, nil
 }
 
 func checkLayers(layers []*api.DiskAddress, ids []string) ([]layerRef, error) {

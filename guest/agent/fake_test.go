@@ -307,10 +307,13 @@ type host struct {
 	last uint64
 }
 
-func newHost(t *testing.T, m *machine) *host {
+func newHost(t *testing.T, m *machine) *host { return newHostOf(t, m, m) }
+
+// newHostOf is newHost with disks of another kind.
+func newHostOf(t *testing.T, m *machine, disks Disks) *host {
 	t.Helper()
 	h := &host{t: t, dir: t.TempDir()}
-	a := New(Config{Dir: h.dir, Version: "test", Disks: m, Namespaces: m, Cgroups: m, Runtime: fakeRuntime{m}, Shares: fakeShares{m}, Devices: fakeDevices{m}, SetClock: func(time.Time) error { return nil }, Seed: m.seed, BootID: m.bootID})
+	a := New(Config{Dir: h.dir, Version: "test", Disks: disks, Namespaces: m, Cgroups: m, Runtime: fakeRuntime{m}, Shares: fakeShares{m}, Devices: fakeDevices{m}, SetClock: func(time.Time) error { return nil }, Seed: m.seed, BootID: m.bootID})
 	ours, theirs := net.Pipe()
 	done := make(chan struct{})
 	go func() { transport.ServeMux(context.Background(), theirs, a.Serve); close(done) }()

@@ -9,9 +9,9 @@ import (
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/porthole-run/porthole/guest/agent/account"
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/account"
 )
 
 // podNamespaces checks what a request says of a pod's namespaces.

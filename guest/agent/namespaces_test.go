@@ -13,9 +13,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/porthole-run/porthole/guest/agent/account"
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/account"
 )
 
 // usersRequest asks for a user namespace whose root is this process's user, who alone may

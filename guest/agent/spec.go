@@ -11,9 +11,9 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/porthole-run/porthole/guest/agent/account"
 	"github.com/porthole-run/porthole/guest/agent/podns"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/account"
 )
 
 // parseSpec reads the OCI spec of a request and checks what the agent builds on.

@@ -12,9 +12,9 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/porthole-run/porthole/guest/agent/account"
 	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/api"
+	"github.com/porthole-run/porthole/internal/account"
 )
 
 var update = flag.Bool("update", false, "write golden files")

@@ -1033,8 +1033,8 @@ func (*RemovePodResponse) Descriptor() ([]byte, []int) {
 	return file_guest_proto_rawDescGZIP(), []int{14}
 }
 
-// User says who a process runs as. It is resolved in the guest against the
-// image's own /etc/passwd and /etc/group.
+// User says who a process runs as. It is resolved against the image's own /etc/passwd and
+// /etc/group: by the host if it can, else in the guest.
 type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// spec is the image's or the caller's user string: "", "name", "uid", "name:group", "uid:gid".
@@ -1118,7 +1118,7 @@ type ResolvedUser struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Uid            uint32                 `protobuf:"varint,1,opt,name=uid,proto3" json:"uid,omitempty"`
 	Gid            uint32                 `protobuf:"varint,2,opt,name=gid,proto3" json:"gid,omitempty"`
-	AdditionalGids []uint32               `protobuf:"varint,3,rep,packed,name=additional_gids,json=additionalGids,proto3" json:"additional_gids,omitempty"`
+	AdditionalGids []uint32               `protobuf:"varint,3,rep,packed,name=additional_gids,json=additionalGids,proto3" json:"additional_gids,omitempty"` // gid first
 	Home           string                 `protobuf:"bytes,4,opt,name=home,proto3" json:"home,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1279,9 +1279,12 @@ type CreateContainerRequest struct {
 	// pid_namespace: how the container's PID namespace is chosen.
 	PidNamespace PIDNamespace `protobuf:"varint,7,opt,name=pid_namespace,json=pidNamespace,proto3,enum=porthole.guest.v1.PIDNamespace" json:"pid_namespace,omitempty"`
 	// layer_ids names each layer (diff ID), so that one mount serves every container of the VM that uses it.
-	LayerIds      []string `protobuf:"bytes,8,rep,name=layer_ids,json=layerIds,proto3" json:"layer_ids,omitempty"`
-	Mounts        []*Mount `protobuf:"bytes,9,rep,name=mounts,proto3" json:"mounts,omitempty"`                         // in the order they are made
-	PidTarget     string   `protobuf:"bytes,10,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // for PID_NAMESPACE_TARGET: the container whose PID namespace is joined; it must run
+	LayerIds  []string `protobuf:"bytes,8,rep,name=layer_ids,json=layerIds,proto3" json:"layer_ids,omitempty"`
+	Mounts    []*Mount `protobuf:"bytes,9,rep,name=mounts,proto3" json:"mounts,omitempty"`                         // in the order they are made
+	PidTarget string   `protobuf:"bytes,10,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // for PID_NAMESPACE_TARGET: the container whose PID namespace is joined; it must run
+	// found_user is whom the host found user to be, by the rules that the agent has; unset: the agent
+	// looks. One of an older build passes it over, and looks.
+	FoundUser     *ResolvedUser `protobuf:"bytes,11,opt,name=found_user,json=foundUser,proto3" json:"found_user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1384,6 +1387,13 @@ func (x *CreateContainerRequest) GetPidTarget() string {
 		return x.PidTarget
 	}
 	return ""
+}
+
+func (x *CreateContainerRequest) GetFoundUser() *ResolvedUser {
+	if x != nil {
+		return x.FoundUser
+	}
+	return nil
 }
 
 // Mount is one thing of the host that a container sees at a path. It is private: no
@@ -4614,7 +4624,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x06stderr\x18\x03 \x01(\x04R\x06stderr\x12\x1a\n" +
 	"\bterminal\x18\x04 \x01(\bR\bterminal\x12\x14\n" +
 	"\x05width\x18\x05 \x01(\rR\x05width\x12\x16\n" +
-	"\x06height\x18\x06 \x01(\rR\x06height\"\xaf\x03\n" +
+	"\x06height\x18\x06 \x01(\rR\x06height\"\xef\x03\n" +
 	"\x16CreateContainerRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12!\n" +
 	"\fcontainer_id\x18\x02 \x01(\tR\vcontainerId\x126\n" +
@@ -4627,7 +4637,9 @@ const file_guest_proto_rawDesc = "" +
 	"\x06mounts\x18\t \x03(\v2\x18.porthole.guest.v1.MountR\x06mounts\x12\x1d\n" +
 	"\n" +
 	"pid_target\x18\n" +
-	" \x01(\tR\tpidTarget\"\xad\x02\n" +
+	" \x01(\tR\tpidTarget\x12>\n" +
+	"\n" +
+	"found_user\x18\v \x01(\v2\x1f.porthole.guest.v1.ResolvedUserR\tfoundUser\"\xad\x02\n" +
 	"\x05Mount\x12%\n" +
 	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x126\n" +
@@ -4998,6 +5010,7 @@ var file_guest_proto_depIdxs = []int32{
 	18, // 11: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
 	0,  // 12: porthole.guest.v1.CreateContainerRequest.pid_namespace:type_name -> porthole.guest.v1.PIDNamespace
 	20, // 13: porthole.guest.v1.CreateContainerRequest.mounts:type_name -> porthole.guest.v1.Mount
+<<<<<<< HEAD
 	21, // 14: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
 	22, // 15: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
 	24, // 16: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
@@ -5007,6 +5020,17 @@ var file_guest_proto_depIdxs = []int32{
 	17, // 20: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
 	18, // 21: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
 	32, // 22: porthole.guest.v1.ExecResponse.exit:type_name -> porthole.guest.v1.Exit
+=======
+	17, // 14: porthole.guest.v1.CreateContainerRequest.found_user:type_name -> porthole.guest.v1.ResolvedUser
+	21, // 15: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
+	22, // 16: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
+	24, // 17: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
+	5,  // 18: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
+	23, // 19: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
+	5,  // 20: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
+	17, // 21: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
+	18, // 22: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
+>>>>>>> h-accounts
 	32, // 23: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
 	32, // 24: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
 	49, // 25: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM

@@ -138,6 +138,7 @@ func (s *Server) makeContainer(ctx context.Context, c *container, r sandbox.Cont
 		Layers:   layers,
 		Spec:     r.Spec,
 		User:     guest.User(r.User),
+		Found:    (*guest.FoundUser)(r.Found),
 		Stdio:    c.streams.IDs,
 		SharePID: r.SharePID,
 		TargetID: r.TargetID,

@@ -83,6 +83,9 @@ func containerToWire(c sandbox.ContainerSetup) *api.CreateContainerRequest {
 		LogPath:   c.LogPath,
 		LogDir:    c.LogDir,
 	}
+	if f := c.Found; f != nil {
+		r.FoundUser = &api.FoundUser{Uid: f.UID, Gid: f.GID, Groups: f.Groups, Home: f.Home}
+	}
 	for _, l := range c.Layers {
 		r.Layers = append(r.Layers, &api.Layer{DiffId: l.DiffID, Path: l.Path})
 	}
@@ -108,6 +111,9 @@ func containerFromWire(r *api.CreateContainerRequest) sandbox.ContainerSetup {
 		Terminal:  r.GetTerminal(),
 		LogPath:   r.GetLogPath(),
 		LogDir:    r.GetLogDir(),
+	}
+	if f := r.GetFoundUser(); f != nil {
+		c.Found = &sandbox.FoundUser{UID: f.GetUid(), GID: f.GetGid(), Groups: f.GetGroups(), Home: f.GetHome()}
 	}
 	for _, l := range r.GetLayers() {
 		c.Layers = append(c.Layers, sandbox.Layer{DiffID: l.GetDiffId(), Path: l.GetPath()})

@@ -59,6 +59,7 @@ type fakeProcess struct {
 	layers             []string
 	volumes            []string
 	mounts             []*api.Mount
+	found              *api.ResolvedUser
 	begin, done, sized chan struct{}
 	kill               chan int
 	width, height      uint32
@@ -216,7 +217,7 @@ func (g *fakeGuest) CreateContainer(ctx context.Context, r *api.CreateContainerR
 	if err != nil {
 		return nil, err
 	}
-	p.pod, p.layers, p.mounts = r.GetPodId(), r.GetLayerIds(), r.GetMounts()
+	p.pod, p.layers, p.mounts, p.found = r.GetPodId(), r.GetLayerIds(), r.GetMounts(), r.GetFoundUser()
 	for _, m := range p.mounts {
 		p.layers = append(p.layers, m.GetImage().GetLayerIds()...)
 		if d := m.GetDisk(); d != nil {

@@ -173,6 +173,7 @@ func TestCRITypesStayAtTheEdge(t *testing.T) {
 // internalMay lists what single leaves may import besides.
 var internalMay = map[string][]string{
 	"internal/hcs":       {"github.com/containerd/errdefs"}, // kinds of what HCS answers
+	"internal/account":   {"github.com/containerd/errdefs"}, // kinds, of what an image has not
 	"internal/hvsock":    {"github.com/Microsoft/go-winio"}, // sockets that the runtime does not know
 	"internal/etw":       {"github.com/Microsoft/go-winio"}, // writing events
 	"internal/localsock": {"github.com/Microsoft/go-winio"}, // pipes, likewise

@@ -1002,28 +1002,100 @@ func (x *User) GetStrictGroups() bool {
 	return false
 }
 
-type CreateContainerRequest struct {
+// FoundUser is sandbox.FoundUser.
+type FoundUser struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	PodId         string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
-	ContainerId   string                 `protobuf:"bytes,2,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
-	Layers        []*Layer               `protobuf:"bytes,3,rep,name=layers,proto3" json:"layers,omitempty"`
-	Spec          []byte                 `protobuf:"bytes,4,opt,name=spec,proto3" json:"spec,omitempty"`
-	User          *User                  `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
-	SharePid      bool                   `protobuf:"varint,6,opt,name=share_pid,json=sharePid,proto3" json:"share_pid,omitempty"`
-	Stdin         bool                   `protobuf:"varint,7,opt,name=stdin,proto3" json:"stdin,omitempty"`
-	StdinOnce     bool                   `protobuf:"varint,8,opt,name=stdin_once,json=stdinOnce,proto3" json:"stdin_once,omitempty"`
-	Terminal      bool                   `protobuf:"varint,9,opt,name=terminal,proto3" json:"terminal,omitempty"`
-	LogPath       string                 `protobuf:"bytes,10,opt,name=log_path,json=logPath,proto3" json:"log_path,omitempty"`
-	Mounts        []*Mount               `protobuf:"bytes,11,rep,name=mounts,proto3" json:"mounts,omitempty"`                        // in the order they are made; since version 2
-	PidTarget     string                 `protobuf:"bytes,12,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // id of the container whose PID namespace is joined
-	LogDir        string                 `protobuf:"bytes,13,opt,name=log_dir,json=logDir,proto3" json:"log_dir,omitempty"`          // folder that log_path is in, and that no link leads out of
+	Uid           uint32                 `protobuf:"varint,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid           uint32                 `protobuf:"varint,2,opt,name=gid,proto3" json:"gid,omitempty"`
+	Groups        []uint32               `protobuf:"varint,3,rep,packed,name=groups,proto3" json:"groups,omitempty"`
+	Home          string                 `protobuf:"bytes,4,opt,name=home,proto3" json:"home,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundUser) Reset() {
+	*x = FoundUser{}
+	mi := &file_shim_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundUser) ProtoMessage() {}
+
+func (x *FoundUser) ProtoReflect() protoreflect.Message {
+	mi := &file_shim_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundUser.ProtoReflect.Descriptor instead.
+func (*FoundUser) Descriptor() ([]byte, []int) {
+	return file_shim_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FoundUser) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *FoundUser) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
+func (x *FoundUser) GetGroups() []uint32 {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *FoundUser) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
+}
+
+type CreateContainerRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	PodId       string                 `protobuf:"bytes,1,opt,name=pod_id,json=podId,proto3" json:"pod_id,omitempty"`
+	ContainerId string                 `protobuf:"bytes,2,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	Layers      []*Layer               `protobuf:"bytes,3,rep,name=layers,proto3" json:"layers,omitempty"`
+	Spec        []byte                 `protobuf:"bytes,4,opt,name=spec,proto3" json:"spec,omitempty"`
+	User        *User                  `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	SharePid    bool                   `protobuf:"varint,6,opt,name=share_pid,json=sharePid,proto3" json:"share_pid,omitempty"`
+	Stdin       bool                   `protobuf:"varint,7,opt,name=stdin,proto3" json:"stdin,omitempty"`
+	StdinOnce   bool                   `protobuf:"varint,8,opt,name=stdin_once,json=stdinOnce,proto3" json:"stdin_once,omitempty"`
+	Terminal    bool                   `protobuf:"varint,9,opt,name=terminal,proto3" json:"terminal,omitempty"`
+	LogPath     string                 `protobuf:"bytes,10,opt,name=log_path,json=logPath,proto3" json:"log_path,omitempty"`
+	Mounts      []*Mount               `protobuf:"bytes,11,rep,name=mounts,proto3" json:"mounts,omitempty"`                        // in the order they are made; since version 2
+	PidTarget   string                 `protobuf:"bytes,12,opt,name=pid_target,json=pidTarget,proto3" json:"pid_target,omitempty"` // id of the container whose PID namespace is joined
+	LogDir      string                 `protobuf:"bytes,13,opt,name=log_dir,json=logDir,proto3" json:"log_dir,omitempty"`          // folder that log_path is in, and that no link leads out of
+	// found_user is whom the host found user to be; unset: the guest looks. A shim of an older build
+	// passes it over, so that its guest looks too.
+	FoundUser     *FoundUser `protobuf:"bytes,14,opt,name=found_user,json=foundUser,proto3" json:"found_user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateContainerRequest) Reset() {
 	*x = CreateContainerRequest{}
-	mi := &file_shim_proto_msgTypes[14]
+	mi := &file_shim_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1107,7 @@ func (x *CreateContainerRequest) String() string {
 func (*CreateContainerRequest) ProtoMessage() {}
 
 func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[14]
+	mi := &file_shim_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1120,7 @@ func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerRequest.ProtoReflect.Descriptor instead.
 func (*CreateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{14}
+	return file_shim_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateContainerRequest) GetPodId() string {
@@ -1142,6 +1214,13 @@ func (x *CreateContainerRequest) GetLogDir() string {
 	return ""
 }
 
+func (x *CreateContainerRequest) GetFoundUser() *FoundUser {
+	if x != nil {
+		return x.FoundUser
+	}
+	return nil
+}
+
 // Mount is sandbox.MountSetup.
 type Mount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1161,7 +1240,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_shim_proto_msgTypes[15]
+	mi := &file_shim_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1252,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[15]
+	mi := &file_shim_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1265,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{15}
+	return file_shim_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Mount) GetContainerPath() string {
@@ -1286,7 +1365,7 @@ type FolderSource struct {
 
 func (x *FolderSource) Reset() {
 	*x = FolderSource{}
-	mi := &file_shim_proto_msgTypes[16]
+	mi := &file_shim_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1377,7 @@ func (x *FolderSource) String() string {
 func (*FolderSource) ProtoMessage() {}
 
 func (x *FolderSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[16]
+	mi := &file_shim_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1390,7 @@ func (x *FolderSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FolderSource.ProtoReflect.Descriptor instead.
 func (*FolderSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{16}
+	return file_shim_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FolderSource) GetPath() string {
@@ -1359,7 +1438,7 @@ type DiskSource struct {
 
 func (x *DiskSource) Reset() {
 	*x = DiskSource{}
-	mi := &file_shim_proto_msgTypes[17]
+	mi := &file_shim_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1450,7 @@ func (x *DiskSource) String() string {
 func (*DiskSource) ProtoMessage() {}
 
 func (x *DiskSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[17]
+	mi := &file_shim_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1463,7 @@ func (x *DiskSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskSource.ProtoReflect.Descriptor instead.
 func (*DiskSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{17}
+	return file_shim_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DiskSource) GetPath() string {
@@ -1411,7 +1490,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_shim_proto_msgTypes[18]
+	mi := &file_shim_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1502,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[18]
+	mi := &file_shim_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1515,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{18}
+	return file_shim_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ImageSource) GetLayers() []*Layer {
@@ -1466,7 +1545,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_shim_proto_msgTypes[19]
+	mi := &file_shim_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1557,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[19]
+	mi := &file_shim_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1570,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{19}
+	return file_shim_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateContainerResponse) GetPid() int32 {
@@ -1538,7 +1617,7 @@ type ContainerRequest struct {
 
 func (x *ContainerRequest) Reset() {
 	*x = ContainerRequest{}
-	mi := &file_shim_proto_msgTypes[20]
+	mi := &file_shim_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1629,7 @@ func (x *ContainerRequest) String() string {
 func (*ContainerRequest) ProtoMessage() {}
 
 func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[20]
+	mi := &file_shim_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1642,7 @@ func (x *ContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerRequest.ProtoReflect.Descriptor instead.
 func (*ContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{20}
+	return file_shim_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ContainerRequest) GetContainerId() string {
@@ -1583,7 +1662,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_shim_proto_msgTypes[21]
+	mi := &file_shim_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1674,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[21]
+	mi := &file_shim_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1687,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{21}
+	return file_shim_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
@@ -1636,7 +1715,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_shim_proto_msgTypes[22]
+	mi := &file_shim_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1727,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[22]
+	mi := &file_shim_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1740,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{22}
+	return file_shim_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -1696,7 +1775,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1787,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[23]
+	mi := &file_shim_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1800,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{23}
+	return file_shim_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SignalRequest) GetContainerId() string {
@@ -1755,7 +1834,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1846,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[24]
+	mi := &file_shim_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1859,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{24}
+	return file_shim_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -1807,7 +1886,7 @@ type StateResponse struct {
 
 func (x *StateResponse) Reset() {
 	*x = StateResponse{}
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1898,7 @@ func (x *StateResponse) String() string {
 func (*StateResponse) ProtoMessage() {}
 
 func (x *StateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[25]
+	mi := &file_shim_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1911,7 @@ func (x *StateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateResponse.ProtoReflect.Descriptor instead.
 func (*StateResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{25}
+	return file_shim_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StateResponse) GetPods() []string {
@@ -1862,7 +1941,7 @@ type ContainerState struct {
 
 func (x *ContainerState) Reset() {
 	*x = ContainerState{}
-	mi := &file_shim_proto_msgTypes[26]
+	mi := &file_shim_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +1953,7 @@ func (x *ContainerState) String() string {
 func (*ContainerState) ProtoMessage() {}
 
 func (x *ContainerState) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[26]
+	mi := &file_shim_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +1966,7 @@ func (x *ContainerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerState.ProtoReflect.Descriptor instead.
 func (*ContainerState) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{26}
+	return file_shim_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ContainerState) GetId() string {
@@ -1934,7 +2013,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_shim_proto_msgTypes[27]
+	mi := &file_shim_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2025,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[27]
+	mi := &file_shim_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2038,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{27}
+	return file_shim_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatsRequest) GetOpenFiles() bool {
@@ -1978,7 +2057,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_shim_proto_msgTypes[28]
+	mi := &file_shim_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2069,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[28]
+	mi := &file_shim_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2082,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{28}
+	return file_shim_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatsResponse) GetUsage() []byte {
@@ -2028,7 +2107,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_shim_proto_msgTypes[29]
+	mi := &file_shim_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2040,7 +2119,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[29]
+	mi := &file_shim_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2053,7 +2132,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{29}
+	return file_shim_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Session) GetId() []byte {
@@ -2096,7 +2175,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_shim_proto_msgTypes[30]
+	mi := &file_shim_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2187,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[30]
+	mi := &file_shim_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2200,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{30}
+	return file_shim_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExecRequest) GetSession() *Session {
@@ -2161,7 +2240,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_shim_proto_msgTypes[31]
+	mi := &file_shim_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2252,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[31]
+	mi := &file_shim_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2265,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{31}
+	return file_shim_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExecResponse) GetExitCode() int32 {
@@ -2206,7 +2285,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_shim_proto_msgTypes[32]
+	mi := &file_shim_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2297,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[32]
+	mi := &file_shim_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +2310,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{32}
+	return file_shim_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AttachRequest) GetSession() *Session {
@@ -2259,7 +2338,7 @@ type PortForwardRequest struct {
 
 func (x *PortForwardRequest) Reset() {
 	*x = PortForwardRequest{}
-	mi := &file_shim_proto_msgTypes[33]
+	mi := &file_shim_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2271,7 +2350,7 @@ func (x *PortForwardRequest) String() string {
 func (*PortForwardRequest) ProtoMessage() {}
 
 func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[33]
+	mi := &file_shim_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2284,7 +2363,7 @@ func (x *PortForwardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwardRequest.ProtoReflect.Descriptor instead.
 func (*PortForwardRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{33}
+	return file_shim_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PortForwardRequest) GetSession() *Session {
@@ -2319,7 +2398,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_shim_proto_msgTypes[34]
+	mi := &file_shim_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2410,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[34]
+	mi := &file_shim_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2423,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{34}
+	return file_shim_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResizeRequest) GetSessionId() []byte {
@@ -2377,7 +2456,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_shim_proto_msgTypes[35]
+	mi := &file_shim_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2468,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[35]
+	mi := &file_shim_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2481,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{35}
+	return file_shim_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CancelRequest) GetSessionId() []byte {
@@ -2424,7 +2503,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_shim_proto_msgTypes[36]
+	mi := &file_shim_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2515,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[36]
+	mi := &file_shim_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2528,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{36}
+	return file_shim_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CheckpointRequest) GetPodId() string {
@@ -2489,7 +2568,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_shim_proto_msgTypes[37]
+	mi := &file_shim_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2580,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[37]
+	mi := &file_shim_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2593,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{37}
+	return file_shim_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CheckpointResponse) GetSaved() []byte {
@@ -2533,7 +2612,7 @@ type RestorePodRequest struct {
 
 func (x *RestorePodRequest) Reset() {
 	*x = RestorePodRequest{}
-	mi := &file_shim_proto_msgTypes[38]
+	mi := &file_shim_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2624,7 @@ func (x *RestorePodRequest) String() string {
 func (*RestorePodRequest) ProtoMessage() {}
 
 func (x *RestorePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[38]
+	mi := &file_shim_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2558,7 +2637,7 @@ func (x *RestorePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestorePodRequest.ProtoReflect.Descriptor instead.
 func (*RestorePodRequest) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{38}
+	return file_shim_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RestorePodRequest) GetRestore() []byte {
@@ -2576,7 +2655,7 @@ type RestorePodResponse struct {
 
 func (x *RestorePodResponse) Reset() {
 	*x = RestorePodResponse{}
-	mi := &file_shim_proto_msgTypes[39]
+	mi := &file_shim_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2667,7 @@ func (x *RestorePodResponse) String() string {
 func (*RestorePodResponse) ProtoMessage() {}
 
 func (x *RestorePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shim_proto_msgTypes[39]
+	mi := &file_shim_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2680,7 @@ func (x *RestorePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestorePodResponse.ProtoReflect.Descriptor instead.
 func (*RestorePodResponse) Descriptor() ([]byte, []int) {
-	return file_shim_proto_rawDescGZIP(), []int{39}
+	return file_shim_proto_rawDescGZIP(), []int{40}
 }
 
 var File_shim_proto protoreflect.FileDescriptor
@@ -2693,7 +2772,12 @@ const file_shim_proto_rawDesc = "" +
 	"\ahas_gid\x18\x02 \x01(\bR\x06hasGid\x12\x10\n" +
 	"\x03gid\x18\x03 \x01(\rR\x03gid\x12/\n" +
 	"\x13supplemental_groups\x18\x04 \x03(\rR\x12supplementalGroups\x12#\n" +
-	"\rstrict_groups\x18\x05 \x01(\bR\fstrictGroups\"\xb5\x03\n" +
+	"\rstrict_groups\x18\x05 \x01(\bR\fstrictGroups\"[\n" +
+	"\tFoundUser\x12\x10\n" +
+	"\x03uid\x18\x01 \x01(\rR\x03uid\x12\x10\n" +
+	"\x03gid\x18\x02 \x01(\rR\x03gid\x12\x16\n" +
+	"\x06groups\x18\x03 \x03(\rR\x06groups\x12\x12\n" +
+	"\x04home\x18\x04 \x01(\tR\x04home\"\xf1\x03\n" +
 	"\x16CreateContainerRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12!\n" +
 	"\fcontainer_id\x18\x02 \x01(\tR\vcontainerId\x12/\n" +
@@ -2710,7 +2794,9 @@ const file_shim_proto_rawDesc = "" +
 	"\x06mounts\x18\v \x03(\v2\x17.porthole.shim.v1.MountR\x06mounts\x12\x1d\n" +
 	"\n" +
 	"pid_target\x18\f \x01(\tR\tpidTarget\x12\x17\n" +
-	"\alog_dir\x18\r \x01(\tR\x06logDir\"\xad\x02\n" +
+	"\alog_dir\x18\r \x01(\tR\x06logDir\x12:\n" +
+	"\n" +
+	"found_user\x18\x0e \x01(\v2\x1b.porthole.shim.v1.FoundUserR\tfoundUser\"\xad\x02\n" +
 	"\x05Mount\x12%\n" +
 	"\x0econtainer_path\x18\x01 \x01(\tR\rcontainerPath\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x12\x18\n" +
@@ -2845,7 +2931,7 @@ func file_shim_proto_rawDescGZIP() []byte {
 	return file_shim_proto_rawDescData
 }
 
-var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_shim_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_shim_proto_goTypes = []any{
 	(*Empty)(nil),                   // 0: porthole.shim.v1.Empty
 	(*HelloRequest)(nil),            // 1: porthole.shim.v1.HelloRequest
@@ -2861,100 +2947,102 @@ var file_shim_proto_goTypes = []any{
 	(*RemovePodRequest)(nil),        // 11: porthole.shim.v1.RemovePodRequest
 	(*Layer)(nil),                   // 12: porthole.shim.v1.Layer
 	(*User)(nil),                    // 13: porthole.shim.v1.User
-	(*CreateContainerRequest)(nil),  // 14: porthole.shim.v1.CreateContainerRequest
-	(*Mount)(nil),                   // 15: porthole.shim.v1.Mount
-	(*FolderSource)(nil),            // 16: porthole.shim.v1.FolderSource
-	(*DiskSource)(nil),              // 17: porthole.shim.v1.DiskSource
-	(*ImageSource)(nil),             // 18: porthole.shim.v1.ImageSource
-	(*CreateContainerResponse)(nil), // 19: porthole.shim.v1.CreateContainerResponse
-	(*ContainerRequest)(nil),        // 20: porthole.shim.v1.ContainerRequest
-	(*StartContainerResponse)(nil),  // 21: porthole.shim.v1.StartContainerResponse
-	(*Exit)(nil),                    // 22: porthole.shim.v1.Exit
-	(*SignalRequest)(nil),           // 23: porthole.shim.v1.SignalRequest
-	(*UpdateContainerRequest)(nil),  // 24: porthole.shim.v1.UpdateContainerRequest
-	(*StateResponse)(nil),           // 25: porthole.shim.v1.StateResponse
-	(*ContainerState)(nil),          // 26: porthole.shim.v1.ContainerState
-	(*StatsRequest)(nil),            // 27: porthole.shim.v1.StatsRequest
-	(*StatsResponse)(nil),           // 28: porthole.shim.v1.StatsResponse
-	(*Session)(nil),                 // 29: porthole.shim.v1.Session
-	(*ExecRequest)(nil),             // 30: porthole.shim.v1.ExecRequest
-	(*ExecResponse)(nil),            // 31: porthole.shim.v1.ExecResponse
-	(*AttachRequest)(nil),           // 32: porthole.shim.v1.AttachRequest
-	(*PortForwardRequest)(nil),      // 33: porthole.shim.v1.PortForwardRequest
-	(*ResizeRequest)(nil),           // 34: porthole.shim.v1.ResizeRequest
-	(*CancelRequest)(nil),           // 35: porthole.shim.v1.CancelRequest
-	(*CheckpointRequest)(nil),       // 36: porthole.shim.v1.CheckpointRequest
-	(*CheckpointResponse)(nil),      // 37: porthole.shim.v1.CheckpointResponse
-	(*RestorePodRequest)(nil),       // 38: porthole.shim.v1.RestorePodRequest
-	(*RestorePodResponse)(nil),      // 39: porthole.shim.v1.RestorePodResponse
-	nil,                             // 40: porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	(*FoundUser)(nil),               // 14: porthole.shim.v1.FoundUser
+	(*CreateContainerRequest)(nil),  // 15: porthole.shim.v1.CreateContainerRequest
+	(*Mount)(nil),                   // 16: porthole.shim.v1.Mount
+	(*FolderSource)(nil),            // 17: porthole.shim.v1.FolderSource
+	(*DiskSource)(nil),              // 18: porthole.shim.v1.DiskSource
+	(*ImageSource)(nil),             // 19: porthole.shim.v1.ImageSource
+	(*CreateContainerResponse)(nil), // 20: porthole.shim.v1.CreateContainerResponse
+	(*ContainerRequest)(nil),        // 21: porthole.shim.v1.ContainerRequest
+	(*StartContainerResponse)(nil),  // 22: porthole.shim.v1.StartContainerResponse
+	(*Exit)(nil),                    // 23: porthole.shim.v1.Exit
+	(*SignalRequest)(nil),           // 24: porthole.shim.v1.SignalRequest
+	(*UpdateContainerRequest)(nil),  // 25: porthole.shim.v1.UpdateContainerRequest
+	(*StateResponse)(nil),           // 26: porthole.shim.v1.StateResponse
+	(*ContainerState)(nil),          // 27: porthole.shim.v1.ContainerState
+	(*StatsRequest)(nil),            // 28: porthole.shim.v1.StatsRequest
+	(*StatsResponse)(nil),           // 29: porthole.shim.v1.StatsResponse
+	(*Session)(nil),                 // 30: porthole.shim.v1.Session
+	(*ExecRequest)(nil),             // 31: porthole.shim.v1.ExecRequest
+	(*ExecResponse)(nil),            // 32: porthole.shim.v1.ExecResponse
+	(*AttachRequest)(nil),           // 33: porthole.shim.v1.AttachRequest
+	(*PortForwardRequest)(nil),      // 34: porthole.shim.v1.PortForwardRequest
+	(*ResizeRequest)(nil),           // 35: porthole.shim.v1.ResizeRequest
+	(*CancelRequest)(nil),           // 36: porthole.shim.v1.CancelRequest
+	(*CheckpointRequest)(nil),       // 37: porthole.shim.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),      // 38: porthole.shim.v1.CheckpointResponse
+	(*RestorePodRequest)(nil),       // 39: porthole.shim.v1.RestorePodRequest
+	(*RestorePodResponse)(nil),      // 40: porthole.shim.v1.RestorePodResponse
+	nil,                             // 41: porthole.shim.v1.SetupPodRequest.SysctlsEntry
 }
 var file_shim_proto_depIdxs = []int32{
 	5,  // 0: porthole.shim.v1.NIC.routes:type_name -> porthole.shim.v1.Route
 	3,  // 1: porthole.shim.v1.SetupPodRequest.scratch:type_name -> porthole.shim.v1.Disk
 	4,  // 2: porthole.shim.v1.SetupPodRequest.nics:type_name -> porthole.shim.v1.NIC
-	40, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
+	41, // 3: porthole.shim.v1.SetupPodRequest.sysctls:type_name -> porthole.shim.v1.SetupPodRequest.SysctlsEntry
 	7,  // 4: porthole.shim.v1.SetupPodRequest.namespaces:type_name -> porthole.shim.v1.PodNamespaces
 	8,  // 5: porthole.shim.v1.PodNamespaces.users:type_name -> porthole.shim.v1.UserNamespace
 	9,  // 6: porthole.shim.v1.UserNamespace.uids:type_name -> porthole.shim.v1.IDMapping
 	9,  // 7: porthole.shim.v1.UserNamespace.gids:type_name -> porthole.shim.v1.IDMapping
 	12, // 8: porthole.shim.v1.CreateContainerRequest.layers:type_name -> porthole.shim.v1.Layer
 	13, // 9: porthole.shim.v1.CreateContainerRequest.user:type_name -> porthole.shim.v1.User
-	15, // 10: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
-	16, // 11: porthole.shim.v1.Mount.folder:type_name -> porthole.shim.v1.FolderSource
-	17, // 12: porthole.shim.v1.Mount.disk:type_name -> porthole.shim.v1.DiskSource
-	18, // 13: porthole.shim.v1.Mount.image:type_name -> porthole.shim.v1.ImageSource
-	12, // 14: porthole.shim.v1.ImageSource.layers:type_name -> porthole.shim.v1.Layer
-	26, // 15: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
-	22, // 16: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
-	29, // 17: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
-	29, // 18: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
-	29, // 19: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
-	1,  // 20: porthole.shim.v1.Shim.Hello:input_type -> porthole.shim.v1.HelloRequest
-	6,  // 21: porthole.shim.v1.Shim.SetupPod:input_type -> porthole.shim.v1.SetupPodRequest
-	11, // 22: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
-	14, // 23: porthole.shim.v1.Shim.CreateContainer:input_type -> porthole.shim.v1.CreateContainerRequest
-	20, // 24: porthole.shim.v1.Shim.StartContainer:input_type -> porthole.shim.v1.ContainerRequest
-	20, // 25: porthole.shim.v1.Shim.Wait:input_type -> porthole.shim.v1.ContainerRequest
-	23, // 26: porthole.shim.v1.Shim.Signal:input_type -> porthole.shim.v1.SignalRequest
-	20, // 27: porthole.shim.v1.Shim.RemoveContainer:input_type -> porthole.shim.v1.ContainerRequest
-	20, // 28: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
-	24, // 29: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
-	0,  // 30: porthole.shim.v1.Shim.State:input_type -> porthole.shim.v1.Empty
-	27, // 31: porthole.shim.v1.Shim.Stats:input_type -> porthole.shim.v1.StatsRequest
-	30, // 32: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
-	32, // 33: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
-	33, // 34: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
-	34, // 35: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
-	35, // 36: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
-	0,  // 37: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
-	36, // 38: porthole.shim.v1.Shim.Checkpoint:input_type -> porthole.shim.v1.CheckpointRequest
-	38, // 39: porthole.shim.v1.Shim.RestorePod:input_type -> porthole.shim.v1.RestorePodRequest
-	2,  // 40: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
-	10, // 41: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.SetupPodResponse
-	0,  // 42: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
-	19, // 43: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
-	21, // 44: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
-	22, // 45: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
-	0,  // 46: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
-	0,  // 47: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
-	0,  // 48: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
-	0,  // 49: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
-	25, // 50: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
-	28, // 51: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
-	31, // 52: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
-	0,  // 53: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
-	0,  // 54: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
-	0,  // 55: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
-	0,  // 56: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
-	0,  // 57: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
-	37, // 58: porthole.shim.v1.Shim.Checkpoint:output_type -> porthole.shim.v1.CheckpointResponse
-	39, // 59: porthole.shim.v1.Shim.RestorePod:output_type -> porthole.shim.v1.RestorePodResponse
-	40, // [40:60] is the sub-list for method output_type
-	20, // [20:40] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	16, // 10: porthole.shim.v1.CreateContainerRequest.mounts:type_name -> porthole.shim.v1.Mount
+	14, // 11: porthole.shim.v1.CreateContainerRequest.found_user:type_name -> porthole.shim.v1.FoundUser
+	17, // 12: porthole.shim.v1.Mount.folder:type_name -> porthole.shim.v1.FolderSource
+	18, // 13: porthole.shim.v1.Mount.disk:type_name -> porthole.shim.v1.DiskSource
+	19, // 14: porthole.shim.v1.Mount.image:type_name -> porthole.shim.v1.ImageSource
+	12, // 15: porthole.shim.v1.ImageSource.layers:type_name -> porthole.shim.v1.Layer
+	27, // 16: porthole.shim.v1.StateResponse.containers:type_name -> porthole.shim.v1.ContainerState
+	23, // 17: porthole.shim.v1.ContainerState.exit:type_name -> porthole.shim.v1.Exit
+	30, // 18: porthole.shim.v1.ExecRequest.session:type_name -> porthole.shim.v1.Session
+	30, // 19: porthole.shim.v1.AttachRequest.session:type_name -> porthole.shim.v1.Session
+	30, // 20: porthole.shim.v1.PortForwardRequest.session:type_name -> porthole.shim.v1.Session
+	1,  // 21: porthole.shim.v1.Shim.Hello:input_type -> porthole.shim.v1.HelloRequest
+	6,  // 22: porthole.shim.v1.Shim.SetupPod:input_type -> porthole.shim.v1.SetupPodRequest
+	11, // 23: porthole.shim.v1.Shim.RemovePod:input_type -> porthole.shim.v1.RemovePodRequest
+	15, // 24: porthole.shim.v1.Shim.CreateContainer:input_type -> porthole.shim.v1.CreateContainerRequest
+	21, // 25: porthole.shim.v1.Shim.StartContainer:input_type -> porthole.shim.v1.ContainerRequest
+	21, // 26: porthole.shim.v1.Shim.Wait:input_type -> porthole.shim.v1.ContainerRequest
+	24, // 27: porthole.shim.v1.Shim.Signal:input_type -> porthole.shim.v1.SignalRequest
+	21, // 28: porthole.shim.v1.Shim.RemoveContainer:input_type -> porthole.shim.v1.ContainerRequest
+	21, // 29: porthole.shim.v1.Shim.ReopenLog:input_type -> porthole.shim.v1.ContainerRequest
+	25, // 30: porthole.shim.v1.Shim.UpdateContainer:input_type -> porthole.shim.v1.UpdateContainerRequest
+	0,  // 31: porthole.shim.v1.Shim.State:input_type -> porthole.shim.v1.Empty
+	28, // 32: porthole.shim.v1.Shim.Stats:input_type -> porthole.shim.v1.StatsRequest
+	31, // 33: porthole.shim.v1.Shim.Exec:input_type -> porthole.shim.v1.ExecRequest
+	33, // 34: porthole.shim.v1.Shim.Attach:input_type -> porthole.shim.v1.AttachRequest
+	34, // 35: porthole.shim.v1.Shim.PortForward:input_type -> porthole.shim.v1.PortForwardRequest
+	35, // 36: porthole.shim.v1.Shim.Resize:input_type -> porthole.shim.v1.ResizeRequest
+	36, // 37: porthole.shim.v1.Shim.Cancel:input_type -> porthole.shim.v1.CancelRequest
+	0,  // 38: porthole.shim.v1.Shim.Shutdown:input_type -> porthole.shim.v1.Empty
+	37, // 39: porthole.shim.v1.Shim.Checkpoint:input_type -> porthole.shim.v1.CheckpointRequest
+	39, // 40: porthole.shim.v1.Shim.RestorePod:input_type -> porthole.shim.v1.RestorePodRequest
+	2,  // 41: porthole.shim.v1.Shim.Hello:output_type -> porthole.shim.v1.HelloResponse
+	10, // 42: porthole.shim.v1.Shim.SetupPod:output_type -> porthole.shim.v1.SetupPodResponse
+	0,  // 43: porthole.shim.v1.Shim.RemovePod:output_type -> porthole.shim.v1.Empty
+	20, // 44: porthole.shim.v1.Shim.CreateContainer:output_type -> porthole.shim.v1.CreateContainerResponse
+	22, // 45: porthole.shim.v1.Shim.StartContainer:output_type -> porthole.shim.v1.StartContainerResponse
+	23, // 46: porthole.shim.v1.Shim.Wait:output_type -> porthole.shim.v1.Exit
+	0,  // 47: porthole.shim.v1.Shim.Signal:output_type -> porthole.shim.v1.Empty
+	0,  // 48: porthole.shim.v1.Shim.RemoveContainer:output_type -> porthole.shim.v1.Empty
+	0,  // 49: porthole.shim.v1.Shim.ReopenLog:output_type -> porthole.shim.v1.Empty
+	0,  // 50: porthole.shim.v1.Shim.UpdateContainer:output_type -> porthole.shim.v1.Empty
+	26, // 51: porthole.shim.v1.Shim.State:output_type -> porthole.shim.v1.StateResponse
+	29, // 52: porthole.shim.v1.Shim.Stats:output_type -> porthole.shim.v1.StatsResponse
+	32, // 53: porthole.shim.v1.Shim.Exec:output_type -> porthole.shim.v1.ExecResponse
+	0,  // 54: porthole.shim.v1.Shim.Attach:output_type -> porthole.shim.v1.Empty
+	0,  // 55: porthole.shim.v1.Shim.PortForward:output_type -> porthole.shim.v1.Empty
+	0,  // 56: porthole.shim.v1.Shim.Resize:output_type -> porthole.shim.v1.Empty
+	0,  // 57: porthole.shim.v1.Shim.Cancel:output_type -> porthole.shim.v1.Empty
+	0,  // 58: porthole.shim.v1.Shim.Shutdown:output_type -> porthole.shim.v1.Empty
+	38, // 59: porthole.shim.v1.Shim.Checkpoint:output_type -> porthole.shim.v1.CheckpointResponse
+	40, // 60: porthole.shim.v1.Shim.RestorePod:output_type -> porthole.shim.v1.RestorePodResponse
+	41, // [41:61] is the sub-list for method output_type
+	21, // [21:41] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_shim_proto_init() }
@@ -2962,7 +3050,7 @@ func file_shim_proto_init() {
 	if File_shim_proto != nil {
 		return
 	}
-	file_shim_proto_msgTypes[15].OneofWrappers = []any{
+	file_shim_proto_msgTypes[16].OneofWrappers = []any{
 		(*Mount_Folder)(nil),
 		(*Mount_Disk)(nil),
 		(*Mount_Image)(nil),
@@ -2973,7 +3061,7 @@ func file_shim_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shim_proto_rawDesc), len(file_shim_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -115,3 +115,36 @@ func FuzzResolve(f *testing.F) {
 }
 
 func ptr(n uint32) *uint32 { return &n }
+
+// TestIdentity_Check: all that Resolve returns passes, and what it cannot return does not.
+func TestIdentity_Check(t *testing.T) {
+	files := Files{Passwd: []byte(passwdFile), Group: []byte(groupFile)}
+	for _, spec := range []string{"", "app", "1000", "5:6", "nohome", "2147483647"} {
+		id, err := files.Resolve(Request{Spec: spec, Groups: []uint32{3_000_000_000}})
+		if err == nil {
+			err = id.Check()
+		}
+		if err != nil {
+			t.Errorf("%q: %v", spec, err)
+		}
+	}
+	good := Identity{UID: 1, GID: 2, Groups: []uint32{2}, Home: "/"}
+	for name, spoil := range map[string]func(*Identity){
+		"uid":           func(id *Identity) { id.UID = maxID + 1 },
+		"gid":           func(id *Identity) { id.GID, id.Groups = maxID+1, []uint32{maxID + 1} },
+		"no_groups":     func(id *Identity) { id.Groups = nil },
+		"other_group":   func(id *Identity) { id.Groups = []uint32{3, 2} },
+		"too_many":      func(id *Identity) { id.Groups = append(id.Groups, make([]uint32, maxGroups)...) },
+		"no_home":       func(id *Identity) { id.Home = "" },
+		"too_long_home": func(id *Identity) { id.Home = strings.Repeat("/", maxLine+1) },
+	} {
+		id := good
+		spoil(&id)
+		if err := id.Check(); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%s: Check = %v, want InvalidArgument", name, err)
+		}
+	}
+	if err := good.Check(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,5 +1,5 @@
 // Package account says who a container's process runs as, from the image's own
-// passwd and group files.
+// passwd and group files. The host and the agent in the guest both do, by the same rules.
 //
 // Those files come from an image, so they are foreign bytes: sizes are bounded, and
 // lines that are not entries are passed over, as libc does. The package opens no
