@@ -45,6 +45,25 @@ func Pack(ctx context.Context, w io.Writer, src *os.File) error {
 	return nil
 }
 
+// Copy fills the empty file dst with the content of src, and leaves the holes of src ones.
+func Copy(dst, src *os.File) error {
+	st, err := src.Stat()
+	if err != nil {
+		return fmt.Errorf("copy: %w", err)
+	}
+	for at := int64(0); at < st.Size(); {
+		start, end, err := nextData(src, at, st.Size())
+		if err != nil {
+			return fmt.Errorf("copy %s: find data: %w", src.Name(), err)
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(dst, start), io.NewSectionReader(src, start, end-start)); err != nil {
+			return fmt.Errorf("copy %s: %w", src.Name(), err)
+		}
+		at = end
+	}
+	return dst.Truncate(st.Size())
+}
+
 type packer struct {
 	w    io.Writer
 	src  *os.File

@@ -64,7 +64,7 @@ func TestMountScratch(t *testing.T) {
 	}
 	defer f.Close()
 	target := filepath.Join(t.TempDir(), "s")
-	if err := d.mountScratch(t.Context(), f, dev, target); err != nil {
+	if err := d.mountScratch(t.Context(), f, dev, target, ""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
