@@ -78,10 +78,30 @@ func (d *Disks) MountScratchAhead(ctx context.Context, a Address, target string)
 	if err := d.mountScratch(ctx, f, dev, target, "noinit_itable"); err != nil {
 		return fmt.Errorf("scratch disk %v: %w", a, err)
 	}
-	if err := settle(target); err != nil {
-		return errors.Join(fmt.Errorf("settle scratch disk %v: %w", a, err), d.Unmount(ctx, target))
+	err = d.useOnce(target)
+	if err == nil {
+		err = settle(target)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("scratch disk %v: %w", a, err), d.Unmount(ctx, target))
 	}
 	return nil
+}
+
+// useOnce makes what a container's folders are made of, and removes it: the kernel then has
+// read what it needs to know of the disk for that.
+func (d *Disks) useOnce(target string) error {
+	dir := filepath.Join(target, "first")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	if err := d.SetProject(dir, 1); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte{0}, 0o600); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
 }
 
 // mountScratch is MountScratch for a disk that is there, and open as f.
