@@ -252,7 +252,10 @@ func (n *node) launcher(ctx context.Context, disks sandbox.Scratch, log *slog.Lo
 		Build: func(ctx context.Context, class template.Class, files template.Files) error {
 			if files.Scratch != nil {
 				if err := fill.Fill(ctx, files.Scratch); err != nil {
-					return err
+					log.WarnContext(ctx, "template has no scratch disk: pods' are attached", logkey.Error, err)
+					if err := files.Scratch.Truncate(0); err != nil {
+						return err
+					}
 				}
 			}
 			return launcher.MakeTemplate(ctx, class, files)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 
@@ -99,10 +100,7 @@ func (v *VM) takeScratch(ctx context.Context, d sandbox.Disk) error {
 	content := w.file
 	w.file = nil
 	defer content.Close()
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	if err := sparsefile.Copy(f, content); err != nil {
+	if err := refill(f, content); err != nil {
 		return err
 	}
 	if err := v.swapIn(ctx, client, f, size); err != nil {
@@ -110,6 +108,22 @@ func (v *VM) takeScratch(ctx context.Context, d sandbox.Disk) error {
 	}
 	w.bytes = 0
 	v.disks.taken(scratchLUN, d)
+	return nil
+}
+
+// refill gives a disk's file the content of another of its size. After an error, such as that of
+// a full disk, it is blank: half of a file system is worse than none.
+func refill(f, content *os.File) error {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		err = sparsefile.Copy(f, content)
+	}
+	if err != nil {
+		return errors.Join(err, f.Truncate(0), f.Truncate(size))
+	}
 	return nil
 }
 

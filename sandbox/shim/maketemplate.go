@@ -28,14 +28,20 @@ var templates atomic.Uint64
 const maxTemplateLog = 16 << 10
 
 // MakeTemplate boots a VM of a class to an idle agent, saves it to the files and returns
-// when it has ended. A scratch disk that is wanted is one with a file system or blank; it is
+// when it has ended. A scratch disk that is wanted has a file system or is blank, and is
 // cut to no bytes when the VM has none in the end. A process of its own does all that, as for
 // other VMs; it ends with this process, or when ctx does.
 func (l *Launcher) MakeTemplate(ctx context.Context, c template.Class, files template.Files) error {
 	// Pods' ids are hexadecimal, so that it has the name of none.
 	id := fmt.Sprintf("template-%d-%d", os.Getpid(), templates.Add(1))
 	vm := l.vmConfig(id, c.VCPUs, c.MemoryMiB)
-	vm.Scratch = files.Scratch != nil
+	if files.Scratch != nil {
+		st, err := files.Scratch.Stat()
+		if err != nil {
+			return err
+		}
+		vm.Scratch = st.Size() > 0
+	}
 	cfg, err := json.Marshal(vm)
 	if err != nil {
 		return err
@@ -44,7 +50,7 @@ func (l *Launcher) MakeTemplate(ctx context.Context, c template.Class, files tem
 	cmd.Cancel = func() error { return cmd.Process.Signal(terminate) }
 	cmd.WaitDelay = stopTimeout + killedWait
 	cmd.Dir = string(os.PathSeparator)
-	cmd.ExtraFiles = passFiles(files)
+	cmd.ExtraFiles = passFiles(files) // one of no bytes is passed and not told of
 	said := &tail{limit: maxTemplateLog}
 	cmd.Stderr = said
 	detach(cmd)
