@@ -13,6 +13,7 @@ func TestCopy(t *testing.T) {
 	const big = 40 << 20
 	for name, at := range map[string]map[int64]string{
 		"hole": nil, "start": {0: "x"}, "end": {big - 1: "x"}, "some": {5 << 20: "five", 7<<20 - 2: "seven"},
+		"zeros": {0: string(make([]byte, 1<<20)), 3<<20 + 5: "x"},
 	} {
 		src, dst := write(t, big, at), write(t, 0, nil)
 		if err := Copy(dst, src); err != nil {
