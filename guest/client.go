@@ -205,6 +205,20 @@ func (c *Client) BeginPod(ctx context.Context, p Pod) error {
 	return inGuest(err)
 }
 
+// scratchVersion is the protocol's since which agents mount a scratch disk ahead.
+const scratchVersion = 4
+
+// MountsScratch tells whether the agent can mount a scratch disk ahead.
+func (c *Client) MountsScratch() bool { return c.Info().Protocol >= scratchVersion }
+
+// MountScratch mounts a scratch disk ahead, for the first pod of each clone of the VM, which
+// is to be a template. When it returns nothing of the disk is left to be written. Only where
+// MountsScratch.
+func (c *Client) MountScratch(ctx context.Context, a DiskAddress) error {
+	_, err := call(ctx, c.api.MountScratch, &api.MountScratchRequest{Scratch: diskRequest(a)})
+	return inGuest(err)
+}
+
 // RemovePod ends what runs of a pod and undoes CreatePod. Gone is not an error, and what is
 // gone is not made any more by a call that was given up and is still on its way.
 func (c *Client) RemovePod(ctx context.Context, podID string) error {

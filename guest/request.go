@@ -4,9 +4,12 @@ import "github.com/porthole-run/porthole/guest/api"
 
 func podRequest(p Pod) *api.CreatePodRequest {
 	r := &api.CreatePodRequest{
-		PodId:      p.ID,
-		Hostname:   p.Hostname,
-		Scratch:    diskRequest(p.Scratch),
+		PodId:    p.ID,
+		Hostname: p.Hostname,
+		Scratch:  diskRequest(p.Scratch),
+
+		ScratchMounted: p.ScratchMounted,
+
 		ResolvConf: p.ResolvConf,
 		Hosts:      p.Hosts,
 		Sysctls:    p.Sysctls,

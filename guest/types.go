@@ -25,12 +25,14 @@ type Pod struct {
 	Hostname   string
 	Interfaces []Interface
 	Scratch    DiskAddress
-	ResolvConf string // the whole file
-	Hosts      string // the whole file
-	Sysctls    map[string]string
-	ShmBytes   uint64 // 0: the agent's default
-	Limits     []byte // of the pod as a whole, OCI LinuxResources as JSON; empty: the VM's
-	Namespaces PodNamespaces
+	// ScratchMounted: it is the disk that Client.MountScratch has mounted.
+	ScratchMounted bool
+	ResolvConf     string // the whole file
+	Hosts          string // the whole file
+	Sysctls        map[string]string
+	ShmBytes       uint64 // 0: the agent's default
+	Limits         []byte // of the pod as a whole, OCI LinuxResources as JSON; empty: the VM's
+	Namespaces     PodNamespaces
 }
 
 // PodNamespaces says which of a pod's namespaces are the VM's own, and its user namespace.

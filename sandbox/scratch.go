@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"io"
+	"os"
 )
 
 // Scratch makes the writable disks of pods. Package sandbox/scratch implements it.
@@ -22,6 +23,12 @@ type ScratchRestorer interface {
 	// Restore is Create for a disk with the content of r, a pack of package sparsefile, which
 	// it reads to its end. Of one that is damaged the error is sparsefile.ErrDamaged.
 	Restore(ctx context.Context, path string, r io.Reader) (Disk, error)
+}
+
+// ScratchFiller is what Scratch may implement too, for templates of VMs.
+type ScratchFiller interface {
+	// Fill makes an open file, which is all zero, what Create makes of one of its size.
+	Fill(ctx context.Context, f *os.File) error
 }
 
 // ScratchUsage is what the scratch disks of all pods take of the host's file system.

@@ -118,8 +118,8 @@ type Cloner interface {
 type TemplateVM interface {
 	VM
 	// Save ends the streams to the agent, waits until the agent knows that, and writes
-	// what the VM is besides its memory to state. The VM may have run no pod. It does
-	// not run afterwards, whether or not that failed: Stop it, before which the memory
+	// what the VM is besides its memory to state. The VM may have run no pod, and have one
+	// disk, which nothing of the guest is on its way to. It does not run afterwards, whether or not that failed: Stop it, before which the memory
 	// is not complete.
 	Save(ctx context.Context, state io.Writer) error
 }
@@ -128,6 +128,17 @@ type TemplateVM interface {
 type Template struct {
 	Memory *os.File // what CreateTemplate was given
 	State  []byte   // what Save wrote
+	// Scratch is the disk that the VM had, nil: none. A clone has it too, at the same address,
+	// but nothing is read and written there before ScratchTaker's TakeScratch.
+	Scratch *os.File
+}
+
+// A ScratchTaker is a VM that may be a clone of one with a scratch disk.
+type ScratchTaker interface {
+	// TakeScratch puts a disk in the place of the template's and gives it the template's
+	// content, whatever it held. Only once. NotFound when no disk waits, or not one of that
+	// size: the disk is not touched then. After another error none waits any more.
+	TakeScratch(ctx context.Context, d Disk) (DiskAddress, error)
 }
 
 // Disk is a disk to attach.

@@ -84,11 +84,11 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if n.cgroups, err = openCgroups(c.VM.PodCgroup, log); err != nil {
 		return nil, err
 	}
-	launcher, err := n.launcher(ctx, log)
+	disks, err := newScratch(c, n.bundle.Manifest().Kernel.Quotas, log)
 	if err != nil {
 		return nil, err
 	}
-	disks, err := newScratch(c, n.bundle.Manifest().Kernel.Quotas, log)
+	launcher, err := n.launcher(ctx, disks, log)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func (n *node) pruneNetworks(ctx context.Context, log *slog.Logger) error {
 }
 
 // launcher makes what starts VMs, and with it the keeper of templates when those are used.
-func (n *node) launcher(ctx context.Context, log *slog.Logger) (*shim.Launcher, error) {
+func (n *node) launcher(ctx context.Context, disks sandbox.Scratch, log *slog.Logger) (*shim.Launcher, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -242,14 +242,28 @@ func (n *node) launcher(ctx context.Context, log *slog.Logger) (*shim.Launcher, 
 		return shim.NewLauncher(c)
 	}
 	var launcher *shim.Launcher
+	var scratchBytes int64
+	fill, ok := disks.(sandbox.ScratchFiller)
+	if ok {
+		scratchBytes = int64(n.config.VM.Scratch)
+	}
 	n.templates = template.New(template.Config{
 		Classes: templateClasses(handlers(n.config)),
-		Build: func(ctx context.Context, class template.Class, memory, state *os.File) error {
-			return launcher.MakeTemplate(ctx, class, memory, state)
+		Build: func(ctx context.Context, class template.Class, files template.Files) error {
+			if files.Scratch != nil {
+				if err := fill.Fill(ctx, files.Scratch); err != nil {
+					log.WarnContext(ctx, "template has no scratch disk: pods' are attached", logkey.Error, err)
+					if err := files.Scratch.Truncate(0); err != nil {
+						return err
+					}
+				}
+			}
+			return launcher.MakeTemplate(ctx, class, files)
 		},
-		Files: []string{c.Kernel, c.Initrd, driver.Binary()},
-		Facts: facts,
-		Log:   log,
+		ScratchBytes: scratchBytes,
+		Files:        []string{c.Kernel, c.Initrd, driver.Binary()},
+		Facts:        facts,
+		Log:          log,
 	})
 	c.Templates = n.templates
 	launcher, err = shim.NewLauncher(c)

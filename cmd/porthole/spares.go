@@ -35,7 +35,7 @@ func newPool(ctx context.Context, c config.Config, l sandbox.Launcher, disks san
 	if !auto && fixed == 0 {
 		return nil, nil
 	}
-	w, err := newWarmer(ctx, filepath.Join(c.Root, "spares"), disks, int64(c.VM.Scratch))
+	w, err := newWarmer(ctx, filepath.Join(c.Root, "spares"), disks, int64(c.VM.Scratch)+warmMore)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +47,10 @@ func newPool(ctx context.Context, c config.Config, l sandbox.Launcher, disks san
 		WarmUp:  w.WarmUp, Log: log,
 	}), nil
 }
+
+// warmMore is by how many bytes the disk of a warm-up is larger than pods': it is not one that
+// a template has mounted, which is for the pod that comes.
+const warmMore = 1 << 20
 
 // sparesOf is the pool as the Manager wants it.
 func sparesOf(p *pool.Pool) sandbox.Spares {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/porthole-run/porthole/guest/agent/disk"
 	"github.com/porthole-run/porthole/guest/agent/reap"
 	"github.com/porthole-run/porthole/guest/agent/stdio"
 	"github.com/porthole-run/porthole/guest/agent/transport"
@@ -39,6 +40,7 @@ type Agent struct {
 	lastUpper  uint32        // project of the writable layer made last
 	withdrawn  withdrawn.Set // pods, containers and shares that were removed before they were made
 	standby    *reap.Process // namespaces that wait for a pod; nil: none
+	mounted    *disk.Address // scratch disk that waits for a pod, at waitingScratch; nil: none
 
 	layersMu sync.Mutex // guards layers and volumes, and is held while they are mounted and unmounted
 	layers   map[string]*layer

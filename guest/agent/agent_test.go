@@ -256,7 +256,7 @@ func TestAgent_Hello(t *testing.T) {
 }
 
 func TestNegotiate(t *testing.T) {
-	for _, tt := range []struct{ min, max, want uint32 }{{1, 1, 1}, {0, 1, 1}, {1, 9, 3}, {2, 9, 3}, {1, 2, 2}, {0, 0, 0}, {4, 9, 0}, {9, 1, 0}} {
+	for _, tt := range []struct{ min, max, want uint32 }{{1, 1, 1}, {0, 1, 1}, {1, 9, 4}, {2, 9, 4}, {1, 2, 2}, {0, 0, 0}, {5, 9, 0}, {9, 1, 0}} {
 		got, err := negotiate(tt.min, tt.max)
 		if got != tt.want || (err == nil) != (tt.want != 0) {
 			t.Errorf("negotiate(%d, %d) = %d, %v, want %d", tt.min, tt.max, got, err, tt.want)

@@ -130,6 +130,22 @@ func (m *machine) MountLayer(_ context.Context, a disk.Address, target string) e
 func (m *machine) MountScratch(ctx context.Context, a disk.Address, target string) error {
 	return m.MountLayer(ctx, a, target)
 }
+func (m *machine) MountScratchAhead(ctx context.Context, a disk.Address, target string) error {
+	return m.MountLayer(ctx, a, target)
+}
+func (m *machine) Move(source, target string) error {
+	if err := m.step(""); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	was := m.things["mount "+source]
+	m.mu.Unlock()
+	if !was {
+		return fmt.Errorf("nothing is mounted at %s", source)
+	}
+	m.drop("mount " + source)
+	return errors.Join(m.step("mount "+target), os.MkdirAll(target, 0o755), os.Remove(source))
+}
 func (m *machine) MountShm(target string, _ uint64) error {
 	return m.MountLayer(context.Background(), disk.Address{}, target)
 }
@@ -351,7 +367,7 @@ func (h *host) stream() (uint64, io.ReadWriteCloser) {
 // files lists what is left in the agent's folder, but for the folders that hold pods.
 func (h *host) files() string {
 	var out []string
-	for _, pattern := range []string{"p/*", "p/*/c/*", "p/*/s/*", "l/*"} {
+	for _, pattern := range []string{"p/*", "p/*/c/*", "p/*/s/*", "l/*", "scratch"} {
 		found, _ := filepath.Glob(filepath.Join(h.dir, pattern))
 		out = append(out, found...)
 	}

@@ -23,6 +23,11 @@ import (
 type Disks interface {
 	MountLayer(ctx context.Context, a disk.Address, target string) error
 	MountScratch(ctx context.Context, a disk.Address, target string) error
+	// MountScratchAhead is MountScratch for a disk whose content is to be copied once it returns:
+	// nothing is left to be written, and nothing is until the mount is used.
+	MountScratchAhead(ctx context.Context, a disk.Address, target string) error
+	// Move mounts what is mounted at source at target instead, which is made.
+	Move(source, target string) error
 	MountOverlay(target string, layers []string, upper, work string) error
 	MountShm(target string, size uint64) error
 	// MapIDs shows a folder at target with owners as the user namespace of a path has them.

@@ -112,7 +112,7 @@ func (a *Agent) makePod(ctx context.Context, p *pod, r *api.CreatePodRequest) (e
 		return errors.Join(a.cfg.Disks.Unmount(ctx, p.scratchDir()), a.cfg.Disks.Eject(p.scratch))
 	})
 	step("mount scratch")
-	if err := a.cfg.Disks.MountScratch(ctx, p.scratch, p.scratchDir()); err != nil {
+	if err := a.mountScratch(ctx, p, r.ScratchMounted); err != nil {
 		return err
 	}
 	size := r.ShmBytes

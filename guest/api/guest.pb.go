@@ -616,9 +616,12 @@ type CreatePodRequest struct {
 	// begin: make all but interfaces and name files, and let the pod have all NICs of the VM.
 	// CreatePod of the same pod without begin, which is to say the same, then makes those. Before
 	// that the pod takes no containers. Since version 3.
-	Begin         bool `protobuf:"varint,11,opt,name=begin,proto3" json:"begin,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Begin bool `protobuf:"varint,11,opt,name=begin,proto3" json:"begin,omitempty"`
+	// scratch_mounted: the disk at scratch is the one that MountScratch has mounted. Where none
+	// is, it is mounted as others are. Since version 4.
+	ScratchMounted bool `protobuf:"varint,12,opt,name=scratch_mounted,json=scratchMounted,proto3" json:"scratch_mounted,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CreatePodRequest) Reset() {
@@ -728,6 +731,93 @@ func (x *CreatePodRequest) GetBegin() bool {
 	return false
 }
 
+func (x *CreatePodRequest) GetScratchMounted() bool {
+	if x != nil {
+		return x.ScratchMounted
+	}
+	return false
+}
+
+type MountScratchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scratch       *DiskAddress           `protobuf:"bytes,1,opt,name=scratch,proto3" json:"scratch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MountScratchRequest) Reset() {
+	*x = MountScratchRequest{}
+	mi := &file_guest_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MountScratchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MountScratchRequest) ProtoMessage() {}
+
+func (x *MountScratchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MountScratchRequest.ProtoReflect.Descriptor instead.
+func (*MountScratchRequest) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MountScratchRequest) GetScratch() *DiskAddress {
+	if x != nil {
+		return x.Scratch
+	}
+	return nil
+}
+
+type MountScratchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MountScratchResponse) Reset() {
+	*x = MountScratchResponse{}
+	mi := &file_guest_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MountScratchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MountScratchResponse) ProtoMessage() {}
+
+func (x *MountScratchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_guest_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MountScratchResponse.ProtoReflect.Descriptor instead.
+func (*MountScratchResponse) Descriptor() ([]byte, []int) {
+	return file_guest_proto_rawDescGZIP(), []int{10}
+}
+
 // PodNamespaces says which namespaces of a pod are the VM's, and its user namespace.
 type PodNamespaces struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -741,7 +831,7 @@ type PodNamespaces struct {
 
 func (x *PodNamespaces) Reset() {
 	*x = PodNamespaces{}
-	mi := &file_guest_proto_msgTypes[9]
+	mi := &file_guest_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +843,7 @@ func (x *PodNamespaces) String() string {
 func (*PodNamespaces) ProtoMessage() {}
 
 func (x *PodNamespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[9]
+	mi := &file_guest_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +856,7 @@ func (x *PodNamespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodNamespaces.ProtoReflect.Descriptor instead.
 func (*PodNamespaces) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{9}
+	return file_guest_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PodNamespaces) GetVmNetwork() bool {
@@ -807,7 +897,7 @@ type UserNamespace struct {
 
 func (x *UserNamespace) Reset() {
 	*x = UserNamespace{}
-	mi := &file_guest_proto_msgTypes[10]
+	mi := &file_guest_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +909,7 @@ func (x *UserNamespace) String() string {
 func (*UserNamespace) ProtoMessage() {}
 
 func (x *UserNamespace) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[10]
+	mi := &file_guest_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +922,7 @@ func (x *UserNamespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserNamespace.ProtoReflect.Descriptor instead.
 func (*UserNamespace) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{10}
+	return file_guest_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UserNamespace) GetUids() *IDMapping {
@@ -860,7 +950,7 @@ type IDMapping struct {
 
 func (x *IDMapping) Reset() {
 	*x = IDMapping{}
-	mi := &file_guest_proto_msgTypes[11]
+	mi := &file_guest_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +962,7 @@ func (x *IDMapping) String() string {
 func (*IDMapping) ProtoMessage() {}
 
 func (x *IDMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[11]
+	mi := &file_guest_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +975,7 @@ func (x *IDMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IDMapping.ProtoReflect.Descriptor instead.
 func (*IDMapping) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{11}
+	return file_guest_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *IDMapping) GetContainerId() uint32 {
@@ -918,7 +1008,7 @@ type CreatePodResponse struct {
 
 func (x *CreatePodResponse) Reset() {
 	*x = CreatePodResponse{}
-	mi := &file_guest_proto_msgTypes[12]
+	mi := &file_guest_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1020,7 @@ func (x *CreatePodResponse) String() string {
 func (*CreatePodResponse) ProtoMessage() {}
 
 func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[12]
+	mi := &file_guest_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1033,7 @@ func (x *CreatePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePodResponse.ProtoReflect.Descriptor instead.
 func (*CreatePodResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{12}
+	return file_guest_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreatePodResponse) GetPhases() []byte {
@@ -962,7 +1052,7 @@ type RemovePodRequest struct {
 
 func (x *RemovePodRequest) Reset() {
 	*x = RemovePodRequest{}
-	mi := &file_guest_proto_msgTypes[13]
+	mi := &file_guest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1064,7 @@ func (x *RemovePodRequest) String() string {
 func (*RemovePodRequest) ProtoMessage() {}
 
 func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[13]
+	mi := &file_guest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1077,7 @@ func (x *RemovePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodRequest.ProtoReflect.Descriptor instead.
 func (*RemovePodRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{13}
+	return file_guest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemovePodRequest) GetPodId() string {
@@ -1005,7 +1095,7 @@ type RemovePodResponse struct {
 
 func (x *RemovePodResponse) Reset() {
 	*x = RemovePodResponse{}
-	mi := &file_guest_proto_msgTypes[14]
+	mi := &file_guest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1107,7 @@ func (x *RemovePodResponse) String() string {
 func (*RemovePodResponse) ProtoMessage() {}
 
 func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[14]
+	mi := &file_guest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1120,7 @@ func (x *RemovePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovePodResponse.ProtoReflect.Descriptor instead.
 func (*RemovePodResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{14}
+	return file_guest_proto_rawDescGZIP(), []int{16}
 }
 
 // User says who a process runs as. It is resolved against the image's own /etc/passwd and
@@ -1051,7 +1141,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_guest_proto_msgTypes[15]
+	mi := &file_guest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1153,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[15]
+	mi := &file_guest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1166,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{15}
+	return file_guest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *User) GetSpec() string {
@@ -1126,7 +1216,7 @@ type ResolvedUser struct {
 
 func (x *ResolvedUser) Reset() {
 	*x = ResolvedUser{}
-	mi := &file_guest_proto_msgTypes[16]
+	mi := &file_guest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1228,7 @@ func (x *ResolvedUser) String() string {
 func (*ResolvedUser) ProtoMessage() {}
 
 func (x *ResolvedUser) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[16]
+	mi := &file_guest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1241,7 @@ func (x *ResolvedUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolvedUser.ProtoReflect.Descriptor instead.
 func (*ResolvedUser) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{16}
+	return file_guest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResolvedUser) GetUid() uint32 {
@@ -1198,7 +1288,7 @@ type Stdio struct {
 
 func (x *Stdio) Reset() {
 	*x = Stdio{}
-	mi := &file_guest_proto_msgTypes[17]
+	mi := &file_guest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1300,7 @@ func (x *Stdio) String() string {
 func (*Stdio) ProtoMessage() {}
 
 func (x *Stdio) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[17]
+	mi := &file_guest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1313,7 @@ func (x *Stdio) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stdio.ProtoReflect.Descriptor instead.
 func (*Stdio) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{17}
+	return file_guest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Stdio) GetStdin() uint64 {
@@ -1291,7 +1381,7 @@ type CreateContainerRequest struct {
 
 func (x *CreateContainerRequest) Reset() {
 	*x = CreateContainerRequest{}
-	mi := &file_guest_proto_msgTypes[18]
+	mi := &file_guest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1393,7 @@ func (x *CreateContainerRequest) String() string {
 func (*CreateContainerRequest) ProtoMessage() {}
 
 func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[18]
+	mi := &file_guest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1406,7 @@ func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerRequest.ProtoReflect.Descriptor instead.
 func (*CreateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{18}
+	return file_guest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateContainerRequest) GetPodId() string {
@@ -1418,7 +1508,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_guest_proto_msgTypes[19]
+	mi := &file_guest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1520,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[19]
+	mi := &file_guest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1533,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{19}
+	return file_guest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Mount) GetContainerPath() string {
@@ -1540,7 +1630,7 @@ type ShareSource struct {
 
 func (x *ShareSource) Reset() {
 	*x = ShareSource{}
-	mi := &file_guest_proto_msgTypes[20]
+	mi := &file_guest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1642,7 @@ func (x *ShareSource) String() string {
 func (*ShareSource) ProtoMessage() {}
 
 func (x *ShareSource) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[20]
+	mi := &file_guest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1655,7 @@ func (x *ShareSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSource.ProtoReflect.Descriptor instead.
 func (*ShareSource) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{20}
+	return file_guest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ShareSource) GetShareId() uint64 {
@@ -1589,7 +1679,7 @@ type DiskSource struct {
 
 func (x *DiskSource) Reset() {
 	*x = DiskSource{}
-	mi := &file_guest_proto_msgTypes[21]
+	mi := &file_guest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1691,7 @@ func (x *DiskSource) String() string {
 func (*DiskSource) ProtoMessage() {}
 
 func (x *DiskSource) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[21]
+	mi := &file_guest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1704,7 @@ func (x *DiskSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskSource.ProtoReflect.Descriptor instead.
 func (*DiskSource) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{21}
+	return file_guest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DiskSource) GetAddress() *DiskAddress {
@@ -1664,7 +1754,7 @@ type DiskRoot struct {
 
 func (x *DiskRoot) Reset() {
 	*x = DiskRoot{}
-	mi := &file_guest_proto_msgTypes[22]
+	mi := &file_guest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1766,7 @@ func (x *DiskRoot) String() string {
 func (*DiskRoot) ProtoMessage() {}
 
 func (x *DiskRoot) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[22]
+	mi := &file_guest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1779,7 @@ func (x *DiskRoot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskRoot.ProtoReflect.Descriptor instead.
 func (*DiskRoot) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{22}
+	return file_guest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DiskRoot) GetMode() uint32 {
@@ -1725,7 +1815,7 @@ type ImageSource struct {
 
 func (x *ImageSource) Reset() {
 	*x = ImageSource{}
-	mi := &file_guest_proto_msgTypes[23]
+	mi := &file_guest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1827,7 @@ func (x *ImageSource) String() string {
 func (*ImageSource) ProtoMessage() {}
 
 func (x *ImageSource) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[23]
+	mi := &file_guest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1840,7 @@ func (x *ImageSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSource.ProtoReflect.Descriptor instead.
 func (*ImageSource) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{23}
+	return file_guest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ImageSource) GetLayers() []*DiskAddress {
@@ -1785,7 +1875,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_guest_proto_msgTypes[24]
+	mi := &file_guest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1887,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[24]
+	mi := &file_guest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1900,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{24}
+	return file_guest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateContainerResponse) GetPid() uint32 {
@@ -1843,7 +1933,7 @@ type StartContainerRequest struct {
 
 func (x *StartContainerRequest) Reset() {
 	*x = StartContainerRequest{}
-	mi := &file_guest_proto_msgTypes[25]
+	mi := &file_guest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +1945,7 @@ func (x *StartContainerRequest) String() string {
 func (*StartContainerRequest) ProtoMessage() {}
 
 func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[25]
+	mi := &file_guest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +1958,7 @@ func (x *StartContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerRequest.ProtoReflect.Descriptor instead.
 func (*StartContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{25}
+	return file_guest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StartContainerRequest) GetContainerId() string {
@@ -1888,7 +1978,7 @@ type StartContainerResponse struct {
 
 func (x *StartContainerResponse) Reset() {
 	*x = StartContainerResponse{}
-	mi := &file_guest_proto_msgTypes[26]
+	mi := &file_guest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +1990,7 @@ func (x *StartContainerResponse) String() string {
 func (*StartContainerResponse) ProtoMessage() {}
 
 func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[26]
+	mi := &file_guest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2003,7 @@ func (x *StartContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartContainerResponse.ProtoReflect.Descriptor instead.
 func (*StartContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{26}
+	return file_guest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StartContainerResponse) GetStartedUnixNanos() int64 {
@@ -1943,7 +2033,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_guest_proto_msgTypes[27]
+	mi := &file_guest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2045,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[27]
+	mi := &file_guest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2058,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{27}
+	return file_guest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExecRequest) GetContainerId() string {
@@ -2016,7 +2106,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_guest_proto_msgTypes[28]
+	mi := &file_guest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2118,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[28]
+	mi := &file_guest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2131,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{28}
+	return file_guest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExecResponse) GetPid() uint32 {
@@ -2068,7 +2158,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_guest_proto_msgTypes[29]
+	mi := &file_guest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2170,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[29]
+	mi := &file_guest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2183,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{29}
+	return file_guest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WaitRequest) GetContainerId() string {
@@ -2119,7 +2209,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_guest_proto_msgTypes[30]
+	mi := &file_guest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2221,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[30]
+	mi := &file_guest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2234,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{30}
+	return file_guest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WaitResponse) GetExit() *Exit {
@@ -2165,7 +2255,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_guest_proto_msgTypes[31]
+	mi := &file_guest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2267,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[31]
+	mi := &file_guest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2280,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{31}
+	return file_guest_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Exit) GetCode() uint32 {
@@ -2226,7 +2316,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_guest_proto_msgTypes[32]
+	mi := &file_guest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2328,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[32]
+	mi := &file_guest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2341,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{32}
+	return file_guest_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SignalRequest) GetContainerId() string {
@@ -2290,7 +2380,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_guest_proto_msgTypes[33]
+	mi := &file_guest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2392,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[33]
+	mi := &file_guest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2405,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{33}
+	return file_guest_proto_rawDescGZIP(), []int{35}
 }
 
 type ResizeTTYRequest struct {
@@ -2330,7 +2420,7 @@ type ResizeTTYRequest struct {
 
 func (x *ResizeTTYRequest) Reset() {
 	*x = ResizeTTYRequest{}
-	mi := &file_guest_proto_msgTypes[34]
+	mi := &file_guest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2342,7 +2432,7 @@ func (x *ResizeTTYRequest) String() string {
 func (*ResizeTTYRequest) ProtoMessage() {}
 
 func (x *ResizeTTYRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[34]
+	mi := &file_guest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2355,7 +2445,7 @@ func (x *ResizeTTYRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTTYRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTTYRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{34}
+	return file_guest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResizeTTYRequest) GetContainerId() string {
@@ -2394,7 +2484,7 @@ type ResizeTTYResponse struct {
 
 func (x *ResizeTTYResponse) Reset() {
 	*x = ResizeTTYResponse{}
-	mi := &file_guest_proto_msgTypes[35]
+	mi := &file_guest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2496,7 @@ func (x *ResizeTTYResponse) String() string {
 func (*ResizeTTYResponse) ProtoMessage() {}
 
 func (x *ResizeTTYResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[35]
+	mi := &file_guest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2509,7 @@ func (x *ResizeTTYResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTTYResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTTYResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{35}
+	return file_guest_proto_rawDescGZIP(), []int{37}
 }
 
 type RemoveExecRequest struct {
@@ -2432,7 +2522,7 @@ type RemoveExecRequest struct {
 
 func (x *RemoveExecRequest) Reset() {
 	*x = RemoveExecRequest{}
-	mi := &file_guest_proto_msgTypes[36]
+	mi := &file_guest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2534,7 @@ func (x *RemoveExecRequest) String() string {
 func (*RemoveExecRequest) ProtoMessage() {}
 
 func (x *RemoveExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[36]
+	mi := &file_guest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2547,7 @@ func (x *RemoveExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveExecRequest.ProtoReflect.Descriptor instead.
 func (*RemoveExecRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{36}
+	return file_guest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RemoveExecRequest) GetContainerId() string {
@@ -2482,7 +2572,7 @@ type RemoveExecResponse struct {
 
 func (x *RemoveExecResponse) Reset() {
 	*x = RemoveExecResponse{}
-	mi := &file_guest_proto_msgTypes[37]
+	mi := &file_guest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2494,7 +2584,7 @@ func (x *RemoveExecResponse) String() string {
 func (*RemoveExecResponse) ProtoMessage() {}
 
 func (x *RemoveExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[37]
+	mi := &file_guest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2507,7 +2597,7 @@ func (x *RemoveExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveExecResponse.ProtoReflect.Descriptor instead.
 func (*RemoveExecResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{37}
+	return file_guest_proto_rawDescGZIP(), []int{39}
 }
 
 // AttachShareRequest says how a share is mounted. The host chooses share_id: never 0 and
@@ -2525,7 +2615,7 @@ type AttachShareRequest struct {
 
 func (x *AttachShareRequest) Reset() {
 	*x = AttachShareRequest{}
-	mi := &file_guest_proto_msgTypes[38]
+	mi := &file_guest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2537,7 +2627,7 @@ func (x *AttachShareRequest) String() string {
 func (*AttachShareRequest) ProtoMessage() {}
 
 func (x *AttachShareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[38]
+	mi := &file_guest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2550,7 +2640,7 @@ func (x *AttachShareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachShareRequest.ProtoReflect.Descriptor instead.
 func (*AttachShareRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{38}
+	return file_guest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AttachShareRequest) GetShareId() uint64 {
@@ -2589,7 +2679,7 @@ type AttachShareResponse struct {
 
 func (x *AttachShareResponse) Reset() {
 	*x = AttachShareResponse{}
-	mi := &file_guest_proto_msgTypes[39]
+	mi := &file_guest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2691,7 @@ func (x *AttachShareResponse) String() string {
 func (*AttachShareResponse) ProtoMessage() {}
 
 func (x *AttachShareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[39]
+	mi := &file_guest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2704,7 @@ func (x *AttachShareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachShareResponse.ProtoReflect.Descriptor instead.
 func (*AttachShareResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{39}
+	return file_guest_proto_rawDescGZIP(), []int{41}
 }
 
 type DetachShareRequest struct {
@@ -2626,7 +2716,7 @@ type DetachShareRequest struct {
 
 func (x *DetachShareRequest) Reset() {
 	*x = DetachShareRequest{}
-	mi := &file_guest_proto_msgTypes[40]
+	mi := &file_guest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2638,7 +2728,7 @@ func (x *DetachShareRequest) String() string {
 func (*DetachShareRequest) ProtoMessage() {}
 
 func (x *DetachShareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[40]
+	mi := &file_guest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2651,7 +2741,7 @@ func (x *DetachShareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachShareRequest.ProtoReflect.Descriptor instead.
 func (*DetachShareRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{40}
+	return file_guest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DetachShareRequest) GetShareId() uint64 {
@@ -2669,7 +2759,7 @@ type DetachShareResponse struct {
 
 func (x *DetachShareResponse) Reset() {
 	*x = DetachShareResponse{}
-	mi := &file_guest_proto_msgTypes[41]
+	mi := &file_guest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2681,7 +2771,7 @@ func (x *DetachShareResponse) String() string {
 func (*DetachShareResponse) ProtoMessage() {}
 
 func (x *DetachShareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[41]
+	mi := &file_guest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2694,7 +2784,7 @@ func (x *DetachShareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachShareResponse.ProtoReflect.Descriptor instead.
 func (*DetachShareResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{41}
+	return file_guest_proto_rawDescGZIP(), []int{43}
 }
 
 type RemoveContainerRequest struct {
@@ -2706,7 +2796,7 @@ type RemoveContainerRequest struct {
 
 func (x *RemoveContainerRequest) Reset() {
 	*x = RemoveContainerRequest{}
-	mi := &file_guest_proto_msgTypes[42]
+	mi := &file_guest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2808,7 @@ func (x *RemoveContainerRequest) String() string {
 func (*RemoveContainerRequest) ProtoMessage() {}
 
 func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[42]
+	mi := &file_guest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2821,7 @@ func (x *RemoveContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerRequest.ProtoReflect.Descriptor instead.
 func (*RemoveContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{42}
+	return file_guest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RemoveContainerRequest) GetContainerId() string {
@@ -2753,7 +2843,7 @@ type RemoveContainerResponse struct {
 
 func (x *RemoveContainerResponse) Reset() {
 	*x = RemoveContainerResponse{}
-	mi := &file_guest_proto_msgTypes[43]
+	mi := &file_guest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +2855,7 @@ func (x *RemoveContainerResponse) String() string {
 func (*RemoveContainerResponse) ProtoMessage() {}
 
 func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[43]
+	mi := &file_guest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +2868,7 @@ func (x *RemoveContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveContainerResponse.ProtoReflect.Descriptor instead.
 func (*RemoveContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{43}
+	return file_guest_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RemoveContainerResponse) GetUnusedLayers() []string {
@@ -2805,7 +2895,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_guest_proto_msgTypes[44]
+	mi := &file_guest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +2907,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[44]
+	mi := &file_guest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +2920,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{44}
+	return file_guest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -2855,7 +2945,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_guest_proto_msgTypes[45]
+	mi := &file_guest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +2957,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[45]
+	mi := &file_guest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +2970,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{45}
+	return file_guest_proto_rawDescGZIP(), []int{47}
 }
 
 type EventsRequest struct {
@@ -2892,7 +2982,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_guest_proto_msgTypes[46]
+	mi := &file_guest_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +2994,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[46]
+	mi := &file_guest_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +3007,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{46}
+	return file_guest_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *EventsRequest) GetAfterSeq() uint64 {
@@ -2943,7 +3033,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_guest_proto_msgTypes[47]
+	mi := &file_guest_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3045,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[47]
+	mi := &file_guest_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3058,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{47}
+	return file_guest_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -3041,7 +3131,7 @@ type OOM struct {
 
 func (x *OOM) Reset() {
 	*x = OOM{}
-	mi := &file_guest_proto_msgTypes[48]
+	mi := &file_guest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3053,7 +3143,7 @@ func (x *OOM) String() string {
 func (*OOM) ProtoMessage() {}
 
 func (x *OOM) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[48]
+	mi := &file_guest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3066,7 +3156,7 @@ func (x *OOM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OOM.ProtoReflect.Descriptor instead.
 func (*OOM) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{48}
+	return file_guest_proto_rawDescGZIP(), []int{50}
 }
 
 type StatsRequest struct {
@@ -3079,7 +3169,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_guest_proto_msgTypes[49]
+	mi := &file_guest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3091,7 +3181,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[49]
+	mi := &file_guest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3104,7 +3194,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{49}
+	return file_guest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *StatsRequest) GetOpenFiles() bool {
@@ -3125,7 +3215,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_guest_proto_msgTypes[50]
+	mi := &file_guest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +3227,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[50]
+	mi := &file_guest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +3240,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{50}
+	return file_guest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *StatsResponse) GetPods() []*PodStats {
@@ -3178,7 +3268,7 @@ type PodStats struct {
 
 func (x *PodStats) Reset() {
 	*x = PodStats{}
-	mi := &file_guest_proto_msgTypes[51]
+	mi := &file_guest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +3280,7 @@ func (x *PodStats) String() string {
 func (*PodStats) ProtoMessage() {}
 
 func (x *PodStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[51]
+	mi := &file_guest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +3293,7 @@ func (x *PodStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodStats.ProtoReflect.Descriptor instead.
 func (*PodStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{51}
+	return file_guest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PodStats) GetPodId() string {
@@ -3239,7 +3329,7 @@ type ContainerStats struct {
 
 func (x *ContainerStats) Reset() {
 	*x = ContainerStats{}
-	mi := &file_guest_proto_msgTypes[52]
+	mi := &file_guest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3251,7 +3341,7 @@ func (x *ContainerStats) String() string {
 func (*ContainerStats) ProtoMessage() {}
 
 func (x *ContainerStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[52]
+	mi := &file_guest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3264,7 +3354,7 @@ func (x *ContainerStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStats.ProtoReflect.Descriptor instead.
 func (*ContainerStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{52}
+	return file_guest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ContainerStats) GetContainerId() string {
@@ -3310,7 +3400,7 @@ type GroupStats struct {
 
 func (x *GroupStats) Reset() {
 	*x = GroupStats{}
-	mi := &file_guest_proto_msgTypes[53]
+	mi := &file_guest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3322,7 +3412,7 @@ func (x *GroupStats) String() string {
 func (*GroupStats) ProtoMessage() {}
 
 func (x *GroupStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[53]
+	mi := &file_guest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3335,7 +3425,7 @@ func (x *GroupStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStats.ProtoReflect.Descriptor instead.
 func (*GroupStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{53}
+	return file_guest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GroupStats) GetUnixNanos() int64 {
@@ -3395,7 +3485,7 @@ type CPUStats struct {
 
 func (x *CPUStats) Reset() {
 	*x = CPUStats{}
-	mi := &file_guest_proto_msgTypes[54]
+	mi := &file_guest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3497,7 @@ func (x *CPUStats) String() string {
 func (*CPUStats) ProtoMessage() {}
 
 func (x *CPUStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[54]
+	mi := &file_guest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3420,7 +3510,7 @@ func (x *CPUStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CPUStats.ProtoReflect.Descriptor instead.
 func (*CPUStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{54}
+	return file_guest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CPUStats) GetUsageNanos() uint64 {
@@ -3495,7 +3585,7 @@ type MemoryStats struct {
 
 func (x *MemoryStats) Reset() {
 	*x = MemoryStats{}
-	mi := &file_guest_proto_msgTypes[55]
+	mi := &file_guest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3597,7 @@ func (x *MemoryStats) String() string {
 func (*MemoryStats) ProtoMessage() {}
 
 func (x *MemoryStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[55]
+	mi := &file_guest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3610,7 @@ func (x *MemoryStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryStats.ProtoReflect.Descriptor instead.
 func (*MemoryStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{55}
+	return file_guest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *MemoryStats) GetUsage() uint64 {
@@ -3638,7 +3728,7 @@ type IOStats struct {
 
 func (x *IOStats) Reset() {
 	*x = IOStats{}
-	mi := &file_guest_proto_msgTypes[56]
+	mi := &file_guest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3650,7 +3740,7 @@ func (x *IOStats) String() string {
 func (*IOStats) ProtoMessage() {}
 
 func (x *IOStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[56]
+	mi := &file_guest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3663,7 +3753,7 @@ func (x *IOStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IOStats.ProtoReflect.Descriptor instead.
 func (*IOStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{56}
+	return file_guest_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *IOStats) GetDevices() []*DeviceIO {
@@ -3695,7 +3785,7 @@ type DeviceIO struct {
 
 func (x *DeviceIO) Reset() {
 	*x = DeviceIO{}
-	mi := &file_guest_proto_msgTypes[57]
+	mi := &file_guest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3707,7 +3797,7 @@ func (x *DeviceIO) String() string {
 func (*DeviceIO) ProtoMessage() {}
 
 func (x *DeviceIO) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[57]
+	mi := &file_guest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3720,7 +3810,7 @@ func (x *DeviceIO) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceIO.ProtoReflect.Descriptor instead.
 func (*DeviceIO) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{57}
+	return file_guest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DeviceIO) GetMajor() uint32 {
@@ -3783,7 +3873,7 @@ type TaskStats struct {
 
 func (x *TaskStats) Reset() {
 	*x = TaskStats{}
-	mi := &file_guest_proto_msgTypes[58]
+	mi := &file_guest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +3885,7 @@ func (x *TaskStats) String() string {
 func (*TaskStats) ProtoMessage() {}
 
 func (x *TaskStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[58]
+	mi := &file_guest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +3898,7 @@ func (x *TaskStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskStats.ProtoReflect.Descriptor instead.
 func (*TaskStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{58}
+	return file_guest_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *TaskStats) GetProcesses() uint64 {
@@ -3842,7 +3932,7 @@ type HugePages struct {
 
 func (x *HugePages) Reset() {
 	*x = HugePages{}
-	mi := &file_guest_proto_msgTypes[59]
+	mi := &file_guest_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3854,7 +3944,7 @@ func (x *HugePages) String() string {
 func (*HugePages) ProtoMessage() {}
 
 func (x *HugePages) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[59]
+	mi := &file_guest_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3867,7 +3957,7 @@ func (x *HugePages) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HugePages.ProtoReflect.Descriptor instead.
 func (*HugePages) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{59}
+	return file_guest_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *HugePages) GetSize() string {
@@ -3895,7 +3985,7 @@ type Pressure struct {
 
 func (x *Pressure) Reset() {
 	*x = Pressure{}
-	mi := &file_guest_proto_msgTypes[60]
+	mi := &file_guest_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3907,7 +3997,7 @@ func (x *Pressure) String() string {
 func (*Pressure) ProtoMessage() {}
 
 func (x *Pressure) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[60]
+	mi := &file_guest_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3920,7 +4010,7 @@ func (x *Pressure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pressure.ProtoReflect.Descriptor instead.
 func (*Pressure) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{60}
+	return file_guest_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Pressure) GetSome() *PressureTimes {
@@ -3949,7 +4039,7 @@ type PressureTimes struct {
 
 func (x *PressureTimes) Reset() {
 	*x = PressureTimes{}
-	mi := &file_guest_proto_msgTypes[61]
+	mi := &file_guest_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3961,7 +4051,7 @@ func (x *PressureTimes) String() string {
 func (*PressureTimes) ProtoMessage() {}
 
 func (x *PressureTimes) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[61]
+	mi := &file_guest_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3974,7 +4064,7 @@ func (x *PressureTimes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PressureTimes.ProtoReflect.Descriptor instead.
 func (*PressureTimes) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{61}
+	return file_guest_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PressureTimes) GetAvg10() float64 {
@@ -4020,7 +4110,7 @@ type WritableStats struct {
 
 func (x *WritableStats) Reset() {
 	*x = WritableStats{}
-	mi := &file_guest_proto_msgTypes[62]
+	mi := &file_guest_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +4122,7 @@ func (x *WritableStats) String() string {
 func (*WritableStats) ProtoMessage() {}
 
 func (x *WritableStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[62]
+	mi := &file_guest_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +4135,7 @@ func (x *WritableStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WritableStats.ProtoReflect.Descriptor instead.
 func (*WritableStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{62}
+	return file_guest_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *WritableStats) GetUnixNanos() int64 {
@@ -4101,7 +4191,7 @@ type OpenFiles struct {
 
 func (x *OpenFiles) Reset() {
 	*x = OpenFiles{}
-	mi := &file_guest_proto_msgTypes[63]
+	mi := &file_guest_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4113,7 +4203,7 @@ func (x *OpenFiles) String() string {
 func (*OpenFiles) ProtoMessage() {}
 
 func (x *OpenFiles) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[63]
+	mi := &file_guest_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4126,7 +4216,7 @@ func (x *OpenFiles) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenFiles.ProtoReflect.Descriptor instead.
 func (*OpenFiles) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{63}
+	return file_guest_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *OpenFiles) GetFiles() uint64 {
@@ -4167,7 +4257,7 @@ type InterfaceStats struct {
 
 func (x *InterfaceStats) Reset() {
 	*x = InterfaceStats{}
-	mi := &file_guest_proto_msgTypes[64]
+	mi := &file_guest_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4179,7 +4269,7 @@ func (x *InterfaceStats) String() string {
 func (*InterfaceStats) ProtoMessage() {}
 
 func (x *InterfaceStats) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[64]
+	mi := &file_guest_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4192,7 +4282,7 @@ func (x *InterfaceStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfaceStats.ProtoReflect.Descriptor instead.
 func (*InterfaceStats) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{64}
+	return file_guest_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *InterfaceStats) GetName() string {
@@ -4268,7 +4358,7 @@ type FreezePodRequest struct {
 
 func (x *FreezePodRequest) Reset() {
 	*x = FreezePodRequest{}
-	mi := &file_guest_proto_msgTypes[65]
+	mi := &file_guest_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4280,7 +4370,7 @@ func (x *FreezePodRequest) String() string {
 func (*FreezePodRequest) ProtoMessage() {}
 
 func (x *FreezePodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[65]
+	mi := &file_guest_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4293,7 +4383,7 @@ func (x *FreezePodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezePodRequest.ProtoReflect.Descriptor instead.
 func (*FreezePodRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{65}
+	return file_guest_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *FreezePodRequest) GetPodId() string {
@@ -4318,7 +4408,7 @@ type FreezePodResponse struct {
 
 func (x *FreezePodResponse) Reset() {
 	*x = FreezePodResponse{}
-	mi := &file_guest_proto_msgTypes[66]
+	mi := &file_guest_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4330,7 +4420,7 @@ func (x *FreezePodResponse) String() string {
 func (*FreezePodResponse) ProtoMessage() {}
 
 func (x *FreezePodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[66]
+	mi := &file_guest_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4343,7 +4433,7 @@ func (x *FreezePodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezePodResponse.ProtoReflect.Descriptor instead.
 func (*FreezePodResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{66}
+	return file_guest_proto_rawDescGZIP(), []int{68}
 }
 
 type RenewPodRequest struct {
@@ -4360,7 +4450,7 @@ type RenewPodRequest struct {
 
 func (x *RenewPodRequest) Reset() {
 	*x = RenewPodRequest{}
-	mi := &file_guest_proto_msgTypes[67]
+	mi := &file_guest_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4372,7 +4462,7 @@ func (x *RenewPodRequest) String() string {
 func (*RenewPodRequest) ProtoMessage() {}
 
 func (x *RenewPodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[67]
+	mi := &file_guest_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4385,7 +4475,7 @@ func (x *RenewPodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewPodRequest.ProtoReflect.Descriptor instead.
 func (*RenewPodRequest) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{67}
+	return file_guest_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RenewPodRequest) GetPodId() string {
@@ -4440,7 +4530,7 @@ type RenewContainer struct {
 
 func (x *RenewContainer) Reset() {
 	*x = RenewContainer{}
-	mi := &file_guest_proto_msgTypes[68]
+	mi := &file_guest_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4452,7 +4542,7 @@ func (x *RenewContainer) String() string {
 func (*RenewContainer) ProtoMessage() {}
 
 func (x *RenewContainer) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[68]
+	mi := &file_guest_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4465,7 +4555,7 @@ func (x *RenewContainer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewContainer.ProtoReflect.Descriptor instead.
 func (*RenewContainer) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{68}
+	return file_guest_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RenewContainer) GetContainerId() string {
@@ -4490,7 +4580,7 @@ type RenewPodResponse struct {
 
 func (x *RenewPodResponse) Reset() {
 	*x = RenewPodResponse{}
-	mi := &file_guest_proto_msgTypes[69]
+	mi := &file_guest_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4502,7 +4592,7 @@ func (x *RenewPodResponse) String() string {
 func (*RenewPodResponse) ProtoMessage() {}
 
 func (x *RenewPodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_guest_proto_msgTypes[69]
+	mi := &file_guest_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4515,7 +4605,7 @@ func (x *RenewPodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewPodResponse.ProtoReflect.Descriptor instead.
 func (*RenewPodResponse) Descriptor() ([]byte, []int) {
-	return file_guest_proto_rawDescGZIP(), []int{69}
+	return file_guest_proto_rawDescGZIP(), []int{71}
 }
 
 var File_guest_proto protoreflect.FileDescriptor
@@ -4567,7 +4657,7 @@ const file_guest_proto_rawDesc = "" +
 	"\x03mac\x18\x03 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x04 \x01(\rR\x03mtu\x128\n" +
 	"\taddresses\x18\x05 \x03(\v2\x1a.porthole.guest.v1.AddressR\taddresses\x120\n" +
-	"\x06routes\x18\x06 \x03(\v2\x18.porthole.guest.v1.RouteR\x06routes\"\x89\x04\n" +
+	"\x06routes\x18\x06 \x03(\v2\x18.porthole.guest.v1.RouteR\x06routes\"\xb2\x04\n" +
 	"\x10CreatePodRequest\x12\x15\n" +
 	"\x06pod_id\x18\x01 \x01(\tR\x05podId\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12<\n" +
@@ -4585,10 +4675,14 @@ const file_guest_proto_rawDesc = "" +
 	"namespaces\x12\x16\n" +
 	"\x06limits\x18\n" +
 	" \x01(\fR\x06limits\x12\x14\n" +
-	"\x05begin\x18\v \x01(\bR\x05begin\x1a:\n" +
+	"\x05begin\x18\v \x01(\bR\x05begin\x12'\n" +
+	"\x0fscratch_mounted\x18\f \x01(\bR\x0escratchMounted\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"O\n" +
+	"\x13MountScratchRequest\x128\n" +
+	"\ascratch\x18\x01 \x01(\v2\x1e.porthole.guest.v1.DiskAddressR\ascratch\"\x16\n" +
+	"\x14MountScratchResponse\"\x94\x01\n" +
 	"\rPodNamespaces\x12\x1d\n" +
 	"\n" +
 	"vm_network\x18\x01 \x01(\bR\tvmNetwork\x12\x15\n" +
@@ -4884,7 +4978,7 @@ const file_guest_proto_rawDesc = "" +
 	"\fPIDNamespace\x12\x1b\n" +
 	"\x17PID_NAMESPACE_CONTAINER\x10\x00\x12\x15\n" +
 	"\x11PID_NAMESPACE_POD\x10\x01\x12\x18\n" +
-	"\x14PID_NAMESPACE_TARGET\x10\x022\x8e\r\n" +
+	"\x14PID_NAMESPACE_TARGET\x10\x022\xef\r\n" +
 	"\x05Guest\x12J\n" +
 	"\x05Hello\x12\x1f.porthole.guest.v1.HelloRequest\x1a .porthole.guest.v1.HelloResponse\x12S\n" +
 	"\bSetClock\x12\".porthole.guest.v1.SetClockRequest\x1a#.porthole.guest.v1.SetClockResponse\x12V\n" +
@@ -4905,7 +4999,8 @@ const file_guest_proto_rawDesc = "" +
 	"\x05Stats\x12\x1f.porthole.guest.v1.StatsRequest\x1a .porthole.guest.v1.StatsResponse\x12F\n" +
 	"\x06Events\x12 .porthole.guest.v1.EventsRequest\x1a\x18.porthole.guest.v1.Event0\x01\x12V\n" +
 	"\tFreezePod\x12#.porthole.guest.v1.FreezePodRequest\x1a$.porthole.guest.v1.FreezePodResponse\x12S\n" +
-	"\bRenewPod\x12\".porthole.guest.v1.RenewPodRequest\x1a#.porthole.guest.v1.RenewPodResponseB0Z.github.com/porthole-run/porthole/guest/api;apib\x06proto3"
+	"\bRenewPod\x12\".porthole.guest.v1.RenewPodRequest\x1a#.porthole.guest.v1.RenewPodResponse\x12_\n" +
+	"\fMountScratch\x12&.porthole.guest.v1.MountScratchRequest\x1a'.porthole.guest.v1.MountScratchResponseB0Z.github.com/porthole-run/porthole/guest/api;apib\x06proto3"
 
 var (
 	file_guest_proto_rawDescOnce sync.Once
@@ -4920,7 +5015,7 @@ func file_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_guest_proto_goTypes = []any{
 	(PIDNamespace)(0),               // 0: porthole.guest.v1.PIDNamespace
 	(*HelloRequest)(nil),            // 1: porthole.guest.v1.HelloRequest
@@ -4932,172 +5027,166 @@ var file_guest_proto_goTypes = []any{
 	(*Route)(nil),                   // 7: porthole.guest.v1.Route
 	(*Interface)(nil),               // 8: porthole.guest.v1.Interface
 	(*CreatePodRequest)(nil),        // 9: porthole.guest.v1.CreatePodRequest
-	(*PodNamespaces)(nil),           // 10: porthole.guest.v1.PodNamespaces
-	(*UserNamespace)(nil),           // 11: porthole.guest.v1.UserNamespace
-	(*IDMapping)(nil),               // 12: porthole.guest.v1.IDMapping
-	(*CreatePodResponse)(nil),       // 13: porthole.guest.v1.CreatePodResponse
-	(*RemovePodRequest)(nil),        // 14: porthole.guest.v1.RemovePodRequest
-	(*RemovePodResponse)(nil),       // 15: porthole.guest.v1.RemovePodResponse
-	(*User)(nil),                    // 16: porthole.guest.v1.User
-	(*ResolvedUser)(nil),            // 17: porthole.guest.v1.ResolvedUser
-	(*Stdio)(nil),                   // 18: porthole.guest.v1.Stdio
-	(*CreateContainerRequest)(nil),  // 19: porthole.guest.v1.CreateContainerRequest
-	(*Mount)(nil),                   // 20: porthole.guest.v1.Mount
-	(*ShareSource)(nil),             // 21: porthole.guest.v1.ShareSource
-	(*DiskSource)(nil),              // 22: porthole.guest.v1.DiskSource
-	(*DiskRoot)(nil),                // 23: porthole.guest.v1.DiskRoot
-	(*ImageSource)(nil),             // 24: porthole.guest.v1.ImageSource
-	(*CreateContainerResponse)(nil), // 25: porthole.guest.v1.CreateContainerResponse
-	(*StartContainerRequest)(nil),   // 26: porthole.guest.v1.StartContainerRequest
-	(*StartContainerResponse)(nil),  // 27: porthole.guest.v1.StartContainerResponse
-	(*ExecRequest)(nil),             // 28: porthole.guest.v1.ExecRequest
-	(*ExecResponse)(nil),            // 29: porthole.guest.v1.ExecResponse
-	(*WaitRequest)(nil),             // 30: porthole.guest.v1.WaitRequest
-	(*WaitResponse)(nil),            // 31: porthole.guest.v1.WaitResponse
-	(*Exit)(nil),                    // 32: porthole.guest.v1.Exit
-	(*SignalRequest)(nil),           // 33: porthole.guest.v1.SignalRequest
-	(*SignalResponse)(nil),          // 34: porthole.guest.v1.SignalResponse
-	(*ResizeTTYRequest)(nil),        // 35: porthole.guest.v1.ResizeTTYRequest
-	(*ResizeTTYResponse)(nil),       // 36: porthole.guest.v1.ResizeTTYResponse
-	(*RemoveExecRequest)(nil),       // 37: porthole.guest.v1.RemoveExecRequest
-	(*RemoveExecResponse)(nil),      // 38: porthole.guest.v1.RemoveExecResponse
-	(*AttachShareRequest)(nil),      // 39: porthole.guest.v1.AttachShareRequest
-	(*AttachShareResponse)(nil),     // 40: porthole.guest.v1.AttachShareResponse
-	(*DetachShareRequest)(nil),      // 41: porthole.guest.v1.DetachShareRequest
-	(*DetachShareResponse)(nil),     // 42: porthole.guest.v1.DetachShareResponse
-	(*RemoveContainerRequest)(nil),  // 43: porthole.guest.v1.RemoveContainerRequest
-	(*RemoveContainerResponse)(nil), // 44: porthole.guest.v1.RemoveContainerResponse
-	(*UpdateContainerRequest)(nil),  // 45: porthole.guest.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil), // 46: porthole.guest.v1.UpdateContainerResponse
-	(*EventsRequest)(nil),           // 47: porthole.guest.v1.EventsRequest
-	(*Event)(nil),                   // 48: porthole.guest.v1.Event
-	(*OOM)(nil),                     // 49: porthole.guest.v1.OOM
-	(*StatsRequest)(nil),            // 50: porthole.guest.v1.StatsRequest
-	(*StatsResponse)(nil),           // 51: porthole.guest.v1.StatsResponse
-	(*PodStats)(nil),                // 52: porthole.guest.v1.PodStats
-	(*ContainerStats)(nil),          // 53: porthole.guest.v1.ContainerStats
-	(*GroupStats)(nil),              // 54: porthole.guest.v1.GroupStats
-	(*CPUStats)(nil),                // 55: porthole.guest.v1.CPUStats
-	(*MemoryStats)(nil),             // 56: porthole.guest.v1.MemoryStats
-	(*IOStats)(nil),                 // 57: porthole.guest.v1.IOStats
-	(*DeviceIO)(nil),                // 58: porthole.guest.v1.DeviceIO
-	(*TaskStats)(nil),               // 59: porthole.guest.v1.TaskStats
-	(*HugePages)(nil),               // 60: porthole.guest.v1.HugePages
-	(*Pressure)(nil),                // 61: porthole.guest.v1.Pressure
-	(*PressureTimes)(nil),           // 62: porthole.guest.v1.PressureTimes
-	(*WritableStats)(nil),           // 63: porthole.guest.v1.WritableStats
-	(*OpenFiles)(nil),               // 64: porthole.guest.v1.OpenFiles
-	(*InterfaceStats)(nil),          // 65: porthole.guest.v1.InterfaceStats
-	(*FreezePodRequest)(nil),        // 66: porthole.guest.v1.FreezePodRequest
-	(*FreezePodResponse)(nil),       // 67: porthole.guest.v1.FreezePodResponse
-	(*RenewPodRequest)(nil),         // 68: porthole.guest.v1.RenewPodRequest
-	(*RenewContainer)(nil),          // 69: porthole.guest.v1.RenewContainer
-	(*RenewPodResponse)(nil),        // 70: porthole.guest.v1.RenewPodResponse
-	nil,                             // 71: porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	(*MountScratchRequest)(nil),     // 10: porthole.guest.v1.MountScratchRequest
+	(*MountScratchResponse)(nil),    // 11: porthole.guest.v1.MountScratchResponse
+	(*PodNamespaces)(nil),           // 12: porthole.guest.v1.PodNamespaces
+	(*UserNamespace)(nil),           // 13: porthole.guest.v1.UserNamespace
+	(*IDMapping)(nil),               // 14: porthole.guest.v1.IDMapping
+	(*CreatePodResponse)(nil),       // 15: porthole.guest.v1.CreatePodResponse
+	(*RemovePodRequest)(nil),        // 16: porthole.guest.v1.RemovePodRequest
+	(*RemovePodResponse)(nil),       // 17: porthole.guest.v1.RemovePodResponse
+	(*User)(nil),                    // 18: porthole.guest.v1.User
+	(*ResolvedUser)(nil),            // 19: porthole.guest.v1.ResolvedUser
+	(*Stdio)(nil),                   // 20: porthole.guest.v1.Stdio
+	(*CreateContainerRequest)(nil),  // 21: porthole.guest.v1.CreateContainerRequest
+	(*Mount)(nil),                   // 22: porthole.guest.v1.Mount
+	(*ShareSource)(nil),             // 23: porthole.guest.v1.ShareSource
+	(*DiskSource)(nil),              // 24: porthole.guest.v1.DiskSource
+	(*DiskRoot)(nil),                // 25: porthole.guest.v1.DiskRoot
+	(*ImageSource)(nil),             // 26: porthole.guest.v1.ImageSource
+	(*CreateContainerResponse)(nil), // 27: porthole.guest.v1.CreateContainerResponse
+	(*StartContainerRequest)(nil),   // 28: porthole.guest.v1.StartContainerRequest
+	(*StartContainerResponse)(nil),  // 29: porthole.guest.v1.StartContainerResponse
+	(*ExecRequest)(nil),             // 30: porthole.guest.v1.ExecRequest
+	(*ExecResponse)(nil),            // 31: porthole.guest.v1.ExecResponse
+	(*WaitRequest)(nil),             // 32: porthole.guest.v1.WaitRequest
+	(*WaitResponse)(nil),            // 33: porthole.guest.v1.WaitResponse
+	(*Exit)(nil),                    // 34: porthole.guest.v1.Exit
+	(*SignalRequest)(nil),           // 35: porthole.guest.v1.SignalRequest
+	(*SignalResponse)(nil),          // 36: porthole.guest.v1.SignalResponse
+	(*ResizeTTYRequest)(nil),        // 37: porthole.guest.v1.ResizeTTYRequest
+	(*ResizeTTYResponse)(nil),       // 38: porthole.guest.v1.ResizeTTYResponse
+	(*RemoveExecRequest)(nil),       // 39: porthole.guest.v1.RemoveExecRequest
+	(*RemoveExecResponse)(nil),      // 40: porthole.guest.v1.RemoveExecResponse
+	(*AttachShareRequest)(nil),      // 41: porthole.guest.v1.AttachShareRequest
+	(*AttachShareResponse)(nil),     // 42: porthole.guest.v1.AttachShareResponse
+	(*DetachShareRequest)(nil),      // 43: porthole.guest.v1.DetachShareRequest
+	(*DetachShareResponse)(nil),     // 44: porthole.guest.v1.DetachShareResponse
+	(*RemoveContainerRequest)(nil),  // 45: porthole.guest.v1.RemoveContainerRequest
+	(*RemoveContainerResponse)(nil), // 46: porthole.guest.v1.RemoveContainerResponse
+	(*UpdateContainerRequest)(nil),  // 47: porthole.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 48: porthole.guest.v1.UpdateContainerResponse
+	(*EventsRequest)(nil),           // 49: porthole.guest.v1.EventsRequest
+	(*Event)(nil),                   // 50: porthole.guest.v1.Event
+	(*OOM)(nil),                     // 51: porthole.guest.v1.OOM
+	(*StatsRequest)(nil),            // 52: porthole.guest.v1.StatsRequest
+	(*StatsResponse)(nil),           // 53: porthole.guest.v1.StatsResponse
+	(*PodStats)(nil),                // 54: porthole.guest.v1.PodStats
+	(*ContainerStats)(nil),          // 55: porthole.guest.v1.ContainerStats
+	(*GroupStats)(nil),              // 56: porthole.guest.v1.GroupStats
+	(*CPUStats)(nil),                // 57: porthole.guest.v1.CPUStats
+	(*MemoryStats)(nil),             // 58: porthole.guest.v1.MemoryStats
+	(*IOStats)(nil),                 // 59: porthole.guest.v1.IOStats
+	(*DeviceIO)(nil),                // 60: porthole.guest.v1.DeviceIO
+	(*TaskStats)(nil),               // 61: porthole.guest.v1.TaskStats
+	(*HugePages)(nil),               // 62: porthole.guest.v1.HugePages
+	(*Pressure)(nil),                // 63: porthole.guest.v1.Pressure
+	(*PressureTimes)(nil),           // 64: porthole.guest.v1.PressureTimes
+	(*WritableStats)(nil),           // 65: porthole.guest.v1.WritableStats
+	(*OpenFiles)(nil),               // 66: porthole.guest.v1.OpenFiles
+	(*InterfaceStats)(nil),          // 67: porthole.guest.v1.InterfaceStats
+	(*FreezePodRequest)(nil),        // 68: porthole.guest.v1.FreezePodRequest
+	(*FreezePodResponse)(nil),       // 69: porthole.guest.v1.FreezePodResponse
+	(*RenewPodRequest)(nil),         // 70: porthole.guest.v1.RenewPodRequest
+	(*RenewContainer)(nil),          // 71: porthole.guest.v1.RenewContainer
+	(*RenewPodResponse)(nil),        // 72: porthole.guest.v1.RenewPodResponse
+	nil,                             // 73: porthole.guest.v1.CreatePodRequest.SysctlsEntry
 }
 var file_guest_proto_depIdxs = []int32{
 	6,  // 0: porthole.guest.v1.Interface.addresses:type_name -> porthole.guest.v1.Address
 	7,  // 1: porthole.guest.v1.Interface.routes:type_name -> porthole.guest.v1.Route
 	8,  // 2: porthole.guest.v1.CreatePodRequest.interfaces:type_name -> porthole.guest.v1.Interface
 	5,  // 3: porthole.guest.v1.CreatePodRequest.scratch:type_name -> porthole.guest.v1.DiskAddress
-	71, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
-	10, // 5: porthole.guest.v1.CreatePodRequest.namespaces:type_name -> porthole.guest.v1.PodNamespaces
-	11, // 6: porthole.guest.v1.PodNamespaces.users:type_name -> porthole.guest.v1.UserNamespace
-	12, // 7: porthole.guest.v1.UserNamespace.uids:type_name -> porthole.guest.v1.IDMapping
-	12, // 8: porthole.guest.v1.UserNamespace.gids:type_name -> porthole.guest.v1.IDMapping
-	5,  // 9: porthole.guest.v1.CreateContainerRequest.layers:type_name -> porthole.guest.v1.DiskAddress
-	16, // 10: porthole.guest.v1.CreateContainerRequest.user:type_name -> porthole.guest.v1.User
-	18, // 11: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
-	0,  // 12: porthole.guest.v1.CreateContainerRequest.pid_namespace:type_name -> porthole.guest.v1.PIDNamespace
-	20, // 13: porthole.guest.v1.CreateContainerRequest.mounts:type_name -> porthole.guest.v1.Mount
-<<<<<<< HEAD
-	21, // 14: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
-	22, // 15: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
-	24, // 16: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
-	5,  // 17: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
-	23, // 18: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
-	5,  // 19: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
-	17, // 20: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
-	18, // 21: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
-	32, // 22: porthole.guest.v1.ExecResponse.exit:type_name -> porthole.guest.v1.Exit
-=======
-	17, // 14: porthole.guest.v1.CreateContainerRequest.found_user:type_name -> porthole.guest.v1.ResolvedUser
-	21, // 15: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
-	22, // 16: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
-	24, // 17: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
-	5,  // 18: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
-	23, // 19: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
-	5,  // 20: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
-	17, // 21: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
-	18, // 22: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
->>>>>>> h-accounts
-	32, // 23: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
-	32, // 24: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
-	49, // 25: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
-	52, // 26: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
-	53, // 27: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
-	54, // 28: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
-	65, // 29: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
-	54, // 30: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
-	63, // 31: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
-	64, // 32: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
-	55, // 33: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
-	56, // 34: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
-	57, // 35: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
-	59, // 36: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
-	60, // 37: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
-	61, // 38: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
-	61, // 39: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
-	58, // 40: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
-	61, // 41: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
-	62, // 42: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
-	62, // 43: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
-	8,  // 44: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
-	69, // 45: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
-	18, // 46: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
-	1,  // 47: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
-	3,  // 48: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
-	9,  // 49: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
-	14, // 50: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
-	19, // 51: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
-	26, // 52: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
-	28, // 53: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
-	30, // 54: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
-	33, // 55: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
-	35, // 56: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
-	37, // 57: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
-	43, // 58: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
-	45, // 59: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
-	39, // 60: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
-	41, // 61: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
-	50, // 62: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
-	47, // 63: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
-	66, // 64: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
-	68, // 65: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
-	2,  // 66: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
-	4,  // 67: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
-	13, // 68: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
-	15, // 69: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
-	25, // 70: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
-	27, // 71: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
-	29, // 72: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
-	31, // 73: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
-	34, // 74: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
-	36, // 75: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
-	38, // 76: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
-	44, // 77: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
-	46, // 78: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
-	40, // 79: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
-	42, // 80: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
-	51, // 81: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
-	48, // 82: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
-	67, // 83: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
-	70, // 84: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
-	66, // [66:85] is the sub-list for method output_type
-	47, // [47:66] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	73, // 4: porthole.guest.v1.CreatePodRequest.sysctls:type_name -> porthole.guest.v1.CreatePodRequest.SysctlsEntry
+	12, // 5: porthole.guest.v1.CreatePodRequest.namespaces:type_name -> porthole.guest.v1.PodNamespaces
+	5,  // 6: porthole.guest.v1.MountScratchRequest.scratch:type_name -> porthole.guest.v1.DiskAddress
+	13, // 7: porthole.guest.v1.PodNamespaces.users:type_name -> porthole.guest.v1.UserNamespace
+	14, // 8: porthole.guest.v1.UserNamespace.uids:type_name -> porthole.guest.v1.IDMapping
+	14, // 9: porthole.guest.v1.UserNamespace.gids:type_name -> porthole.guest.v1.IDMapping
+	5,  // 10: porthole.guest.v1.CreateContainerRequest.layers:type_name -> porthole.guest.v1.DiskAddress
+	18, // 11: porthole.guest.v1.CreateContainerRequest.user:type_name -> porthole.guest.v1.User
+	20, // 12: porthole.guest.v1.CreateContainerRequest.stdio:type_name -> porthole.guest.v1.Stdio
+	0,  // 13: porthole.guest.v1.CreateContainerRequest.pid_namespace:type_name -> porthole.guest.v1.PIDNamespace
+	22, // 14: porthole.guest.v1.CreateContainerRequest.mounts:type_name -> porthole.guest.v1.Mount
+	19, // 15: porthole.guest.v1.CreateContainerRequest.found_user:type_name -> porthole.guest.v1.ResolvedUser
+	23, // 16: porthole.guest.v1.Mount.share:type_name -> porthole.guest.v1.ShareSource
+	24, // 17: porthole.guest.v1.Mount.disk:type_name -> porthole.guest.v1.DiskSource
+	26, // 18: porthole.guest.v1.Mount.image:type_name -> porthole.guest.v1.ImageSource
+	5,  // 19: porthole.guest.v1.DiskSource.address:type_name -> porthole.guest.v1.DiskAddress
+	25, // 20: porthole.guest.v1.DiskSource.new_root:type_name -> porthole.guest.v1.DiskRoot
+	5,  // 21: porthole.guest.v1.ImageSource.layers:type_name -> porthole.guest.v1.DiskAddress
+	19, // 22: porthole.guest.v1.CreateContainerResponse.user:type_name -> porthole.guest.v1.ResolvedUser
+	20, // 23: porthole.guest.v1.ExecRequest.stdio:type_name -> porthole.guest.v1.Stdio
+	34, // 24: porthole.guest.v1.ExecResponse.exit:type_name -> porthole.guest.v1.Exit
+	34, // 25: porthole.guest.v1.WaitResponse.exit:type_name -> porthole.guest.v1.Exit
+	34, // 26: porthole.guest.v1.Event.exit:type_name -> porthole.guest.v1.Exit
+	51, // 27: porthole.guest.v1.Event.oom:type_name -> porthole.guest.v1.OOM
+	54, // 28: porthole.guest.v1.StatsResponse.pods:type_name -> porthole.guest.v1.PodStats
+	55, // 29: porthole.guest.v1.StatsResponse.containers:type_name -> porthole.guest.v1.ContainerStats
+	56, // 30: porthole.guest.v1.PodStats.group:type_name -> porthole.guest.v1.GroupStats
+	67, // 31: porthole.guest.v1.PodStats.interfaces:type_name -> porthole.guest.v1.InterfaceStats
+	56, // 32: porthole.guest.v1.ContainerStats.group:type_name -> porthole.guest.v1.GroupStats
+	65, // 33: porthole.guest.v1.ContainerStats.writable:type_name -> porthole.guest.v1.WritableStats
+	66, // 34: porthole.guest.v1.ContainerStats.open_files:type_name -> porthole.guest.v1.OpenFiles
+	57, // 35: porthole.guest.v1.GroupStats.cpu:type_name -> porthole.guest.v1.CPUStats
+	58, // 36: porthole.guest.v1.GroupStats.memory:type_name -> porthole.guest.v1.MemoryStats
+	59, // 37: porthole.guest.v1.GroupStats.io:type_name -> porthole.guest.v1.IOStats
+	61, // 38: porthole.guest.v1.GroupStats.tasks:type_name -> porthole.guest.v1.TaskStats
+	62, // 39: porthole.guest.v1.GroupStats.huge_pages:type_name -> porthole.guest.v1.HugePages
+	63, // 40: porthole.guest.v1.CPUStats.pressure:type_name -> porthole.guest.v1.Pressure
+	63, // 41: porthole.guest.v1.MemoryStats.pressure:type_name -> porthole.guest.v1.Pressure
+	60, // 42: porthole.guest.v1.IOStats.devices:type_name -> porthole.guest.v1.DeviceIO
+	63, // 43: porthole.guest.v1.IOStats.pressure:type_name -> porthole.guest.v1.Pressure
+	64, // 44: porthole.guest.v1.Pressure.some:type_name -> porthole.guest.v1.PressureTimes
+	64, // 45: porthole.guest.v1.Pressure.full:type_name -> porthole.guest.v1.PressureTimes
+	8,  // 46: porthole.guest.v1.RenewPodRequest.interfaces:type_name -> porthole.guest.v1.Interface
+	71, // 47: porthole.guest.v1.RenewPodRequest.containers:type_name -> porthole.guest.v1.RenewContainer
+	20, // 48: porthole.guest.v1.RenewContainer.stdio:type_name -> porthole.guest.v1.Stdio
+	1,  // 49: porthole.guest.v1.Guest.Hello:input_type -> porthole.guest.v1.HelloRequest
+	3,  // 50: porthole.guest.v1.Guest.SetClock:input_type -> porthole.guest.v1.SetClockRequest
+	9,  // 51: porthole.guest.v1.Guest.CreatePod:input_type -> porthole.guest.v1.CreatePodRequest
+	16, // 52: porthole.guest.v1.Guest.RemovePod:input_type -> porthole.guest.v1.RemovePodRequest
+	21, // 53: porthole.guest.v1.Guest.CreateContainer:input_type -> porthole.guest.v1.CreateContainerRequest
+	28, // 54: porthole.guest.v1.Guest.StartContainer:input_type -> porthole.guest.v1.StartContainerRequest
+	30, // 55: porthole.guest.v1.Guest.Exec:input_type -> porthole.guest.v1.ExecRequest
+	32, // 56: porthole.guest.v1.Guest.Wait:input_type -> porthole.guest.v1.WaitRequest
+	35, // 57: porthole.guest.v1.Guest.Signal:input_type -> porthole.guest.v1.SignalRequest
+	37, // 58: porthole.guest.v1.Guest.ResizeTTY:input_type -> porthole.guest.v1.ResizeTTYRequest
+	39, // 59: porthole.guest.v1.Guest.RemoveExec:input_type -> porthole.guest.v1.RemoveExecRequest
+	45, // 60: porthole.guest.v1.Guest.RemoveContainer:input_type -> porthole.guest.v1.RemoveContainerRequest
+	47, // 61: porthole.guest.v1.Guest.UpdateContainer:input_type -> porthole.guest.v1.UpdateContainerRequest
+	41, // 62: porthole.guest.v1.Guest.AttachShare:input_type -> porthole.guest.v1.AttachShareRequest
+	43, // 63: porthole.guest.v1.Guest.DetachShare:input_type -> porthole.guest.v1.DetachShareRequest
+	52, // 64: porthole.guest.v1.Guest.Stats:input_type -> porthole.guest.v1.StatsRequest
+	49, // 65: porthole.guest.v1.Guest.Events:input_type -> porthole.guest.v1.EventsRequest
+	68, // 66: porthole.guest.v1.Guest.FreezePod:input_type -> porthole.guest.v1.FreezePodRequest
+	70, // 67: porthole.guest.v1.Guest.RenewPod:input_type -> porthole.guest.v1.RenewPodRequest
+	10, // 68: porthole.guest.v1.Guest.MountScratch:input_type -> porthole.guest.v1.MountScratchRequest
+	2,  // 69: porthole.guest.v1.Guest.Hello:output_type -> porthole.guest.v1.HelloResponse
+	4,  // 70: porthole.guest.v1.Guest.SetClock:output_type -> porthole.guest.v1.SetClockResponse
+	15, // 71: porthole.guest.v1.Guest.CreatePod:output_type -> porthole.guest.v1.CreatePodResponse
+	17, // 72: porthole.guest.v1.Guest.RemovePod:output_type -> porthole.guest.v1.RemovePodResponse
+	27, // 73: porthole.guest.v1.Guest.CreateContainer:output_type -> porthole.guest.v1.CreateContainerResponse
+	29, // 74: porthole.guest.v1.Guest.StartContainer:output_type -> porthole.guest.v1.StartContainerResponse
+	31, // 75: porthole.guest.v1.Guest.Exec:output_type -> porthole.guest.v1.ExecResponse
+	33, // 76: porthole.guest.v1.Guest.Wait:output_type -> porthole.guest.v1.WaitResponse
+	36, // 77: porthole.guest.v1.Guest.Signal:output_type -> porthole.guest.v1.SignalResponse
+	38, // 78: porthole.guest.v1.Guest.ResizeTTY:output_type -> porthole.guest.v1.ResizeTTYResponse
+	40, // 79: porthole.guest.v1.Guest.RemoveExec:output_type -> porthole.guest.v1.RemoveExecResponse
+	46, // 80: porthole.guest.v1.Guest.RemoveContainer:output_type -> porthole.guest.v1.RemoveContainerResponse
+	48, // 81: porthole.guest.v1.Guest.UpdateContainer:output_type -> porthole.guest.v1.UpdateContainerResponse
+	42, // 82: porthole.guest.v1.Guest.AttachShare:output_type -> porthole.guest.v1.AttachShareResponse
+	44, // 83: porthole.guest.v1.Guest.DetachShare:output_type -> porthole.guest.v1.DetachShareResponse
+	53, // 84: porthole.guest.v1.Guest.Stats:output_type -> porthole.guest.v1.StatsResponse
+	50, // 85: porthole.guest.v1.Guest.Events:output_type -> porthole.guest.v1.Event
+	69, // 86: porthole.guest.v1.Guest.FreezePod:output_type -> porthole.guest.v1.FreezePodResponse
+	72, // 87: porthole.guest.v1.Guest.RenewPod:output_type -> porthole.guest.v1.RenewPodResponse
+	11, // 88: porthole.guest.v1.Guest.MountScratch:output_type -> porthole.guest.v1.MountScratchResponse
+	69, // [69:89] is the sub-list for method output_type
+	49, // [49:69] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_guest_proto_init() }
@@ -5105,25 +5194,25 @@ func file_guest_proto_init() {
 	if File_guest_proto != nil {
 		return
 	}
-	file_guest_proto_msgTypes[19].OneofWrappers = []any{
+	file_guest_proto_msgTypes[21].OneofWrappers = []any{
 		(*Mount_Share)(nil),
 		(*Mount_Disk)(nil),
 		(*Mount_Image)(nil),
 	}
-	file_guest_proto_msgTypes[47].OneofWrappers = []any{
+	file_guest_proto_msgTypes[49].OneofWrappers = []any{
 		(*Event_Exit)(nil),
 		(*Event_Oom)(nil),
 	}
-	file_guest_proto_msgTypes[55].OneofWrappers = []any{}
-	file_guest_proto_msgTypes[58].OneofWrappers = []any{}
-	file_guest_proto_msgTypes[63].OneofWrappers = []any{}
+	file_guest_proto_msgTypes[57].OneofWrappers = []any{}
+	file_guest_proto_msgTypes[60].OneofWrappers = []any{}
+	file_guest_proto_msgTypes[65].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guest_proto_rawDesc), len(file_guest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   71,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

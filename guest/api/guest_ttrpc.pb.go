@@ -27,6 +27,7 @@ type GuestService interface {
 	Events(context.Context, *EventsRequest, Guest_EventsServer) error
 	FreezePod(context.Context, *FreezePodRequest) (*FreezePodResponse, error)
 	RenewPod(context.Context, *RenewPodRequest) (*RenewPodResponse, error)
+	MountScratch(context.Context, *MountScratchRequest) (*MountScratchResponse, error)
 }
 
 type Guest_EventsServer interface {
@@ -171,6 +172,13 @@ func RegisterGuestService(srv *ttrpc.Server, svc GuestService) {
 				}
 				return svc.RenewPod(ctx, &req)
 			},
+			"MountScratch": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req MountScratchRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.MountScratch(ctx, &req)
+			},
 		},
 		Streams: map[string]ttrpc.Stream{
 			"Events": {
@@ -208,6 +216,7 @@ type GuestClient interface {
 	Events(context.Context, *EventsRequest) (Guest_EventsClient, error)
 	FreezePod(context.Context, *FreezePodRequest) (*FreezePodResponse, error)
 	RenewPod(context.Context, *RenewPodRequest) (*RenewPodResponse, error)
+	MountScratch(context.Context, *MountScratchRequest) (*MountScratchResponse, error)
 }
 
 type guestClient struct {
@@ -388,6 +397,14 @@ func (c *guestClient) FreezePod(ctx context.Context, req *FreezePodRequest) (*Fr
 func (c *guestClient) RenewPod(ctx context.Context, req *RenewPodRequest) (*RenewPodResponse, error) {
 	var resp RenewPodResponse
 	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "RenewPod", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *guestClient) MountScratch(ctx context.Context, req *MountScratchRequest) (*MountScratchResponse, error) {
+	var resp MountScratchResponse
+	if err := c.client.Call(ctx, "porthole.guest.v1.Guest", "MountScratch", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -12,7 +12,7 @@ import (
 // Versions of the agent protocol that this build speaks.
 const (
 	MinVersion = 1
-	MaxVersion = 3 // 2: namespaces of pods, PID namespaces of other containers, mapped owners; 3: pods made in two steps
+	MaxVersion = 4 // 2: namespaces of pods, PID namespaces of other containers, mapped owners; 3: pods made in two steps; 4: scratch disks mounted ahead
 )
 
 // Ports of the agent. On Hyper-V they are hvsock (AF_VSOCK) ports; on a mux (QEMU) the

@@ -45,6 +45,44 @@ func Pack(ctx context.Context, w io.Writer, src *os.File) error {
 	return nil
 }
 
+// Copy fills the empty file dst with the content of src. Holes stay ones, and whole blocks of
+// zeros become them.
+func Copy(dst, src *os.File) error {
+	st, err := src.Stat()
+	if err != nil {
+		return fmt.Errorf("copy: %w", err)
+	}
+	for at := int64(0); at < st.Size(); {
+		start, end, err := nextData(src, at, st.Size())
+		if err != nil {
+			return fmt.Errorf("copy %s: find data: %w", src.Name(), err)
+		}
+		if err := copyPiece(dst, src, start, end); err != nil {
+			return fmt.Errorf("copy %s: %w", src.Name(), err)
+		}
+		at = end
+	}
+	return dst.Truncate(st.Size())
+}
+
+// copyPiece copies what lies between two offsets, but for blocks of zeros.
+func copyPiece(dst, src *os.File, at, end int64) error {
+	var buf [block]byte
+	for at < end {
+		b := buf[:min(end, at-at%block+block)-at]
+		if _, err := src.ReadAt(b, at); err != nil {
+			return err
+		}
+		if !bytes.Equal(b, zeros[:len(b)]) {
+			if _, err := dst.WriteAt(b, at); err != nil {
+				return err
+			}
+		}
+		at += int64(len(b))
+	}
+	return nil
+}
+
 type packer struct {
 	w    io.Writer
 	src  *os.File

@@ -152,42 +152,11 @@ func (v *VM) attachDisk(ctx context.Context, d sandbox.Disk) (sandbox.DiskAddres
 
 // attach builds a disk in QEMU, all steps in one go.
 func attach(ctx context.Context, client *qmp.Client, n names, lun uint32, f *os.File, size int64, readOnly bool) error {
-	discard := "unmap"
-	if readOnly {
-		discard = "ignore"
-	}
 	results := client.Do(ctx,
 		qmp.Command{Name: "add-fd", Args: map[string]any{"fdset-id": n.fdset}, File: f},
-		qmp.Command{Name: "blockdev-add", Args: map[string]any{
-			"driver":    "file",
-			"node-name": n.file,
-			"filename":  fmt.Sprintf("/dev/fdset/%d", n.fdset),
-			"read-only": readOnly,
-			"aio":       "threads",
-			"discard":   discard,
-			// The host's page cache is shared by all VMs that read one layer.
-			"cache": map[string]any{"direct": false, "no-flush": false},
-		}},
-		qmp.Command{Name: "blockdev-add", Args: map[string]any{
-			"driver":    "raw",
-			"node-name": n.data,
-			"file":      n.file,
-			"offset":    0,
-			"size":      size,
-			"read-only": readOnly,
-			"discard":   discard,
-		}},
-		qmp.Command{Name: "device_add", Args: map[string]any{
-			"driver":  "scsi-hd",
-			"id":      n.device,
-			"bus":     "scsi0.0",
-			"drive":   n.data,
-			"scsi-id": 0,
-			"lun":     lun,
-			// A write that the host has no room for fails, as elsewhere. By default QEMU stops
-			// the VM then, with all that is in it, and nothing lets it go on.
-			"werror": "report",
-		}},
+		qmp.Command{Name: "blockdev-add", Args: fileNode(n, readOnly)},
+		qmp.Command{Name: "blockdev-add", Args: dataNode(n, n.file, size, readOnly)},
+		addDevice(n, lun),
 	)
 	for _, r := range results {
 		if r.Err != nil {
@@ -195,6 +164,54 @@ func attach(ctx context.Context, client *qmp.Client, n names, lun uint32, f *os.
 		}
 	}
 	return nil
+}
+
+// fileNode is the host's file of a disk.
+func fileNode(n names, readOnly bool) map[string]any {
+	return map[string]any{
+		"driver":    "file",
+		"node-name": n.file,
+		"filename":  fmt.Sprintf("/dev/fdset/%d", n.fdset),
+		"read-only": readOnly,
+		"aio":       "threads",
+		"discard":   discard(readOnly),
+		// The host's page cache is shared by all VMs that read one layer.
+		"cache": map[string]any{"direct": false, "no-flush": false},
+	}
+}
+
+// dataNode is what the guest sees of the node of a file.
+func dataNode(n names, file string, size int64, readOnly bool) map[string]any {
+	return map[string]any{
+		"driver":    "raw",
+		"node-name": n.data,
+		"file":      file,
+		"offset":    0,
+		"size":      size,
+		"read-only": readOnly,
+		"discard":   discard(readOnly),
+	}
+}
+
+func discard(readOnly bool) string {
+	if readOnly {
+		return "ignore"
+	}
+	return "unmap"
+}
+
+func addDevice(n names, lun uint32) qmp.Command {
+	return qmp.Command{Name: "device_add", Args: map[string]any{
+		"driver":  "scsi-hd",
+		"id":      n.device,
+		"bus":     "scsi0.0",
+		"drive":   n.data,
+		"scsi-id": 0,
+		"lun":     lun,
+		// A write that the host has no room for fails, as elsewhere. By default QEMU stops
+		// the VM then, with all that is in it, and nothing lets it go on.
+		"werror": "report",
+	}}
 }
 
 // DetachDisk implements sandbox.VM.

@@ -35,6 +35,8 @@ type savedDetail struct {
 	Memory string `json:"memory,omitempty"`
 	// Balloon: the machine has one.
 	Balloon bool `json:"balloon"`
+	// Scratch is the size of the disk that the template had mounted, when it waits still.
+	Scratch int64 `json:"scratch,omitempty"`
 }
 
 // SaveFacts implements sandbox.Restorer.
@@ -187,7 +189,14 @@ func (v *VM) goOn(ctx context.Context, client *qmp.Client, failed bool) error {
 func (v *VM) describe(facts string) (sandbox.SavedVM, error) {
 	s := sandbox.SavedVM{Facts: facts}
 	v.disks.mu.Lock()
+	detail := v.source.detail()
+	v.waiting.mu.Lock()
+	detail.Scratch = v.waiting.bytes
+	v.waiting.mu.Unlock()
 	for lun, d := range v.disks.luns {
+		if lun == scratchLUN && detail.Scratch > 0 {
+			continue
+		}
 		s.Disks = append(s.Disks, sandbox.SavedDisk{Address: sandbox.DiskAddress{LUN: lun}, Disk: d.from})
 	}
 	v.disks.mu.Unlock()
@@ -199,7 +208,7 @@ func (v *VM) describe(facts string) (sandbox.SavedVM, error) {
 	v.channels.mu.Unlock()
 	slices.SortFunc(s.Channels, func(a, b sandbox.SavedChannel) int { return cmp.Compare(a.Number, b.Number) })
 	var err error
-	s.Detail, err = json.Marshal(v.source.detail())
+	s.Detail, err = json.Marshal(detail)
 	return s, err
 }
 
@@ -251,7 +260,12 @@ func (d *Driver) restore(ctx context.Context, c sandbox.VMConfig, s sandbox.Save
 	case st.Size() == 0: // QEMU would wait for more
 		err = fmt.Errorf("saved state %s is empty: %w", path, errdefs.ErrDataLoss)
 	default:
-		v, err = d.create(ctx, c, from)
+		if err = checkWaiting(from.restored.Scratch); err != nil {
+			break
+		}
+		if v, err = d.create(ctx, c, from); err == nil {
+			v.waiting.bytes = from.restored.Scratch
+		}
 	}
 	if err != nil {
 		_ = from.file.Close()

@@ -3,6 +3,7 @@ package qemuvm
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -94,6 +95,11 @@ func (d *Driver) CreateTemplate(ctx context.Context, c sandbox.VMConfig, memory 
 // writing.
 func (d *Driver) Clone(ctx context.Context, c sandbox.VMConfig, t sandbox.Template) (sandbox.VM, error) {
 	v, err := d.create(ctx, c, source{origin: cloned, memory: t.Memory, state: t.State})
+	if err == nil {
+		if err = v.setWaiting(t.Scratch); err != nil {
+			err = errors.Join(err, v.release())
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("clone vm %s: %w", c.ID, err)
 	}
@@ -118,6 +124,9 @@ func (v *VM) save(ctx context.Context, state io.Writer) error {
 		return err
 	}
 	if err := v.ready(ctx); err != nil {
+		return err
+	}
+	if err := v.disks.checkTemplate(); err != nil {
 		return err
 	}
 	v.mu.Lock()
@@ -157,6 +166,9 @@ func (v *VM) save(ctx context.Context, state io.Writer) error {
 // load gives a new QEMU the state of the template, or of the VM that was saved. A QEMU that
 // cannot load it ends.
 func (v *VM) load(ctx context.Context, client *qmp.Client) error {
+	if err := v.plugWaiting(ctx, client); err != nil {
+		return err
+	}
 	what, setUp, state := "template", setUpMigration, io.Reader(bytes.NewReader(v.source.state))
 	if v.source.origin == restored {
 		if err := v.plugSaved(ctx, client); err != nil {

@@ -24,6 +24,12 @@ import (
 // template boots a VM, saves it, and seals its memory.
 func (r *rig) template(t testing.TB, d *Driver) sandbox.Template {
 	t.Helper()
+	return r.templateWith(t, d, nil)
+}
+
+// templateWith is template for one that has a disk.
+func (r *rig) templateWith(t testing.TB, d *Driver, scratch *os.File) sandbox.Template {
+	t.Helper()
 	c := r.config("template")
 	memory, err := memfile.New("template", int64(c.MemoryMiB)<<20)
 	if err != nil {
@@ -41,6 +47,11 @@ func (r *rig) template(t testing.TB, d *Driver) sandbox.Template {
 		t.Fatal(err)
 	}
 	echo(t, v, "before the template")
+	if scratch != nil {
+		if _, err := v.AttachDisk(ctx, sandbox.Disk{Path: fmt.Sprintf("/proc/self/fd/%d", scratch.Fd()), Format: sandbox.DiskRaw}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var state bytes.Buffer
 	if err := v.Save(ctx, &state); err != nil {
 		t.Fatal(err)
@@ -52,7 +63,7 @@ func (r *rig) template(t testing.TB, d *Driver) sandbox.Template {
 	if err := memfile.Seal(memory); err != nil {
 		t.Fatal(err)
 	}
-	return sandbox.Template{Memory: memory, State: state.Bytes()}
+	return sandbox.Template{Memory: memory, State: state.Bytes(), Scratch: scratch}
 }
 
 func stopVM(t testing.TB, v sandbox.VM) {

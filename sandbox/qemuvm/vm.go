@@ -54,8 +54,10 @@ type VM struct {
 	migrated  chan string   // of capacity 1: how saving or loading the state ended
 	done      chan struct{} // closed when all has ended
 
-	disks disks // hot-added disks; has its own lock
-	nics  nics  // what the NICs are attached as; has its own lock
+	disks   disks   // hot-added disks; has its own lock
+	waiting waiting // disk that a clone came with; has its own lock
+
+	nics nics // what the NICs are attached as; has its own lock
 
 	channels channels // hot-added serial ports; has its own lock
 
@@ -121,6 +123,7 @@ func (v *VM) release() error {
 	if v.source.file != nil {
 		_ = v.source.file.Close()
 	}
+	_ = v.dropWaiting()
 	for _, c := range []*net.UnixConn{v.res.qmp.host, v.res.console.host, v.res.mux.host} {
 		if c != nil {
 			_ = c.Close()

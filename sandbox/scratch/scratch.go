@@ -46,6 +46,7 @@ type Disks struct {
 var (
 	_ sandbox.Scratch         = (*Disks)(nil)
 	_ sandbox.ScratchRestorer = (*Disks)(nil)
+	_ sandbox.ScratchFiller   = (*Disks)(nil)
 )
 
 // templateVersion is part of templates' names: raising it makes new ones.
@@ -107,6 +108,23 @@ func (d *Disks) Create(ctx context.Context, path string, bytes int64) (_ sandbox
 		return sandbox.Disk{}, err
 	}
 	return sandbox.Disk{Path: path, Format: sandbox.DiskRaw}, nil
+}
+
+// Fill implements sandbox.ScratchFiller. Where this host cannot make file systems, it leaves
+// the file blank.
+func (d *Disks) Fill(ctx context.Context, f *os.File) error {
+	st, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("fill scratch disk: %w", err)
+	}
+	template, err := d.template(ctx, st.Size())
+	if err == nil && template != "" {
+		err = copyTemplate(f, template)
+	}
+	if err != nil {
+		return fmt.Errorf("fill scratch disk: %w", err)
+	}
+	return nil
 }
 
 // Restore implements sandbox.ScratchRestorer.

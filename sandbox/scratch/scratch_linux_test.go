@@ -44,6 +44,37 @@ func blocks(t *testing.T, path string) int64 {
 	return fi.Sys().(*syscall.Stat_t).Blocks * 512
 }
 
+// TestFill: an open file gets what a disk of its size has.
+func TestFill(t *testing.T) {
+	testneed.Program(t, "mkfs.ext4")
+	for _, mkfs := range []string{"", "/nowhere/mkfs.ext4"} {
+		d := newDisks(t, Config{Mkfs: mkfs, Logger: slog.New(slog.DiscardHandler)})
+		path := filepath.Join(t.TempDir(), "made")
+		if _, err := d.Create(t.Context(), path, size); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(filepath.Join(t.TempDir(), "filled"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Fill(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+		made, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		filled, err := os.ReadFile(f.Name())
+		if err != nil || !bytes.Equal(made, filled) {
+			t.Errorf("with mkfs %q: the file of %d bytes differs from the disk of %d, %v", mkfs, len(filled), len(made), err)
+		}
+	}
+}
+
 func TestCreate(t *testing.T) {
 	for name, counts := range map[string]bool{"plain": false, "projects": true} {
 		t.Run(name, func(t *testing.T) { testCreate(t, counts) })

@@ -36,6 +36,8 @@ type config struct {
 	LogLevel     slog.Level      `json:"logLevel"`
 	Build        string          `json:"build"` // of the daemon that launched it
 	Template     *templateConfig `json:"template,omitempty"`
+	// Scratch: this VM, which is to be a template, gets a scratch disk, whose file is passed.
+	Scratch bool `json:"scratch,omitempty"`
 	// Restore is what the VM is restored from, instead of being booted or cloned.
 	Restore *sandbox.ShimRestore `json:"restore,omitempty"`
 	// Cgroups are the folders of the host's control groups that the shim joins.
@@ -47,6 +49,7 @@ type config struct {
 type templateConfig struct {
 	ID          string `json:"id"`
 	StateSHA256 string `json:"stateSha256"`
+	Scratch     bool   `json:"scratch,omitempty"` // it has a scratch disk
 }
 
 func (c *config) validate() error {

@@ -37,9 +37,12 @@ type fakeGuest struct {
 	answer     answers
 	stats      func(context.Context) (*api.StatsResponse, error) // nil: of an older build
 	frozen     bool
-	old        bool          // knows neither seeds nor templates, and does not wait for execs
-	calls      []string      // Exec and what follows it, in the order of their beginnings
-	hold       chan struct{} // RemoveExec takes something from it; nil: not
+	old        bool            // knows neither seeds nor templates, and does not wait for execs
+	calls      []string        // Exec and what follows it, in the order of their beginnings
+	hold       chan struct{}   // RemoveExec takes something from it; nil: not
+	version    uint32          // of the protocol; 0: the newest that is asked for
+	ahead      []uint32        // LUNs of scratch disks that are mounted ahead
+	mounted    map[string]bool // by pod: its scratch disk is one
 }
 
 // answers are what a hostile agent says in place of the truth.
@@ -69,7 +72,7 @@ type fakeProcess struct {
 
 func newFakeGuest(step func(string) error) *fakeGuest {
 	return &fakeGuest{
-		step: step, pods: map[string]bool{}, limits: map[string][]byte{}, containers: map[string]*fakeProcess{}, execs: map[string]*fakeProcess{},
+		step: step, pods: map[string]bool{}, mounted: map[string]bool{}, limits: map[string][]byte{}, containers: map[string]*fakeProcess{}, execs: map[string]*fakeProcess{},
 		streams: map[uint64]net.Conn{}, shares: map[uint64]net.Conn{}, arrived: make(chan struct{}),
 	}
 }
@@ -181,6 +184,9 @@ func (g *fakeGuest) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRes
 	if !r.GetTemplate() {
 		resp.BootId = "a-boot"
 	}
+	if g.version > 0 {
+		resp.Version = g.version
+	}
 	if g.old {
 		resp.Version, resp.Seeded, resp.BootId = 1, false, "a-boot"
 	}
@@ -196,8 +202,15 @@ func (g *fakeGuest) CreatePod(_ context.Context, r *api.CreatePodRequest) (*api.
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.pods[r.GetPodId()] = true
+	g.mounted[r.GetPodId()] = r.GetScratchMounted()
 	g.limits[r.GetPodId()] = r.GetLimits()
 	return &api.CreatePodResponse{}, nil
+}
+func (g *fakeGuest) MountScratch(_ context.Context, r *api.MountScratchRequest) (*api.MountScratchResponse, error) {
+	g.mu.Lock()
+	g.ahead = append(g.ahead, r.GetScratch().GetLun())
+	g.mu.Unlock()
+	return &api.MountScratchResponse{}, g.step("mount scratch")
 }
 func (g *fakeGuest) RemovePod(_ context.Context, r *api.RemovePodRequest) (*api.RemovePodResponse, error) {
 	g.mu.Lock()

@@ -24,6 +24,7 @@ import (
 type fakeVM struct {
 	guest *fakeGuest
 	mute  bool   // the agent never answers
+	waits bool   // a scratch disk of a template does, at LUN 7
 	files string // where its disks are, for what is saved
 
 	mu     sync.Mutex
@@ -200,6 +201,20 @@ func (v *fakeVM) AttachDisk(_ context.Context, d sandbox.Disk) (sandbox.DiskAddr
 			return sandbox.DiskAddress{LUN: lun}, nil
 		}
 	}
+}
+
+func (v *fakeVM) TakeScratch(_ context.Context, d sandbox.Disk) (sandbox.DiskAddress, error) {
+	if !v.waits || d.Path == "/d/larger" {
+		return sandbox.DiskAddress{}, fmt.Errorf("none waits: %w", errdefs.ErrNotFound)
+	}
+	v.waits = false
+	if err := v.step("take scratch"); err != nil {
+		return sandbox.DiskAddress{}, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.disks[7] = filepath.Base(d.Path) + " (taken)"
+	return sandbox.DiskAddress{LUN: 7}, nil
 }
 
 func (v *fakeVM) DetachDisk(_ context.Context, a sandbox.DiskAddress) error {

@@ -130,8 +130,8 @@ func (l *Launcher) launch(ctx context.Context, c sandbox.ShimConfig) (_ *Client,
 	if lease != nil {
 		defer lease.Close()
 		cfg.VCPUs, cfg.MemoryMiB = lease.Class.VCPUs, lease.Class.MemoryMiB
-		cfg.Template = &templateConfig{ID: lease.ID, StateSHA256: lease.StateSHA256}
-		files = []*os.File{lease.Memory, lease.State}
+		cfg.Template = &templateConfig{ID: lease.ID, StateSHA256: lease.StateSHA256, Scratch: lease.Scratch != nil}
+		files = passFiles(lease.Files)
 	}
 	if err := writeJSON(f.config(), cfg); err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/cgroup"
+	"github.com/porthole-run/porthole/sandbox/template"
 	"github.com/porthole-run/porthole/streaming/crilog"
 )
 
@@ -138,17 +139,40 @@ func passedTemplate(c *templateConfig) *Template {
 	if c == nil {
 		return nil
 	}
-	return &Template{
-		ID: c.ID, StateSHA256: c.StateSHA256,
-		Memory: passedFile(memoryFD, "template memory"), State: passedFile(stateFD, "template state"),
-	}
+	return &Template{ID: c.ID, StateSHA256: c.StateSHA256, Files: passedFiles(c.Scratch)}
 }
 
-// Descriptors that a Launcher passes on, beyond the standard three.
+// Descriptors that a Launcher passes on, beyond the standard three. The last is there when
+// the configuration says so.
 const (
-	memoryFD = 3
-	stateFD  = 4
+	memoryFD = 3 + iota
+	stateFD
+	scratchFD
 )
+
+// passFiles are a template's files in the order of their descriptors.
+func passFiles(f template.Files) []*os.File {
+	out := []*os.File{f.Memory, f.State}
+	if f.Scratch != nil {
+		out = append(out, f.Scratch)
+	}
+	return out
+}
+
+// passedFiles takes what passFiles has passed.
+func passedFiles(scratch bool) template.Files {
+	f := template.Files{Memory: passedFile(memoryFD, "template memory"), State: passedFile(stateFD, "template state")}
+	if scratch {
+		f.Scratch = passedFile(scratchFD, "template scratch")
+	}
+	return f
+}
+
+func closeFiles(f template.Files) {
+	for _, file := range passFiles(f) {
+		_ = file.Close()
+	}
+}
 
 // serve opens the sockets, tells the Launcher, and serves until the VM has ended.
 func serve(ctx context.Context, s *Server, f folder, record processRecord, log *slog.Logger) error {

@@ -28,12 +28,21 @@ var templates atomic.Uint64
 const maxTemplateLog = 16 << 10
 
 // MakeTemplate boots a VM of a class to an idle agent, saves it to the files and returns
-// when it has ended. A process of its own does that, as for other VMs; it ends with this
-// process, or when ctx does.
-func (l *Launcher) MakeTemplate(ctx context.Context, c template.Class, memory, state *os.File) error {
+// when it has ended. A scratch disk that is wanted has a file system or is blank, and is
+// cut to no bytes when the VM has none in the end. A process of its own does all that, as for
+// other VMs; it ends with this process, or when ctx does.
+func (l *Launcher) MakeTemplate(ctx context.Context, c template.Class, files template.Files) error {
 	// Pods' ids are hexadecimal, so that it has the name of none.
 	id := fmt.Sprintf("template-%d-%d", os.Getpid(), templates.Add(1))
-	cfg, err := json.Marshal(l.vmConfig(id, c.VCPUs, c.MemoryMiB))
+	vm := l.vmConfig(id, c.VCPUs, c.MemoryMiB)
+	if files.Scratch != nil {
+		st, err := files.Scratch.Stat()
+		if err != nil {
+			return err
+		}
+		vm.Scratch = st.Size() > 0
+	}
+	cfg, err := json.Marshal(vm)
 	if err != nil {
 		return err
 	}
@@ -41,7 +50,7 @@ func (l *Launcher) MakeTemplate(ctx context.Context, c template.Class, memory, s
 	cmd.Cancel = func() error { return cmd.Process.Signal(terminate) }
 	cmd.WaitDelay = stopTimeout + killedWait
 	cmd.Dir = string(os.PathSeparator)
-	cmd.ExtraFiles = []*os.File{memory, state}
+	cmd.ExtraFiles = passFiles(files) // one of no bytes is passed and not told of
 	said := &tail{limit: maxTemplateLog}
 	cmd.Stderr = said
 	detach(cmd)
@@ -85,9 +94,8 @@ func TemplateMain(ctx context.Context, in io.Reader, newDriver NewDriver) error 
 		_, _ = io.Copy(io.Discard, r)
 		cancel(fmt.Errorf("who wants the template has ended: %w", context.Canceled))
 	}()
-	memory, state := passedFile(memoryFD, "template memory"), passedFile(stateFD, "template state")
-	defer memory.Close()
-	defer state.Close()
+	files := passedFiles(cfg.Scratch)
+	defer closeFiles(files)
 
 	log := slog.New(slog.NewJSONHandler(os.Stderr, logkey.HandlerOptions(cfg.LogLevel))).With(logkey.VMID, cfg.ID)
 	driver, err := newDriver(cfg.Driver, log)
@@ -111,7 +119,7 @@ func TemplateMain(ctx context.Context, in io.Reader, newDriver NewDriver) error 
 			ID: cfg.ID, Dir: dir, VCPUs: cfg.VCPUs, MemoryMiB: cfg.MemoryMiB, Kernel: cfg.Kernel, Initrd: cfg.Initrd,
 		},
 		Driver: driver, Version: cfg.Build, Log: log,
-	}, memory, state); err != nil {
+	}, files); err != nil {
 		return err
 	}
 	log.InfoContext(ctx, "template is saved", logkey.Duration, time.Since(begin))

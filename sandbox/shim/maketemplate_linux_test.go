@@ -91,7 +91,7 @@ func TestMakeTemplate_Canceled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
-	err := l.MakeTemplate(ctx, template.Class{VCPUs: 1, MemoryMiB: 64}, files[0], files[1])
+	err := l.MakeTemplate(ctx, template.Class{VCPUs: 1, MemoryMiB: 64}, template.Files{Memory: files[0], State: files[1]})
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 10*time.Second {
 		t.Errorf("MakeTemplate() = %v after %v", err, time.Since(begin))
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/porthole-run/porthole/guest"
+	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/internal/phase"
 	"github.com/porthole-run/porthole/internal/undo"
 	"github.com/porthole-run/porthole/sandbox"
@@ -29,6 +30,7 @@ type pod struct {
 	mu      sync.Mutex // guards the rest
 	scratch *sandbox.DiskAddress
 	disk    sandbox.Disk // at scratch
+	mounted bool         // scratch is the disk that the template had mounted
 	nics    []string
 }
 
@@ -125,15 +127,33 @@ func (s *Server) makePod(ctx context.Context, p *pod, r sandbox.PodSetup) error 
 
 func (s *Server) attachScratch(ctx context.Context, p *pod, r sandbox.PodSetup) error {
 	ctx, end := phase.Begin(ctx, "attach scratch")
-	addr, err := s.vm.AttachDisk(ctx, r.Scratch)
+	addr, mounted := s.takeScratch(ctx, r.Scratch)
+	var err error
+	if !mounted {
+		addr, err = s.vm.AttachDisk(ctx, r.Scratch)
+	}
 	end(err)
 	if err != nil {
 		return fmt.Errorf("attach scratch disk: %w", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.scratch, p.disk = &addr, r.Scratch
+	p.scratch, p.disk, p.mounted = &addr, r.Scratch, mounted
 	return nil
+}
+
+// takeScratch puts a scratch disk in the place of one that a template has mounted. False: it
+// is to be attached and mounted as others are.
+func (s *Server) takeScratch(ctx context.Context, d sandbox.Disk) (sandbox.DiskAddress, bool) {
+	t, ok := s.vm.(sandbox.ScratchTaker)
+	if !ok {
+		return sandbox.DiskAddress{}, false
+	}
+	addr, err := t.TakeScratch(ctx, d)
+	if err != nil && !errdefs.IsNotFound(err) {
+		s.log.WarnContext(ctx, "scratch disk that a template has mounted cannot be used, one is attached", logkey.Error, err)
+	}
+	return addr, err == nil
 }
 
 // inVM is the pod as the guest is asked for it. Its scratch disk is attached.
@@ -143,6 +163,9 @@ func (p *pod) inVM(r sandbox.PodSetup, interfaces []guest.Interface) guest.Pod {
 		Hostname:   r.Hostname,
 		Interfaces: interfaces,
 		Scratch:    guest.DiskAddress{Controller: p.scratch.Controller, LUN: p.scratch.LUN},
+
+		ScratchMounted: p.mounted,
+
 		ResolvConf: r.ResolvConf,
 		Hosts:      r.Hosts,
 		Sysctls:    r.Sysctls,

@@ -79,6 +79,9 @@ func passedFile(fd int, name string) *os.File {
 	return os.NewFile(uintptr(fd), name)
 }
 
+// passedPath is a path by which this process opens such a file anew.
+func passedPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
 // protect makes the kernel rather kill something else when memory is short.
 func protect() error {
 	return os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(shimOOMScore)), 0o644)

@@ -59,3 +59,5 @@ var terminate os.Signal = os.Kill
 // passedFile is nothing: a process gets no files by number here, and no shim is started
 // with any, as no driver clones.
 func passedFile(int, string) *os.File { return nil }
+
+func passedPath(f *os.File) string { return f.Name() }

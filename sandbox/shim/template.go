@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -28,12 +29,12 @@ const (
 
 // Template is what a VM is cloned from.
 type Template struct {
-	ID            string
-	StateSHA256   string   // hexadecimal
-	Memory, State *os.File // closed once the VM has started
+	template.Files // closed once the VM has started
+	ID             string
+	StateSHA256    string // hexadecimal
 }
 
-func (t *Template) close() { _ = errors.Join(t.Memory.Close(), t.State.Close()) }
+func (t *Template) close() { closeFiles(t.Files) }
 
 // state reads the state, which must be the one that was saved.
 func (t *Template) state() ([]byte, error) {
@@ -66,7 +67,7 @@ func cloneVM(ctx context.Context, cfg ServerConfig) (running, error) {
 	err := phase.Do(ctx, "clone vm", func(ctx context.Context) error {
 		state, err := t.state()
 		if err == nil {
-			vm, err = cloner.Clone(ctx, cfg.VM, sandbox.Template{Memory: t.Memory, State: state})
+			vm, err = cloner.Clone(ctx, cfg.VM, sandbox.Template{Memory: t.Memory, State: state, Scratch: t.Scratch})
 		}
 		return err
 	})
@@ -98,12 +99,12 @@ func goOn(ctx context.Context, vm sandbox.VM, version string) (*guest.Client, er
 var errNotSeeded = fmt.Errorf("the agent does not seed the guest's random pool: %w", errdefs.ErrFailedPrecondition)
 
 // saveTemplate boots a VM to an idle agent, saves it to the files and ends it.
-func saveTemplate(ctx context.Context, cfg ServerConfig, memory *os.File, state io.Writer) (err error) {
+func saveTemplate(ctx context.Context, cfg ServerConfig, files template.Files) (err error) {
 	cloner, ok := cfg.Driver.(sandbox.Cloner)
 	if !ok {
 		return fmt.Errorf("make template: the driver cannot: %w", errdefs.ErrNotImplemented)
 	}
-	vm, err := cloner.CreateTemplate(ctx, cfg.VM, memory)
+	vm, err := cloner.CreateTemplate(ctx, cfg.VM, files.Memory)
 	if err != nil {
 		return fmt.Errorf("make template: %w", err)
 	}
@@ -118,14 +119,34 @@ func saveTemplate(ctx context.Context, cfg ServerConfig, memory *os.File, state 
 		return fmt.Errorf("make template: %w", err)
 	}
 	info := client.Info()
+	err = mountAhead(ctx, cfg.Log, vm, client, files.Scratch)
 	client.Close()
 	switch {
+	case err != nil:
+		return fmt.Errorf("make template: mount scratch disk: %w", err)
 	case !info.Seeded:
 		return fmt.Errorf("make template: %w", errNotSeeded)
 	case info.BootID != "":
 		return fmt.Errorf("make template: the agent has made a boot id up: %w", errdefs.ErrFailedPrecondition)
 	}
-	return vm.Save(ctx, state)
+	return vm.Save(ctx, files.State)
+}
+
+// mountAhead has the guest mount the scratch disk that its clones' pods get, if one is wanted
+// and the agent can.
+func mountAhead(ctx context.Context, log *slog.Logger, vm sandbox.VM, client *guest.Client, scratch *os.File) error {
+	if scratch == nil {
+		return nil
+	}
+	if !client.MountsScratch() {
+		log.InfoContext(ctx, "template has no scratch disk: the agent is of an older build")
+		return scratch.Truncate(0)
+	}
+	addr, err := vm.AttachDisk(ctx, sandbox.Disk{Path: passedPath(scratch), Format: sandbox.DiskRaw})
+	if err != nil {
+		return err
+	}
+	return client.MountScratch(ctx, guest.DiskAddress{Controller: addr.Controller, LUN: addr.LUN})
 }
 
 // takeTemplate finds a template for a VM that is to be launched; nil: it boots.

@@ -1,7 +1,6 @@
 package shim
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -179,15 +178,19 @@ func TestSaveTemplate(t *testing.T) {
 			tc.spoil(d)
 			c := serverConfig(d.fakeVM, shortDir(t))
 			c.Driver = d
-			var state bytes.Buffer
-			err := saveTemplate(testContext(t), c, nil, &state)
+			files := filesOf(t)
+			err := saveTemplate(testContext(t), c, files)
 			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("saveTemplate() = %v, want %q", err, tc.want)
 			}
 			if got := d.clone.String(); strings.HasPrefix(got, "running") || strings.HasPrefix(got, "created") {
 				t.Errorf("the VM is %s", got)
 			}
-			if got := state.String(); (err == nil) != strings.HasPrefix(got, "saved while running") {
+			state, rerr := os.ReadFile(files.State.Name())
+			if rerr != nil {
+				t.Fatal(rerr)
+			}
+			if got := string(state); (err == nil) != strings.HasPrefix(got, "saved while running") {
 				t.Errorf("the state is %q", got)
 			}
 		})

@@ -6,14 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/porthole-run/porthole/internal/logkey"
-	"github.com/porthole-run/porthole/internal/memfile"
 )
 
 const (
@@ -34,8 +31,10 @@ type Config struct {
 	// Classes are kept from the start on; others once they are asked for.
 	Classes []Class
 	// Build boots a VM of the class to an idle agent, saves it to the files, and returns
-	// when the VM has ended. Memory has the VM's size, both files are blank.
-	Build func(ctx context.Context, c Class, memory, state *os.File) error
+	// when the VM has ended. Memory has the VM's size, and all are blank.
+	Build func(ctx context.Context, c Class, f Files) error
+	// ScratchBytes is the size of the disk that a template has mounted; 0: it has none.
+	ScratchBytes int64
 	// Files are the paths of what templates are made from, and Facts is all else that
 	// they depend on.
 	Files []string
@@ -75,11 +74,11 @@ type class struct {
 
 // built is a template.
 type built struct {
-	id            string
-	memory, state *os.File
-	stateSum      string
-	at            time.Time
-	bytes         int64 // of memory that it holds
+	id       string
+	files    Files
+	stateSum string
+	at       time.Time
+	bytes    int64 // of memory that it holds
 }
 
 // New returns a Keeper that has nothing yet. Close it.
@@ -228,7 +227,7 @@ func (k *Keeper) makeRoom() bool {
 
 func (c *class) drop() {
 	if c.built != nil {
-		_ = errors.Join(c.built.memory.Close(), c.built.state.Close())
+		_ = c.built.files.close()
 		c.built = nil
 	}
 }
@@ -359,41 +358,34 @@ func (k *Keeper) missing() (Class, bool) {
 // build makes a template.
 func (k *Keeper) build(ctx context.Context, c Class) (_ *built, err error) {
 	t := &built{}
-	if t.memory, err = memfile.New("porthole template", int64(c.MemoryMiB)<<20); err != nil {
+	if t.files, err = newFiles(c, k.config.ScratchBytes); err != nil {
 		return nil, err
-	}
-	if t.state, err = memfile.New("porthole template state", 0); err != nil {
-		return nil, errors.Join(err, t.memory.Close())
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, t.memory.Close(), t.state.Close())
+			err = errors.Join(err, t.files.close())
 		}
 	}()
-	if err := k.config.Build(ctx, c, t.memory, t.state); err != nil {
+	if err := k.config.Build(ctx, c, t.files); err != nil {
 		return nil, err
 	}
-	for _, f := range []*os.File{t.memory, t.state} {
-		if err := memfile.Seal(f); err != nil {
-			return nil, err
-		}
-	}
-	h := sha256.New()
-	n, err := io.Copy(h, io.NewSectionReader(t.state, 0, 1<<62))
-	if err == nil && n == 0 {
-		err = errors.New("its state is empty")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read state of template: %w", err)
-	}
-	if t.bytes, err = memfile.Allocated(t.memory); err != nil {
+	if err := t.files.dropEmpty(); err != nil {
 		return nil, err
 	}
-	t.stateSum = hex.EncodeToString(h.Sum(nil))
+	if err := t.files.seal(); err != nil {
+		return nil, err
+	}
+	var scratchSum string
+	if t.stateSum, scratchSum, err = t.files.sums(ctx); err != nil {
+		return nil, err
+	}
+	if t.bytes, err = t.files.allocated(); err != nil {
+		return nil, err
+	}
 	t.at = k.config.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	id := sha256.Sum256(fmt.Appendf(nil, "%s %v %s", k.inputs.digest, c, t.stateSum))
+	id := sha256.Sum256(fmt.Appendf(nil, "%s %v %s %s", k.inputs.digest, c, t.stateSum, scratchSum))
 	t.id = hex.EncodeToString(id[:8])
 	return t, nil
 }

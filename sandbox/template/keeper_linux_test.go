@@ -21,9 +21,11 @@ type builder struct {
 	calls []string
 	err   error
 	hold  chan struct{} // nil: builds take no time
+
+	scratch func(*os.File) error // fills the disk
 }
 
-func (b *builder) build(ctx context.Context, c Class, memory, state *os.File) error {
+func (b *builder) build(ctx context.Context, c Class, f Files) error {
 	b.calls = append(b.calls, c.String())
 	if b.hold != nil {
 		select {
@@ -36,10 +38,15 @@ func (b *builder) build(ctx context.Context, c Class, memory, state *os.File) er
 	if b.err != nil {
 		return b.err
 	}
-	if _, err := memory.WriteAt([]byte("memory"), 4096); err != nil {
+	if _, err := f.Memory.WriteAt([]byte("memory"), 4096); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(state, "state %d", len(b.calls))
+	if b.scratch != nil {
+		if err := b.scratch(f.Scratch); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(f.State, "state %d", len(b.calls))
 	return err
 }
 
@@ -131,6 +138,53 @@ func TestKeeper_Take(t *testing.T) {
 		}
 		if k.Take(size(1, 192)) != nil {
 			t.Error("a closed keeper gives templates")
+		}
+	})
+}
+
+// TestKeeper_Scratch: the disk of a template is closed against changes too, and a part of what
+// the template is known by.
+func TestKeeper_Scratch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ids := map[string]bool{}
+		for _, content := range []string{"one", "two", ""} {
+			b := &builder{scratch: func(f *os.File) error {
+				if content == "" {
+					return f.Truncate(0) // there is to be none
+				}
+				_, err := f.WriteAt([]byte(content), 8192)
+				return err
+			}}
+			k := New(Config{Classes: []Class{{1, 16}}, Build: b.build, ScratchBytes: 1 << 30})
+			k.Start(t.Context())
+			synctest.Wait()
+			l := k.Take(size(1, 16))
+			if l == nil {
+				t.Fatal(k.Status())
+			}
+			ids[l.ID] = true
+			k.Close()
+			if content == "" {
+				if l.Scratch != nil {
+					t.Error("a template without a disk has one")
+				}
+				l.Close()
+				continue
+			}
+			if _, err := l.Scratch.WriteAt([]byte("x"), 0); !errors.Is(err, unix.EPERM) {
+				t.Errorf("write to the disk = %v, want EPERM", err)
+			}
+			got := make([]byte, len(content))
+			if _, err := l.Scratch.ReadAt(got, 8192); err != nil || string(got) != content {
+				t.Errorf("the disk has %q, %v; want %q", got, err, content)
+			}
+			if st, err := l.Scratch.Stat(); err != nil || st.Size() != 1<<30 {
+				t.Errorf("the disk is %v, %v", st, err)
+			}
+			l.Close()
+		}
+		if len(ids) != 3 {
+			t.Errorf("templates with different disks have the ids %v", ids)
 		}
 	})
 }

@@ -27,6 +27,44 @@ func mountExt4(dev, target string, flags uintptr, data string) error {
 	return nil
 }
 
+// Requests of linux/fs.h that x/sys has not.
+const (
+	fsFreeze = 0xc0045877 // FIFREEZE
+	fsThaw   = 0xc0045878 // FITHAW
+)
+
+// settle has the file system at target written to its disk, to the last block: a frozen one
+// has nothing left to write, and thawing writes no more than the superblock, at once.
+func settle(target string) error {
+	f, err := os.Open(target)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetInt(int(f.Fd()), fsFreeze, 0); err != nil {
+		return fmt.Errorf("freeze %s: %w", target, err)
+	}
+	if err := unix.IoctlSetInt(int(f.Fd()), fsThaw, 0); err != nil {
+		return fmt.Errorf("thaw %s: %w", target, err)
+	}
+	return nil
+}
+
+// Move mounts what is mounted at source at target instead, which is made.
+func (d *Disks) Move(source, target string) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	if err := unix.Mount(source, target, "", unix.MS_MOVE, ""); err != nil {
+		os.Remove(target)
+		return fmt.Errorf("move mount %s to %s: %w", source, target, err)
+	}
+	if err := os.Remove(source); err != nil {
+		return fmt.Errorf("remove mount point: %w", err)
+	}
+	return nil
+}
+
 // MountOverlay stacks layers, bottom first, below a writable upper folder. All folders
 // but target's must be there.
 func (d *Disks) MountOverlay(target string, layers []string, upper, work string) error {

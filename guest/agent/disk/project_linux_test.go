@@ -41,10 +41,9 @@ func loop(t *testing.T, size int64) string {
 	return dev
 }
 
-// TestMountScratch: a blank disk is mounted whatever the kernel can; where it counts, what
-// is written to one project's folder counts for that one.
-func TestMountScratch(t *testing.T) {
-	dev := loop(t, 64<<20)
+// reaping is Disks that can make file systems.
+func reaping(t *testing.T) *Disks {
+	t.Helper()
 	mkfs, err := exec.LookPath("mkfs.ext4")
 	if err != nil {
 		t.Fatal(err)
@@ -57,14 +56,21 @@ func TestMountScratch(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.Reaper.Run(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
+	return d
+}
 
+// TestMountScratch: a blank disk is mounted whatever the kernel can; where it counts, what
+// is written to one project's folder counts for that one.
+func TestMountScratch(t *testing.T) {
+	dev := loop(t, 64<<20)
+	d := reaping(t)
 	f, err := os.OpenFile(dev, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	target := filepath.Join(t.TempDir(), "s")
-	if err := d.mountScratch(t.Context(), f, dev, target); err != nil {
+	if err := d.mountScratch(t.Context(), f, dev, target, ""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
