@@ -36,7 +36,7 @@ func TestFamilies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := string(data) + "\n" + w.hns.String()
+			got := string(data) + "\nruntimeConfig " + w.plugins.given + "\n" + w.hns.String()
 			golden := filepath.Join("testdata", family, "want.golden")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
