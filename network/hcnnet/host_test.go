@@ -154,6 +154,27 @@ func TestAttach_PluginWithoutNamespaces(t *testing.T) {
 	}
 }
 
+// TestShippedConf attaches a pod with the configuration of a release.
+func TestShippedConf(t *testing.T) {
+	w := newWorld(t, "nat")
+	conf, err := os.ReadFile("../../deploy/windows/cni/10-porthole-nat.conflist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.configure(string(conf))
+	if _, err := w.Attach(t.Context(), pod(podID)); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`"portMappings"`, `"dns":{"servers":["10.96.0.10"]`} {
+		if !strings.Contains(w.plugins.given, part) {
+			t.Errorf("the plugin was given %s, without %s", w.plugins.given, part)
+		}
+	}
+	if err := w.Detach(t.Context(), podID); err != nil || w.left() != "" {
+		t.Errorf("Detach = %v, left:\n%s", err, w.left())
+	}
+}
+
 // TestAttach_CutShort ends ADD between an endpoint's making and its being put into the
 // namespace, with plugins that do not undo it: it is found by its name.
 func TestAttach_CutShort(t *testing.T) {
