@@ -16,8 +16,8 @@ import (
 	"github.com/porthole-run/porthole/internal/undo"
 )
 
-// placedFile lists, in the folder of data, what was placed outside of Porthole's own folders, as sha256sum does:
-// for the removal.
+// placedFile tells, in the folder of data, what was placed outside of Porthole's own folders, for the
+// removal: a line as sha256sum's, and the first folder that was made for it, empty if none was.
 const placedFile = "placed.sha256"
 
 // confNames are the ends of names that CNI reads.
@@ -43,8 +43,16 @@ func (s *Setup) placeConf(from, conf string, u *undo.Stack) error {
 	if err != nil {
 		return fmt.Errorf("place CNI configuration: %w", err)
 	}
+	top := topMissing(dir)
 	if err := makeFolder(dir, u); err != nil {
 		return err
+	}
+	if top != "" && s.c.Protect != nil {
+		// Whoever can write here chooses programs that SYSTEM runs, and below a drive's root all users can. A
+		// folder that was there is as its owner has made it.
+		if err := s.c.Protect(top); err != nil {
+			return fmt.Errorf("protect %s: %w", top, err)
+		}
 	}
 	path := filepath.Join(dir, filepath.Base(from))
 	if _, err := os.Lstat(path); err == nil {
@@ -62,10 +70,20 @@ func (s *Setup) placeConf(from, conf string, u *undo.Stack) error {
 	if err != nil {
 		return fmt.Errorf("place CNI configuration: %w", err)
 	}
-	if err := os.WriteFile(list, []byte(sum+"  "+path+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(list, []byte(sum+"  "+path+"\n"+top+"\n"), 0o644); err != nil {
 		return fmt.Errorf("note that %s was placed: %w", path, err)
 	}
 	return nil
+}
+
+// topMissing is the first of a folder and those above it that is not there; empty: all are.
+func topMissing(dir string) (top string) {
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			return top
+		}
+		top = dir
+	}
 }
 
 // removePlaced removes what was placed and has not been changed since.
@@ -77,8 +95,9 @@ func (s *Setup) removePlaced() error {
 	if err != nil {
 		return fmt.Errorf("read what was placed: %w", err)
 	}
-	sum, path, ok := strings.Cut(strings.TrimSpace(string(text)), "  ")
-	if !ok {
+	line, top, whole := strings.Cut(string(text), "\n")
+	sum, path, ok := strings.Cut(line, "  ")
+	if !ok || !whole {
 		return nil // cut short: it was taken back, or never placed
 	}
 	got, err := filesum.SHA256(path)
@@ -93,6 +112,10 @@ func (s *Setup) removePlaced() error {
 	}
 	if err := remove(path); err != nil {
 		return fmt.Errorf("remove CNI configuration: %w", err)
+	}
+	if top = strings.TrimSuffix(top, "\n"); top != "" {
+		for dir := filepath.Dir(path); inside(top, dir) && remove(dir) == nil; dir = filepath.Dir(dir) {
+		} // as far as they are empty
 	}
 	return nil
 }

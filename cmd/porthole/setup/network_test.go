@@ -51,6 +51,13 @@ func TestInstall_CNIConf(t *testing.T) {
 					t.Errorf("the configuration is %q, %v, want %q", b, err, want)
 				}
 			}
+			protected := []string{"ProgramData/porthole", "etc", "ProgramData/porthole"}
+			if tc.before != "" { // the folder is theirs
+				protected = []string{"ProgramData/porthole", "ProgramData/porthole"}
+			}
+			if diff := cmp.Diff(protected, w.protected); diff != "" {
+				t.Errorf("protected folders (-want +got):\n%s", diff)
+			}
 			if tc.after != "" {
 				if err := os.WriteFile(path, []byte(tc.after), 0o644); err != nil {
 					t.Fatal(err)
@@ -61,6 +68,9 @@ func TestInstall_CNIConf(t *testing.T) {
 			}
 			if _, err := os.Stat(path); (err == nil) != tc.left {
 				t.Errorf("after the removal the configuration is left: %v, want %v", err == nil, tc.left)
+			}
+			if _, err := os.Stat(filepath.Join(w.dir, "etc")); (err == nil) != tc.left {
+				t.Errorf("after the removal its folder is left: %v, want %v", err == nil, tc.left)
 			}
 		})
 	}

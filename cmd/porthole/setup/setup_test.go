@@ -29,6 +29,8 @@ type fake struct {
 	bad     map[string]bool // versions that do not become healthy
 	onStart func()          // what a daemon does when it starts
 
+	protected []string // folders, in order
+
 	step, failAt int
 	steps        []string
 }
@@ -137,6 +139,7 @@ func (w *world) setup() *Setup {
 			if _, err := os.Stat(filepath.Join(dir, configFile)); err == nil && w.running == "" {
 				w.t.Error("the folder is protected after something was put into it")
 			}
+			w.protected = append(w.protected, strings.TrimPrefix(filepath.ToSlash(dir), filepath.ToSlash(w.dir)+"/"))
 			return w.do("protect")
 		},
 	})
