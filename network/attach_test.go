@@ -18,6 +18,7 @@ var testPod = Pod{
 	ID: "pod1", Name: "web", Namespace: "default", UID: "u-1",
 	PortMappings: []PortMapping{{Protocol: "TCP", ContainerPort: 80, HostPort: 8080}, {Protocol: "tcp", ContainerPort: 81}},
 	Annotations:  map[string]string{egressBandwidth: "10M"},
+	DNS:          DNS{Servers: []string{"10.96.0.10"}, Search: []string{"svc.cluster.local"}},
 }
 
 func TestAttachDetach(t *testing.T) {
@@ -45,6 +46,7 @@ func TestAttachDetach(t *testing.T) {
 		"args=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=pod1;K8S_POD_UID=u-1",
 		`"portMappings":[{"protocol":"tcp","containerPort":80,"hostPort":8080}]`,
 		`"bandwidth":{"egressRate":10000000,"egressBurst":4294967295}`,
+		`"dns":{"servers":["10.96.0.10"],"searches":["svc.cluster.local"]}`,
 	} {
 		if !strings.Contains(h.calls[1], part) {
 			t.Errorf("the second plugin was not given %s:\n%s", part, h.calls[1])
@@ -270,7 +272,7 @@ func TestReady(t *testing.T) {
 		t.Errorf("Ready = %v", err)
 	}
 	want := "configuration: " + filepath.Join(m.config.ConfDir, "10-test.conflist") + " (network net, CNI 1.0.0)\n" +
-		"plugins: /plugins/br, /plugins/addr, /plugins/ports\ncapabilities: bandwidth, portMappings\npods: 0\nready\n"
+		"plugins: /plugins/br, /plugins/addr, /plugins/ports\ncapabilities: bandwidth, dns, portMappings\npods: 0\nready\n"
 	if diff := cmp.Diff(want, m.Status(t.Context()).String()); diff != "" {
 		t.Errorf("Status (-want +got):\n%s", diff)
 	}

@@ -24,6 +24,14 @@ type bandwidth struct {
 	EgressBurst  uint64 `json:"egressBurst,omitempty"`
 }
 
+// dnsArgs is the argument of the capability dns, by the names that containerd and the kubelet before it
+// gave it, which Windows' plugins read; CNI's own conventions have others.
+type dnsArgs struct {
+	Servers  []string `json:"servers,omitempty"`
+	Searches []string `json:"searches,omitempty"`
+	Options  []string `json:"options,omitempty"`
+}
+
 // args returns what plugins get in CNI_ARGS.
 func (p Pod) args() [][2]string {
 	return [][2]string{
@@ -70,6 +78,9 @@ func (p Pod) capabilities() (map[string]any, error) {
 	}
 	if len(p.Annotations) > 0 {
 		caps["io.kubernetes.cri.pod-annotations"] = p.Annotations
+	}
+	if len(p.DNS.Servers)+len(p.DNS.Search)+len(p.DNS.Options) > 0 {
+		caps["dns"] = dnsArgs{Servers: p.DNS.Servers, Searches: p.DNS.Search, Options: p.DNS.Options}
 	}
 	if p.CgroupParent != "" {
 		caps["cgroupPath"] = p.CgroupParent

@@ -156,7 +156,7 @@ func (h *fakeHost) ExecPlugin(ctx context.Context, path string, stdin []byte, en
 
 const twoPlugins = `{"cniVersion":"1.0.0","name":"net","plugins":[
 	{"type":"br","ipam":{"type":"addr"}},
-	{"type":"ports","capabilities":{"portMappings":true,"bandwidth":true}}]}`
+	{"type":"ports","capabilities":{"portMappings":true,"bandwidth":true,"dns":true}}]}`
 
 // newTestManager makes a Manager on a fake host with a configuration.
 func newTestManager(t *testing.T, h *fakeHost, conf string) *Manager {

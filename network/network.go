@@ -38,6 +38,7 @@ type Pod struct {
 	PortMappings         []PortMapping
 	Annotations, Labels  map[string]string
 	CgroupParent         string
+	DNS                  DNS // what the pod resolves names by; empty: nobody said
 }
 
 // PortMapping is a host port that leads to a port of the pod; without a HostPort it is

@@ -69,6 +69,7 @@ type PodNetwork struct {
 	PortMappings             []PortMapping
 	Annotations, Labels      map[string]string
 	CgroupParent             string
+	DNS                      DNS // as asked for; empty: the network's own
 }
 
 // PortMapping is a host port that CNI is asked to map.

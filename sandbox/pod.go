@@ -210,5 +210,6 @@ func (p *pod) toNetwork() PodNetwork {
 		Annotations:  p.config.Annotations,
 		Labels:       p.config.Labels,
 		CgroupParent: p.config.CgroupParent,
+		DNS:          p.config.DNS,
 	}
 }

@@ -19,6 +19,7 @@ func (n podNetwork) Attach(ctx context.Context, p sandbox.PodNetwork) (sandbox.N
 	pod := network.Pod{
 		ID: p.ID, Name: p.Name, Namespace: p.Namespace, UID: p.UID,
 		Annotations: p.Annotations, Labels: p.Labels, CgroupParent: p.CgroupParent,
+		DNS: network.DNS{Servers: p.DNS.Servers, Search: p.DNS.Searches, Options: p.DNS.Options},
 	}
 	for _, m := range p.PortMappings {
 		pod.PortMappings = append(pod.PortMappings, network.PortMapping(m))

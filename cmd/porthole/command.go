@@ -39,7 +39,7 @@ func commands() []command {
 		{"service start", "", "Windows: start the service and wait until it serves", runServiceStart},
 		{"service stop", "", "Windows: stop the service and wait for its end; pods go on running", runServiceStop},
 		{"service status", "[--json]", "Windows: say whether the service runs", runServiceStatus},
-		{"setup install", "[--from DIR] [--install-dir DIR] [--data-dir DIR] [--anyway]", "Windows: install this release, or upgrade to it; one that does not serve gives way to the one before", runSetupInstall},
+		{"setup install", "[--from DIR] [--install-dir DIR] [--data-dir DIR] [--cni-conf FILE] [--anyway]", "Windows: install this release, or upgrade to it; one that does not serve gives way to the one before", runSetupInstall},
 		{"setup uninstall", "[--install-dir DIR] [--data-dir DIR] [--keep-data]", "Windows: end all pods and remove the service, programs and data", runSetupUninstall},
 		{"share selftest", "[--seeds N] [--seed N] DIR", "check that a folder of this machine can be a volume with full POSIX meaning", runShareSelftest},
 		{"selftest", "[--config FILE] [--report FILE] [--disruptive] [--only IDS] [--list]", "Windows: check what only a real host can prove, and write a report to send back", runSelftest},

@@ -127,6 +127,9 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 		log.Warn("end VMs that nobody has", logkey.Error, err)
 	}
 	registerCounts(reg, n.manager, n.accel.Accel)
+	if n.host != nil {
+		registerEndpoints(reg, n.host)
+	}
 	if n.templates != nil {
 		registerTemplates(reg, n.templates)
 		n.templates.Start(ctx)

@@ -26,6 +26,7 @@ func runSetupInstall(ctx context.Context, std stdio, args []string) error {
 	install, data := setupFlags(f)
 	from := f.String("from", "", "the release's `folder`; default: this program's")
 	anyway := f.Bool("anyway", false, "install although the host lacks something")
+	cni := f.String("cni-conf", "", "a CNI configuration `file` to place; default: none")
 	if _, err := parse(f, args, 0, 0); err != nil {
 		return err
 	}
@@ -40,7 +41,7 @@ func runSetupInstall(ctx context.Context, std stdio, args []string) error {
 	if err != nil {
 		return err
 	}
-	done, err := s.Install(ctx, setup.Options{From: *from, Version: build().Version, Anyway: *anyway})
+	done, err := s.Install(ctx, setup.Options{From: *from, Version: build().Version, Anyway: *anyway, CNIConf: *cni})
 	if err != nil {
 		return elevated(err)
 	}

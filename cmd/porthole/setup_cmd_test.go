@@ -44,6 +44,9 @@ func TestInstallScript(t *testing.T) {
 			}
 		}
 	}
+	if !strings.Contains(known["setup install"], "[--cni-conf FILE]") || !strings.Contains(string(text), "@('--cni-conf', $CniConf)") {
+		t.Error("--cni-conf is not carried")
+	}
 	if !strings.Contains(known["setup uninstall"], "[--keep-data]") || !strings.Contains(string(text), "'--keep-data'") {
 		t.Error("--keep-data is not carried")
 	}

@@ -29,7 +29,16 @@ func setupConfig() (setup.Config, error) {
 	return setup.Config{
 		InstallDir: filepath.Join(programs, "porthole"), DataDir: filepath.Join(data, "porthole"),
 		Service: scmService{}, Host: windowsHostSetup{}, Protect: protect, SampleData: "C:/ProgramData/porthole",
+		ConfDir: confDir,
 	}, nil
+}
+
+func confDir(path string) (string, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.FromSlash(c.Network.ConfDir), nil
 }
 
 // dataAccess is who may do something in the folder of data: SYSTEM and Administrators. ProgramData

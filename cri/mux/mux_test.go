@@ -340,7 +340,10 @@ func TestEvents_OneSide(t *testing.T) {
 // TestPass_CallerGone: a call that hangs upstream ends with its caller.
 func TestPass_CallerGone(t *testing.T) {
 	r := newRig(t, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	if _, err := r.runtime.Version(t.Context(), &runtimeapi.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Fatal(err) // the connections are there before the time runs
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	r.upstream.events, r.ours.events = make(chan *runtimeapi.ContainerEventResponse), make(chan *runtimeapi.ContainerEventResponse)
 	s, err := r.runtime.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})

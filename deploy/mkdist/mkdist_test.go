@@ -118,7 +118,7 @@ func TestWindows(t *testing.T) {
 			top = append(top, name)
 		}
 	}
-	want := "CHANGELOG.md README.md SHA256SUMS config.toml docs guest install.ps1 kubernetes porthole.exe sbom.cdx.json"
+	want := "CHANGELOG.md README.md SHA256SUMS cni config.toml docs guest install.ps1 kubernetes porthole.exe sbom.cdx.json"
 	if got := strings.Join(top, " "); got != want {
 		t.Errorf("the zip has %s, want %s", got, want)
 	}

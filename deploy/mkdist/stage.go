@@ -32,6 +32,7 @@ var bySystem = map[string]struct {
 }{
 	"windows": {"porthole.exe", []source{
 		{"deploy/windows/install.ps1", "install.ps1"}, {"deploy/windows/config.toml", "config.toml"},
+		{"deploy/windows/cni", "cni"},
 	}},
 	"linux": {"bin/porthole", []source{
 		{"deploy/config/config.toml", "config.toml"}, {"deploy/systemd/porthole.service", "porthole.service"},

@@ -21,6 +21,10 @@ With -Uninstall: keeps configuration, images and records.
 .PARAMETER InstallFeatures
 Installs the features Hyper-V and Containers where they are missing. Without it the script only says so.
 
+.PARAMETER CniConf
+A CNI configuration to put where Porthole looks for it, unless one of that name is there, such as one of the release's
+folder cni. Leave it out where the network agent of a cluster brings one.
+
 .PARAMETER NoDefender
 Leaves Defender's exclusions alone.
 
@@ -48,6 +52,9 @@ param(
 
     [Parameter(ParameterSetName = 'Install')]
     [switch]$InstallFeatures,
+
+    [Parameter(ParameterSetName = 'Install')]
+    [string]$CniConf = '',
 
     [switch]$NoDefender,
 
@@ -203,7 +210,11 @@ function Install-Porthole {
     $done = $false
     try {
         $program = Join-Path $PSScriptRoot 'porthole.exe' # which installs the release that it lies in
-        Invoke-Porthole $program @('setup', 'install', '--install-dir', $InstallDir, '--data-dir', $DataDir) | Out-Host
+        $arguments = @('setup', 'install', '--install-dir', $InstallDir, '--data-dir', $DataDir)
+        if ($CniConf) {
+            $arguments += @('--cni-conf', $CniConf)
+        }
+        Invoke-Porthole $program $arguments | Out-Host
         $done = $true
     }
     finally { # after Ctrl-C too
@@ -244,6 +255,9 @@ try {
     Test-Session
     $InstallDir = Resolve-Folder $InstallDir
     $DataDir = Resolve-Folder $DataDir
+    if ($CniConf) {
+        $CniConf = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($CniConf)
+    }
     $what, $target = 'install Porthole, or upgrade it', "$InstallDir, $DataDir"
     if ($Uninstall) {
         $what = 'end all pods and remove Porthole'

@@ -1,6 +1,10 @@
 package hcs
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
 
 // EventType is what an event is about (HCS_EVENT_TYPE).
 type EventType uint32
@@ -38,13 +42,26 @@ func (e Event) Exit() ExitStatus {
 func (s ExitStatus) Code() HRESULT { return HRESULT(uint32(s.Status)) }
 
 // CrashLog reads the data of SystemCrashReport: the text of the guest's panic, which is
-// the guest's to choose; empty when there is none.
+// the guest's to choose. A guest that gave none, as one may that has no memory to spare for it, has given
+// numbers in the registers for crashes: "parameters 0x1 0x2". Empty when there is neither.
 func (e Event) CrashLog() string {
 	var r struct {
-		CrashLog string `json:"CrashLog"`
+		CrashLog        string   `json:"CrashLog"`
+		CrashParameters []uint64 `json:"CrashParameters"`
 	}
 	if json.Unmarshal([]byte(e.Data), &r) != nil {
 		return ""
 	}
-	return r.CrashLog
+	if r.CrashLog != "" || len(r.CrashParameters) == 0 {
+		return r.CrashLog
+	}
+	var b strings.Builder
+	b.WriteString("parameters")
+	for _, p := range r.CrashParameters[:min(len(r.CrashParameters), maxCrashParameters)] {
+		fmt.Fprintf(&b, " %#x", p)
+	}
+	return b.String()
 }
+
+// maxCrashParameters is how many registers Hyper-V has for them (HV_X64_MSR_CRASH_P0 to P4).
+const maxCrashParameters = 5

@@ -136,6 +136,16 @@ func TestEvent(t *testing.T) {
 	if got := (Event{Data: `{"SystemId":"x","CrashLog":"Kernel panic"}`}).CrashLog(); got != "Kernel panic" {
 		t.Errorf("CrashLog() = %q", got)
 	}
+	for data, want := range map[string]string{
+		`{"CrashLog":"Kernel panic","CrashParameters":[1]}`: "Kernel panic",
+		`{"CrashParameters":[18446744073709551615,0]}`:      "parameters 0xffffffffffffffff 0x0",
+		`{"CrashParameters":[1,2,3,4,5,6,7]}`:               "parameters 0x1 0x2 0x3 0x4 0x5",
+		`{"CrashParameters":[]}`:                            "", `{"CrashParameters":[-1]}`: "",
+	} {
+		if got := (Event{Data: data}).CrashLog(); got != want {
+			t.Errorf("CrashLog() of %s = %q, want %q", data, got, want)
+		}
+	}
 	for _, bad := range []string{"", "[]", `{"CrashLog":1,"Status":"x"}`} {
 		e := Event{Data: bad}
 		if e.CrashLog() != "" || e.Exit() != (ExitStatus{}) {

@@ -44,8 +44,11 @@ const (
 	ResultNotAllocated      HRESULT = 0x8037011A
 	AccessDenied            HRESULT = 0x8037011B
 	GuestCriticalError      HRESULT = 0x8037011C
+	ProcessInfoMissing      HRESULT = 0x8037011D
 	ServiceDisconnect       HRESULT = 0x8037011E
+	ProcessAlreadyStopped   HRESULT = 0x8037011F
 	NotConfigured           HRESULT = 0x80370120
+	OperationCanceled       HRESULT = 0x80370121
 )
 
 // Codes of other parts of Windows that HCS passes on.
@@ -64,7 +67,9 @@ const (
 	NoResources         HRESULT = 0x800705AA
 	NotEnoughMemory     HRESULT = 0x80070008
 	CommitmentLimit     HRESULT = 0x800705AF
+	ServiceDisabled     HRESULT = 0x80070422 // ERROR_SERVICE_DISABLED
 	ServiceStopped      HRESULT = 0x80070426 // ERROR_SERVICE_NOT_ACTIVE
+	Timeout             HRESULT = 0x800705B4 // ERROR_TIMEOUT
 	RPCUnavailable      HRESULT = 0x800706BA
 	RPCCallFailed       HRESULT = 0x800706BE
 	HypervisorAbsent    HRESULT = 0xC0351000
@@ -79,7 +84,7 @@ const facilityHCS = 0x0037
 // canonical folds the two families of HCS's codes into one: 0x8037xxxx is documented, and
 // 0xC037xxxx is the same condition as the older interface and nested results have it.
 func (h HRESULT) canonical() HRESULT {
-	if h>>30 == 3 && h>>16&0x0FFF == facilityHCS && h&0xFFFF >= 0x0100 && h&0xFFFF <= 0x0120 {
+	if h>>30 == 3 && h>>16&0x0FFF == facilityHCS && h&0xFFFF >= 0x0100 && h&0xFFFF <= 0x0121 {
 		return h&^0x4000_0000 | 0x8000_0000
 	}
 	return h
@@ -133,6 +138,9 @@ var conditions = map[HRESULT]condition{
 	ResultNotAllocated:      {"no memory for the result of the operation", errdefs.ErrResourceExhausted, hintMemory},
 	AccessDenied:            {"access denied to the Host Compute Service", errdefs.ErrPermissionDenied, hintRights},
 	GuestCriticalError:      {"the guest crashed", errdefs.ErrUnavailable, ""},
+	ProcessInfoMissing:      {"nothing is known of the process", errdefs.ErrUnavailable, ""},
+	ProcessAlreadyStopped:   {"the process has ended already", errdefs.ErrUnavailable, ""},
+	OperationCanceled:       {"operation was canceled", context.Canceled, ""},
 	ServiceDisconnect:       {"the Host Compute Service went away", errdefs.ErrUnavailable, hintService},
 	NotConfigured:           {"the VM is not configured for it", errdefs.ErrFailedPrecondition, ""},
 
@@ -151,6 +159,8 @@ var conditions = map[HRESULT]condition{
 	NotEnoughMemory:     {"not enough memory", errdefs.ErrResourceExhausted, hintMemory},
 	CommitmentLimit:     {"the page file is too small", errdefs.ErrResourceExhausted, hintMemory},
 	ServiceStopped:      {"the service was not started", errdefs.ErrUnavailable, hintService},
+	ServiceDisabled:     {"the service is disabled", errdefs.ErrFailedPrecondition, "Set-Service vmcompute -StartupType Manual; Start-Service vmcompute"},
+	Timeout:             {"no answer in time", context.DeadlineExceeded, ""},
 	RPCUnavailable:      {"the service does not answer", errdefs.ErrUnavailable, hintService},
 	RPCCallFailed:       {"the service went away during the call", errdefs.ErrUnavailable, hintService},
 	HypervisorAbsent:    {"the hypervisor is not running", errdefs.ErrFailedPrecondition, hintHyperV},

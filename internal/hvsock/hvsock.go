@@ -36,11 +36,7 @@ func Dial(ctx context.Context, vmID string, port uint32) (Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("dial %s port %d: %w", vmID, port, err)
 	}
-	limit := maxConnect
-	if deadline, ok := ctx.Deadline(); ok {
-		limit = max(min(limit, time.Until(deadline)), time.Millisecond)
-	}
-	c, err := dial(vmID, port, limit)
+	c, err := dial(vmID, port, connectLimit(ctx))
 	if err == nil && ctx.Err() != nil {
 		_ = c.Close()
 		err = ctx.Err()
@@ -49,6 +45,16 @@ func Dial(ctx context.Context, vmID string, port uint32) (Conn, error) {
 		return nil, fmt.Errorf("dial %s port %d: %w", vmID, port, err)
 	}
 	return c, nil
+}
+
+// connectLimit is how long one connect may take; it is given to Windows in whole milliseconds, of which 0 would be
+// Windows' own limit.
+func connectLimit(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return maxConnect
+	}
+	return max(min(maxConnect, time.Until(deadline)), time.Millisecond)
 }
 
 // addr is one end of a connection.

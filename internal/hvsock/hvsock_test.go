@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestServiceID(t *testing.T) {
@@ -25,6 +27,26 @@ func TestDial_EndedContext(t *testing.T) {
 	if _, err := Dial(ctx, "00000000-0000-0000-0000-000000000001", 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("Dial() = %v, want Canceled", err)
 	}
+}
+
+// TestConnectLimit: a connect that cannot be given up ends with its caller's time, and never waits as long as
+// Windows would.
+func TestConnectLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for left, want := range map[time.Duration]time.Duration{
+			0: time.Second, time.Minute: time.Second, time.Second: time.Second, 300 * time.Millisecond: 300 * time.Millisecond,
+			time.Microsecond: time.Millisecond, -time.Hour: time.Millisecond,
+		} {
+			ctx, cancel := t.Context(), context.CancelFunc(func() {})
+			if left != 0 { // 0: no deadline
+				ctx, cancel = context.WithTimeout(ctx, left)
+			}
+			if got := connectLimit(ctx); got != want {
+				t.Errorf("with %s left: %s, want %s", left, got, want)
+			}
+			cancel()
+		}
+	})
 }
 
 func TestAddr(t *testing.T) {

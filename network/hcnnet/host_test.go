@@ -36,7 +36,7 @@ func TestFamilies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := string(data) + "\n" + w.hns.String()
+			got := string(data) + "\nruntimeConfig " + w.plugins.given + "\n" + w.hns.String()
 			golden := filepath.Join("testdata", family, "want.golden")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -151,6 +151,27 @@ func TestAttach_PluginWithoutNamespaces(t *testing.T) {
 	}
 	if left := w.left(); left != "" {
 		t.Errorf("left:\n%s", left)
+	}
+}
+
+// TestShippedConf attaches a pod with the configuration of a release.
+func TestShippedConf(t *testing.T) {
+	w := newWorld(t, "nat")
+	conf, err := os.ReadFile("../../deploy/windows/cni/10-porthole-nat.conflist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.configure(string(conf))
+	if _, err := w.Attach(t.Context(), pod(podID)); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`"portMappings"`, `"dns":{"servers":["10.96.0.10"]`} {
+		if !strings.Contains(w.plugins.given, part) {
+			t.Errorf("the plugin was given %s, without %s", w.plugins.given, part)
+		}
+	}
+	if err := w.Detach(t.Context(), podID); err != nil || w.left() != "" {
+		t.Errorf("Detach = %v, left:\n%s", err, w.left())
 	}
 }
 

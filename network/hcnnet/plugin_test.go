@@ -35,6 +35,7 @@ type plugins struct {
 	mu     sync.Mutex
 	cut    bool     // ADD ends after its first endpoint is made, without undoing that
 	calls  []string // command and netns
+	given  string   // the runtimeConfig of the last ADD
 	refuse error    // what DEL answers
 }
 
@@ -69,11 +70,13 @@ func (p *plugins) ExecPlugin(_ context.Context, path string, stdin []byte, envir
 
 func (p *plugins) add(plugin string, stdin []byte, netns, id string) ([]byte, error) {
 	var conf struct {
-		APIVersion int `json:"apiVersion"`
+		APIVersion    int             `json:"apiVersion"`
+		RuntimeConfig json.RawMessage `json:"runtimeConfig"`
 	}
 	if err := json.Unmarshal(stdin, &conf); err != nil {
 		return nil, err
 	}
+	p.given = string(conf.RuntimeConfig)
 	mac := ""
 	for _, doc := range p.endpoints {
 		e, err := p.hns.CreateEndpoint(p.network, p.fill(string(doc), id, ""))
@@ -199,5 +202,6 @@ func pod(id string) network.Pod {
 	return network.Pod{
 		ID: id, Name: "web", Namespace: "default", UID: "u-1",
 		PortMappings: []network.PortMapping{{Protocol: "TCP", ContainerPort: 80, HostPort: 8080}},
+		DNS:          network.DNS{Servers: []string{"10.96.0.10"}, Search: []string{"default.svc.cluster.local", "svc.cluster.local"}, Options: []string{"ndots:5"}},
 	}
 }

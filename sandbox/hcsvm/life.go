@@ -162,15 +162,22 @@ func (v *VM) own(ctx context.Context) {
 func (v *VM) endLost(ctx context.Context) error {
 	retry := time.NewTicker(200 * time.Millisecond)
 	defer retry.Stop()
+	var last error
 	for {
-		err := endSystem(ctx, v.driver.Host, v.id)
-		if err == nil || !errdefs.IsUnavailable(err) {
+		switch err := endSystem(ctx, v.driver.Host, v.id); {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil && last != nil:
+			return last // what the service said tells more than that time is up
+		case !errdefs.IsUnavailable(err):
 			return err
+		default:
+			last = err
 		}
 		select {
 		case <-retry.C:
 		case <-ctx.Done():
-			return err
+			return last
 		}
 	}
 }

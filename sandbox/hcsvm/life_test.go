@@ -103,6 +103,7 @@ func TestVM_Ends(t *testing.T) {
 			w.svc.Crash(system, "<6>x\nKernel panic - not syncing: Attempted to kill init!\n")
 		}, "guest panicked: Kernel panic - not syncing: Attempted to kill init!"},
 		{"crash", func(w *world) { w.svc.Crash(system, "a\x1b[31mb") }, "guest crashed: a·[31mb"},
+		{"crash_without_words", func(w *world) { w.svc.Crash(system, "") }, "guest crashed: parameters 0x1"},
 		{"power_off", func(w *world) { w.svc.Exit(system, "GracefulExit") }, "guest ended the vm: GracefulExit"},
 		{"worker_died", func(w *world) { w.svc.Exit(system, "UnexpectedExit") }, "0x80370106 the VM ended unexpectedly"},
 		{"service_restarted", func(w *world) { w.svc.Restart(true) }, "the Host Compute Service (vmcompute) went away:"},

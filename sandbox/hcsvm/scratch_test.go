@@ -1,16 +1,21 @@
 package hcsvm
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/porthole-run/porthole/internal/diskfull"
+	"github.com/porthole-run/porthole/internal/sparsefile"
 	"github.com/porthole-run/porthole/sandbox"
 )
 
@@ -103,5 +108,57 @@ func TestNewScratch(t *testing.T) {
 	defer f.Close()
 	if _, err := f.Read(head); err != nil || string(head) != "vhdxfile" {
 		t.Errorf("the file begins with %q, %v", head, err)
+	}
+}
+
+// TestScratch_Restore makes a disk of what was packed of one, or leaves nothing.
+func TestScratch_Restore(t *testing.T) {
+	dir := t.TempDir()
+	was := filepath.Join(dir, "was.vhdx")
+	content := append(make([]byte, 1<<20), []byte("vhdxfile")...)
+	if err := os.WriteFile(was, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var packed bytes.Buffer
+	if err := sparsefile.Pack(t.Context(), &packed, f); err != nil {
+		t.Fatal(err)
+	}
+	s := &Scratch{create: (&fakeVHDX{}).create}
+	path := filepath.Join(dir, "scratch.img")
+	for range 2 { // what is there is replaced
+		got, err := s.Restore(t.Context(), path, bytes.NewReader(packed.Bytes()))
+		if want := (sandbox.Disk{Path: path + ".vhdx", Format: sandbox.DiskVHDX}); err != nil || got != want {
+			t.Fatalf("Restore() = %+v, %v, want %+v", got, err, want)
+		}
+		if b, err := os.ReadFile(got.Path); err != nil || !bytes.Equal(b, content) {
+			t.Errorf("%d bytes are restored of %d, %v", len(b), len(content), err)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, tc := range map[string]struct {
+		ctx  context.Context
+		from io.Reader
+	}{
+		"cut_short": {t.Context(), bytes.NewReader(packed.Bytes()[:packed.Len()-1])},
+		"no_pack":   {t.Context(), strings.NewReader("x")},
+		"full":      {t.Context(), io.MultiReader(bytes.NewReader(packed.Bytes()[:4]), iotest.ErrReader(syscall.ENOSPC))},
+		"given_up":  {ended, bytes.NewReader(packed.Bytes())},
+	} {
+		_, err := s.Restore(tc.ctx, path, tc.from)
+		if err == nil || !strings.Contains(err.Error(), "restore scratch disk "+path) {
+			t.Errorf("%s: Restore() = %v, want an error that names the disk", name, err)
+		}
+		if name == "full" && errdefs.IsResourceExhausted(err) != diskfull.Is(syscall.ENOSPC) {
+			t.Errorf("%s: Restore() = %v", name, err)
+		}
+		if _, err := os.Stat(path + ".vhdx"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the disk is there: %v", name, err)
+		}
 	}
 }

@@ -77,6 +77,7 @@ var classes = []struct {
 	{hcs.SystemAlreadyExists, errdefs.IsAlreadyExists, "hcsdiag"},
 	{hcs.OutOfMemory, errdefs.IsResourceExhausted, "lower the VM's memory"},
 	{hcs.ServiceNotAvailable, errdefs.IsUnavailable, "Start-Service vmcompute"},
+	{hcs.ServiceStopped, errdefs.IsUnavailable, "the service was not started"},
 	{hcs.OperationTimeout, errdefs.IsDeadlineExceeded, "took too long"},
 	{0x8BADF00D, errdefs.IsInternal, "0x8badf00d"},
 }

@@ -44,7 +44,7 @@ var networkRows = []Row{
 	{
 		ID: "hns-counters", Part: PartNetwork, run: checkCounters,
 		Assumed: "HNS counts what passes through an endpoint that is plugged into a VM",
-		Shows:   "network statistics stay 0",
+		Shows:   "the metrics porthole_endpoint_… stay 0",
 	},
 	{
 		ID: "hns-restart", Part: PartNetwork, run: checkHNSRestart, Disruptive: true,

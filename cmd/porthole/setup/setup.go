@@ -53,6 +53,8 @@ type Config struct {
 	Host       Host
 	// SampleData is what the release's configuration says for DataDir.
 	SampleData string
+	// ConfDir is where a configuration of the daemon has the CNI's. nil: none can be placed.
+	ConfDir func(configFile string) (string, error)
 	// Protect lets nobody but SYSTEM and Administrators into a folder. nil: nothing is done.
 	Protect func(dir string) error
 	// Settle is how long a daemon has to become ready. 0: two minutes.
@@ -89,6 +91,8 @@ type Options struct {
 	Version string // of what is in it
 	// Anyway installs although the host lacks something.
 	Anyway bool
+	// CNIConf is a CNI configuration to place. Empty: that is somebody else's affair.
+	CNIConf string
 }
 
 // Done is what Install did.
@@ -143,6 +147,9 @@ func (s *Setup) Install(ctx context.Context, o Options) (_ Done, err error) {
 	}
 	conf, err := s.configure(o.From, &u)
 	if err != nil {
+		return Done{}, err
+	}
+	if err := s.placeConf(o.CNIConf, conf, &u); err != nil {
 		return Done{}, err
 	}
 	exe, args := filepath.Join(dir, Program), serviceArgs(conf)

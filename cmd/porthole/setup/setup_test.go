@@ -29,6 +29,8 @@ type fake struct {
 	bad     map[string]bool // versions that do not become healthy
 	onStart func()          // what a daemon does when it starts
 
+	protected []string // folders, in order
+
 	step, failAt int
 	steps        []string
 }
@@ -132,10 +134,12 @@ func (w *world) setup() *Setup {
 	return New(Config{
 		InstallDir: filepath.Join(w.dir, "Program Files", "porthole"), DataDir: filepath.Join(w.dir, "ProgramData", "porthole"),
 		Service: w, Host: w, Log: slog.New(slog.DiscardHandler), SampleData: "C:/ProgramData/porthole",
+		ConfDir: func(string) (string, error) { return filepath.Join(w.dir, "etc", "cni"), w.do("conf dir") },
 		Protect: func(dir string) error {
 			if _, err := os.Stat(filepath.Join(dir, configFile)); err == nil && w.running == "" {
 				w.t.Error("the folder is protected after something was put into it")
 			}
+			w.protected = append(w.protected, strings.TrimPrefix(filepath.ToSlash(dir), filepath.ToSlash(w.dir)+"/"))
 			return w.do("protect")
 		},
 	})
@@ -171,7 +175,7 @@ func (w *world) release(t *testing.T, version string) Options {
 func (w *world) String() string {
 	var b strings.Builder
 	rel := func(p string) string { return strings.TrimPrefix(filepath.ToSlash(p), filepath.ToSlash(w.dir)+"/") }
-	for _, top := range []string{"Program Files", "ProgramData"} {
+	for _, top := range []string{"Program Files", "ProgramData", "etc"} {
 		_ = filepath.WalkDir(filepath.Join(w.dir, top), func(p string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() && d.Name() != lockFile {
 				fmt.Fprintf(&b, "file %s\n", rel(p))

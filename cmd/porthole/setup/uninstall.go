@@ -40,6 +40,9 @@ func (s *Setup) Uninstall(ctx context.Context, from string, keepData bool) error
 		errs = append(errs, fmt.Errorf("remove programs: %w", err))
 	}
 	if !keepData {
+		if err := s.removePlaced(); err != nil {
+			errs = append(errs, err)
+		}
 		if err := s.removeAll(ctx, s.c.DataDir); err != nil {
 			errs = append(errs, fmt.Errorf("remove data: %w", err))
 		}
