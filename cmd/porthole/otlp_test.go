@@ -122,17 +122,18 @@ func TestFindHistory(t *testing.T) {
 		{Pod: phase.Pod{ID: "aaa1", UID: "u2", Namespace: "default", Name: "web"}},
 		{Pod: phase.Pod{ID: "bbb2", UID: "u1", Namespace: "kube-system", Name: "dns"}},
 		{Pod: phase.Pod{ID: "ccc3", UID: "u0", Namespace: "default", Name: "web"}},
+		{Pod: phase.Pod{ID: "bbb4", UID: "u3", Namespace: "default", Name: "aa"}},
 		{Pod: phase.Pod{UID: "u9"}},
 	}
 	for name, want := range map[string]string{
-		"": "aaa1", "web": "aaa1", "default/web": "aaa1", "dns": "bbb2", "bbb": "bbb2", "u0": "ccc3", "u9": "",
+		"": "aaa1", "web": "aaa1", "default/web": "aaa1", "dns": "bbb2", "bbb2": "bbb2", "ccc": "ccc3", "aaa": "aaa1", "aa": "bbb4", "u0": "ccc3", "u9": "",
 	} {
 		h, err := findHistory(all, name)
 		if err != nil || h.Pod.ID != want {
 			t.Errorf("findHistory(%q) is %q, %v; want %q", name, h.Pod.ID, err, want)
 		}
 	}
-	for _, name := range []string{"default/dns", "zzz"} {
+	for _, name := range []string{"default/dns", "zzz", "bbb", "u"} {
 		if h, err := findHistory(all, name); err == nil {
 			t.Errorf("findHistory(%q) is %q, want an error", name, h.Pod.ID)
 		}

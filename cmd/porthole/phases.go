@@ -10,7 +10,7 @@ import (
 // not what guests may make up.
 var phaseNames = []string{
 	"resolve", "manifest", "fetch layer", "convert layer", "merge layers",
-	"vm", "create vm", "clone vm", "start vm", "agent answers", "network", "scratch disk",
+	"vm", "await template", "create vm", "clone vm", "start vm", "agent answers", "network", "scratch disk",
 	"begin pod", "set up pod", "attach scratch", "attach nic", "pod in guest", "network in guest", "write files", "mount scratch", "make namespaces", "set network",
 	"image", "spec", "look up user", "volumes", "create in vm", "attach layers", "attach volumes", "open streams", "container in guest",
 	"make folders", "mount layers", "mount root", "find user", "prepare root", "mount volumes", "crun create",

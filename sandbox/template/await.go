@@ -3,6 +3,8 @@ package template
 import (
 	"context"
 	"time"
+
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 // How long a VM waits for a template from when that began to be made: three times what the
@@ -31,7 +33,10 @@ func (k *Keeper) Await(ctx context.Context, s Size) *Lease {
 			break
 		}
 		k.mu.Unlock()
+		// Named in what a pod's start took: it may be most of it.
+		_, end := phase.Begin(ctx, "await template")
 		ok := waitFor(ctx, settled, patience)
+		end(nil)
 		k.mu.Lock()
 		if !ok {
 			break

@@ -6,6 +6,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/porthole-run/porthole/internal/phase"
 )
 
 // awaited calls Await in the background, and returns how long it took and its template.
@@ -45,6 +49,29 @@ func TestKeeper_AwaitFirst(t *testing.T) {
 		}
 		if c := k.Status().Counts; c.Boots != 0 {
 			t.Errorf("counts %+v: nothing has booted", c)
+		}
+	})
+}
+
+// TestKeeper_AwaitPhase: what a pod waited for a template is told, and nothing where one is
+// there already.
+func TestKeeper_AwaitPhase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &builder{hold: make(chan struct{})}
+		k, _ := newKeeper(t, b)
+		ctx, first := phase.Record(t.Context())
+		got := await(ctx, k, size(1, 256))
+		time.Sleep(3 * time.Second)
+		close(b.hold)
+		<-got
+		want := []phase.Span{{Name: "await template", Parent: phase.Root, Took: 3 * time.Second}}
+		if diff := cmp.Diff(want, first.Spans()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		ctx, second := phase.Record(t.Context())
+		<-await(ctx, k, size(1, 256))
+		if got := second.Spans(); len(got) != 0 {
+			t.Errorf("got phases %+v of a template that was there", got)
 		}
 	})
 }

@@ -108,6 +108,9 @@ func TestWhySlow(t *testing.T) {
 	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "container in guest") {
 		t.Errorf("page: %v: %.200s", err, b)
 	}
+	if out := whySlow("--html", "-", p.id); !strings.HasPrefix(out, "<!doctype html>") {
+		t.Errorf("page on standard output: %.200s", out)
+	}
 	out, err = s.Porthole(testContext(t), "why-slow", "--config", s.HostPath(s.ConfigPath), "nosuchpod").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), `nothing is known of pod "nosuchpod"`) {
 		t.Errorf("of a pod that is not: %v: %s", err, out)

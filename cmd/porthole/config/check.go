@@ -108,6 +108,9 @@ func (c *Config) check(d *document) {
 		d.add("vm.spares", "%q is not \"off\", \"auto\" or a number to %d", c.VM.Spares, maxSpares)
 	}
 	d.between("vm.spare_memory", int64(c.VM.SpareMemory), 1<<20, 1<<50)
+	if auto, n := c.VM.SpareCount(); (auto || n > 0) && c.VM.SpareMemory < c.VM.Memory {
+		d.add("vm.spare_memory", "is %s, less than one spare, which has memory: %s", c.VM.SpareMemory, c.VM.Memory)
+	}
 	d.oneOf("vm.host_namespaces", c.VM.HostNamespaces, hostNamespaces...)
 	d.oneOf("vm.pod_cgroup", c.VM.PodCgroup, "auto", "on", "off")
 	d.oneOf("vm.cgroup_driver", c.VM.CgroupDriver, "auto", "cgroupfs", "systemd")
@@ -169,13 +172,18 @@ func (t Tracing) check(d *document) {
 	}
 	u, err := url.Parse(t.Endpoint)
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+	case err != nil || u.Hostname() == "" || !validPort(u.Port()) || u.Scheme != "http" && u.Scheme != "https":
 		d.add("tracing.endpoint", "%q is not like http://127.0.0.1:4317 or https://HOST:PORT", t.Endpoint)
-	case u.Path != "" || u.RawQuery != "" || u.User != nil:
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		d.add("tracing.endpoint", "%q has more than a host and a port", t.Endpoint)
 	case t.CAFile != "" && u.Scheme == "http":
 		d.add("tracing.ca_file", "is for https alone")
 	}
+}
+
+func validPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 func (g GRPC) check(d *document) {

@@ -216,6 +216,36 @@ max_memory = "64MiB"
 	}
 }
 
+func TestParse_Tracing(t *testing.T) {
+	for _, good := range []string{"http://127.0.0.1:4317", "http://[::1]:1", "https://collector.example:65535"} {
+		if _, err := Parse([]byte("[tracing]\nendpoint = \"" + good + "\"\n")); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"localhost:4317", "http://", "http://:4317", "http://h", "http://h:", "http://h:0", "http://h:65536", "ftp://h:1",
+		"http://h:1/path", "http://h:1?q=1", "http://h:1#f", "http://u:p@h:1"} {
+		if _, err := Parse([]byte("[tracing]\nendpoint = \"" + bad + "\"\n")); err == nil || !strings.Contains(err.Error(), "line 2: tracing.endpoint: ") {
+			t.Errorf("%s: %v, want it to be refused", bad, err)
+		}
+	}
+}
+
+// TestParse_SpareMemory: a bound that no spare keeps is no way to have none.
+func TestParse_SpareMemory(t *testing.T) {
+	for text, want := range map[string]string{
+		"spares = \"2\"\nspare_memory = \"255MiB\"":                     "line 3: vm.spare_memory: is 255MiB, less than one spare, which has memory: 256MiB",
+		"spares = \"auto\"\nmemory = \"2GiB\"":                          "vm.spare_memory: is 1GiB, less than one spare, which has memory: 2GiB",
+		"spares = \"auto\"\nmemory = \"2GiB\"\nspare_memory = \"2GiB\"": "",
+		"spares = \"0\"\nmemory = \"2GiB\"":                             "",
+		"memory = \"2GiB\"":                                             "",
+	} {
+		_, err := Parse([]byte("[vm]\n" + text + "\n"))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestParse_WindowsKubelet(t *testing.T) {
 	_, err := Parse([]byte(`[windows_kubelet]
 dialect = "yes"
