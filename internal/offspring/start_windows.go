@@ -135,7 +135,7 @@ func openStd(c Command) (_ *std, err error) {
 	s := &std{}
 	self := windows.CurrentProcess()
 	for i, f := range []*os.File{nil, c.Stdout, c.Stderr} {
-		if f == nil {
+		if f == nil || f.Fd() == 0 { // a service begins with none
 			f = null
 		}
 		if err := windows.DuplicateHandle(self, windows.Handle(f.Fd()), self, &s.handles[i], 0, true, windows.DUPLICATE_SAME_ACCESS); err != nil {
