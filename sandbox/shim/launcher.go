@@ -19,6 +19,7 @@ import (
 
 	"github.com/porthole-run/porthole/internal/appendfile"
 	"github.com/porthole-run/porthole/internal/localsock"
+	"github.com/porthole-run/porthole/internal/offspring"
 	"github.com/porthole-run/porthole/internal/privatedir"
 	"github.com/porthole-run/porthole/internal/undo"
 	"github.com/porthole-run/porthole/sandbox"
@@ -228,22 +229,25 @@ func (l *Launcher) start(f folder, files []*os.File) (*process, error) {
 		return nil, err
 	}
 	defer w.Close()
-	cmd := exec.Command(l.config.Executable, slices.Concat(l.config.Args, []string{"--dir", string(f)})...)
-	cmd.Dir = string(filepath.Separator)
-	cmd.Stdout, cmd.Stderr = w, log
-	cmd.ExtraFiles = files
-	detach(cmd)
-	if err := cmd.Start(); err != nil {
+	proc, err := offspring.Command{
+		Path: l.config.Executable, Args: slices.Concat(l.config.Args, []string{"--dir", string(f)}),
+		Dir: string(filepath.Separator), Stdout: w, Stderr: log, Files: files,
+	}.Start()
+	if err != nil {
 		r.Close()
-		return nil, fmt.Errorf("start process: %w", err)
+		return nil, err
 	}
 	p := &process{ready: r, done: make(chan struct{})}
 	// Not yet reaped, the number is still its own; a zombie is as good as gone.
-	if p.id, err = identify(cmd.Process.Pid); err != nil {
-		p.id = processID{PID: cmd.Process.Pid}
+	if p.id, err = identify(proc.Pid); err != nil {
+		p.id = processID{PID: proc.Pid}
 	}
 	go func() {
-		p.state = cmd.Wait()
+		state, err := proc.Wait()
+		if err == nil && !state.Success() {
+			err = &exec.ExitError{ProcessState: state}
+		}
+		p.state = err
 		close(p.done)
 	}()
 	return p, nil

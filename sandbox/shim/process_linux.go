@@ -66,7 +66,7 @@ func (p processID) awaitEnd(ctx context.Context) {
 	})
 }
 
-// detach makes a process outlive the daemon: a session of its own, no terminal.
+// detach keeps the signals of the daemon's terminal from a process: it gets a session of its own.
 func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
 // closeReady ends the readiness pipe, our stdout, for good: what is printed from now on

@@ -34,8 +34,7 @@ func startTime(pid int) (string, error) {
 // awaitEnd leaves it to the caller to look.
 func (processID) awaitEnd(context.Context) {}
 
-// detach makes a process outlive the daemon: no console, and a group of its own, which the
-// daemon's Ctrl-C does not reach.
+// detach keeps the daemon's Ctrl-C from a process: no console, and a group of its own.
 func detach(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP}
 }

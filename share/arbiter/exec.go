@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
+	"github.com/porthole-run/porthole/internal/offspring"
 	"github.com/porthole-run/porthole/share"
 )
 
@@ -14,13 +14,11 @@ import (
 // Main. The goroutine that reaps it lives as long as it does.
 func Exec(program string, args ...string) func(context.Context) error {
 	return func(context.Context) error {
-		cmd := exec.Command(program, args...)
-		cmd.Stderr = os.Stderr // its log
-		detach(cmd)
-		if err := cmd.Start(); err != nil {
+		p, err := offspring.Command{Path: program, Args: args, Stderr: os.Stderr}.Start() // which is its log
+		if err != nil {
 			return fmt.Errorf("start arbiter: %w", err)
 		}
-		go cmd.Wait()
+		go p.Wait()
 		return nil
 	}
 }

@@ -77,7 +77,7 @@ func runWindows(m *testing.M, bin string) (code int, err error) {
 		Command: w.prefix.Command, Path: wine.Windows, Plugins: filepath.Join(bin, "cni"), Network: "porthole", Addresses: "10.88",
 	}
 	env.windows = w
-	if err := leaveOut(); err != nil {
+	if err := errors.Join(leaveOut(), pickSubset()); err != nil {
 		return 0, err
 	}
 	if code, err = runAll(m); err != nil {

@@ -15,70 +15,64 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
-
-	"github.com/porthole-run/porthole/test/harness"
 )
 
-// upgraded makes a server with the folders of s that runs another program.
-func upgraded(t *testing.T, s *server, bin string) *server {
-	t.Helper()
-	conf, err := os.ReadFile("../../deploy/cni/10-porthole.conflist")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := harness.New(harness.Config{Dir: s.Dir, Bin: bin, Guest: env.guest, Accel: "tcg", CNIConf: conf})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &server{h}
-}
-
 // TestUpgrade runs pods with one build, ends it, takes its program away as a package's
-// upgrade does, and goes on with another build at another place.
+// upgrade does, and goes on with another build at another place. Windows takes no program away
+// that runs, as a shim's does, and an upgrade there leaves it.
 func TestUpgrade(t *testing.T) {
 	s := ownServer(t, serverConfig{})
-	newer, older := t.TempDir(), t.TempDir()
+	newer, older, bin, program, system := t.TempDir(), t.TempDir(), env.bin, "porthole", "linux"
+	if env.windows != nil {
+		bin, program, system = env.windows.bin, "porthole.exe", "windows"
+	}
 	build := exec.CommandContext(testContext(t), "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=9.9.9-test",
 		"-o", newer, "./cmd/porthole")
-	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0", "GOOS="+system)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", build, err, out)
 	}
-	program, err := os.ReadFile(filepath.Join(env.bin, "porthole"))
+	text, err := os.ReadFile(filepath.Join(bin, program))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(older, "porthole"), program, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(older, program), text, 0o755); err != nil {
 		t.Fatal(err)
+	}
+	end := s.End
+	if env.windows != nil {
+		end = s.Kill // which is how they end there
+	}
+	run := func(bin string) {
+		t.Helper()
+		s.Use(bin)
+		if err := s.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
 	}
 
-	old := upgraded(t, s, older)
-	if err := s.Kill(); err != nil { // it has nothing yet; the older build takes its folders
+	if err := end(); err != nil { // it has nothing yet; the older build takes its folders
 		t.Fatal(err)
 	}
-	if err := old.Start(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	p := runPod(t, old)
+	run(older)
+	p := runPod(t, s)
 	counter := p.start(sh("counter", `i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done`))
 	waiting := p.create(sh("waiting", "echo started after; exec sleep 600"))
-	if err := old.End(); err != nil {
+	if err := end(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(older); err != nil {
-		t.Fatal(err)
+	if env.windows == nil {
+		if err := os.RemoveAll(older); err != nil {
+			t.Fatal(err)
+		}
 	}
 
-	s2 := upgraded(t, s, newer)
-	if err := s2.Start(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	p.s = s2
-	v, err := s2.Version(testContext(t), &cri.VersionRequest{})
+	run(newer)
+	v, err := s.Version(testContext(t), &cri.VersionRequest{})
 	if err != nil || v.RuntimeVersion != "9.9.9-test" {
 		t.Errorf("the server that answers is %v, %v", v, err)
 	}
-	st, err := s2.PodSandboxStatus(testContext(t), &cri.PodSandboxStatusRequest{PodSandboxId: p.id, Verbose: true})
+	st, err := s.PodSandboxStatus(testContext(t), &cri.PodSandboxStatusRequest{PodSandboxId: p.id, Verbose: true})
 	if err != nil || st.Status.State != cri.PodSandboxState_SANDBOX_READY {
 		t.Fatalf("the pod after the upgrade: %v, %v", st, err)
 	}
@@ -89,12 +83,12 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("exec: %q", got)
 	}
 	// A shim from before there were figures has none, and says so.
-	_, err = s2.ContainerStats(testContext(t), &cri.ContainerStatsRequest{ContainerId: counter.id})
+	_, err = s.ContainerStats(testContext(t), &cri.ContainerStatsRequest{ContainerId: counter.id})
 	before := strings.Contains(st.Info["info"], `"protocol":1,`) || strings.Contains(st.Info["info"], `"protocol":2,`)
 	if code := status.Code(err); before && code != codes.Unimplemented || !before && code != codes.OK {
 		t.Errorf("ContainerStats over the older shim: %v\n%s", err, st.Info["info"])
 	}
-	if _, err := s2.ListContainerStats(testContext(t), &cri.ListContainerStatsRequest{}); err != nil {
+	if _, err := s.ListContainerStats(testContext(t), &cri.ListContainerStatsRequest{}); err != nil {
 		t.Errorf("ListContainerStats: %v", err)
 	}
 	waiting.start()
@@ -103,7 +97,7 @@ func TestUpgrade(t *testing.T) {
 	if st := later.wait(); st.ExitCode != 3 {
 		t.Errorf("a container made after: %v", st)
 	}
-	if _, err := s2.StopContainer(testContext(t), &cri.StopContainerRequest{ContainerId: counter.id}); err != nil {
+	if _, err := s.StopContainer(testContext(t), &cri.StopContainerRequest{ContainerId: counter.id}); err != nil {
 		t.Error(err)
 	}
 	for i, line := range strings.Fields(counter.stdout()) {
@@ -112,15 +106,11 @@ func TestUpgrade(t *testing.T) {
 		}
 	}
 
-	foreign(t, s2, p)
-	p.remove()
-	if err := s2.End(); err != nil {
+	t.Run("foreign", func(t *testing.T) { foreign(t, s, p) })
+	if err := end(); err != nil {
 		t.Error(err)
 	}
-	if err := s.Start(testContext(t)); err != nil { // for the checks at the end
-		t.Fatal(err)
-	}
-	p.s = s
+	run(bin) // for the checks at the end
 }
 
 // foreign has the server meet a shim that speaks no version of the protocol that it

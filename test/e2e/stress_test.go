@@ -38,6 +38,15 @@ func stormOf(t *testing.T) (time.Duration, uint64) {
 	return d, seed
 }
 
+// patience is how long a caller waits that does not give up early: on the emulator of Hyper-V the first pods take longer
+// than elsewhere, as each program begins in Wine.
+func patience() time.Duration {
+	if env.windows != nil {
+		return time.Minute
+	}
+	return 20 * time.Second
+}
+
 // usageWait is how long the daemon waits for figures of VMs that may hang.
 const usageWait = 3 * time.Second
 
@@ -187,7 +196,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // call does what callers do until ctx ends.
 func (w *storm) call(ctx context.Context, r *rand.Rand) {
 	for n := 0; ctx.Err() == nil; n++ {
-		limit := 20 * time.Second
+		limit := patience()
 		if r.IntN(5) == 0 {
 			limit = time.Duration(r.IntN(1500)) * time.Millisecond
 		}

@@ -28,6 +28,7 @@ var units = map[string]struct {
 	"internal/filelock":   {},
 	"internal/filesum":    {},
 	"internal/hcs":        {skip: map[string]string{"TestLibrary_Stub": "wants a library, see below"}},
+	"internal/offspring":  {},
 	"internal/localsock":  {skip: map[string]string{"TestListen_Twice": wineHas + "no pipes that one process alone may make"}},
 	"internal/privatedir": {skip: map[string]string{"TestMake_IsPrivate": wineHas + "modes of the host in place of access lists"}},
 	"internal/rotatelog":  {},
