@@ -25,6 +25,7 @@ var units = map[string]struct {
 	"internal/appendfile": {},
 	"internal/atomicfile": {},
 	"internal/busyfile":   {},
+	"internal/etw":        {},
 	"internal/filelock":   {},
 	"internal/filesum":    {},
 	"internal/hcs":        {skip: map[string]string{"TestLibrary_Stub": "wants a library, see below"}},
