@@ -383,5 +383,7 @@ func FuzzMergeEqualsOverlay(f *testing.F) {
 		rand.NewChaCha8([32]byte{byte(seed)}).Read(b)
 		f.Add(b)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) { randomSame(t, rand.New(&bytesRand{b[:min(len(b), 2000)], rand.NewPCG(1, 2)})) })
+	f.Fuzz(func(t *testing.T, b []byte) {
+		randomSame(t, rand.New(&bytesRand{b[:min(len(b), 2000)], rand.NewPCG(1, 2)}))
+	})
 }
