@@ -16,6 +16,9 @@
 // bitmaps, the order of more than a dozen extended attributes in a block, and folders with
 // more than 64,998 folders in them.
 //
+// A Reader finds names, attributes, links and small files in what a Writer made, and nothing in
+// other file systems.
+//
 // Sources: Documentation/filesystems/ext4 of the Linux kernel, and e2fsck.
-// Nothing here is safe for concurrent use.
+// Nothing here is safe for concurrent use but a Reader.
 package ext4
