@@ -160,7 +160,7 @@ test-wine: ## porthole.exe under Wine: the daemon on a named pipe, images, the s
 	@PORTHOLE_WINE=$(OUT)/windows go test -count=1 -timeout 8m -v -run '$(RUN)' ./test/wine
 
 .PHONY: test-hcsemu
-test-hcsemu: build guest tools fetch-e2e ## porthole.exe under Wine runs pods for real, on an emulator of Hyper-V: the VM driver's suite, then the end-to-end suite (RUN=pattern; docs/testing.md)
+test-hcsemu: build guest tools fetch-e2e ## porthole.exe under Wine runs pods for real, on an emulator of Hyper-V: the VM driver's suite, then the end-to-end suite (SUBSET=1: what CI runs of it; RUN=pattern; docs/testing.md)
 	@scripts/setup.sh hcsemu
 	@mkdir -p $(OUT)/windows/cni
 	@GOOS=windows $(GOBUILD) -o $(OUT)/windows/ ./cmd/porthole
@@ -168,7 +168,7 @@ test-hcsemu: build guest tools fetch-e2e ## porthole.exe under Wine runs pods fo
 	@cd test/hcsemu/plugins && GOOS=windows go build -trimpath -o $(OUT)/windows/cni/ github.com/containernetworking/plugins/plugins/main/windows/win-bridge github.com/containernetworking/plugins/plugins/ipam/host-local
 	@export PORTHOLE_TEST_STRICT=1 PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) PORTHOLE_BIN=$(BIN); \
 	PORTHOLE_HCSEMU=1 scripts/netns.sh go test -count=1 -timeout 4m ./test/hcsemu/...; \
-	PORTHOLE_E2E_WINDOWS=$(OUT)/windows scripts/netns.sh bash -c 'set -o pipefail; cd test/e2e && go test -count=1 -timeout 25m -v -run "$(RUN)" . | grep -vE "^(=== |[{])"'
+	PORTHOLE_E2E_WINDOWS=$(OUT)/windows PORTHOLE_E2E_SUBSET=$(SUBSET) scripts/netns.sh bash -c 'set -o pipefail; cd test/e2e && go test -count=1 -timeout 25m -v -run "$(RUN)" . | grep -vE "^(=== |[{])"'
 
 .PHONY: test
 test: ## everything that must pass: lint, unit, end-to-end, the Windows build (20 minutes at most)
@@ -183,6 +183,7 @@ ci: test ## what CI runs: test, then the lanes with budgets
 	@$(SUITE) node 1200 $(MAKE) --no-print-directory test-node
 	@$(SUITE) windows-kubelet 900 $(MAKE) --no-print-directory test-winkubelet
 	@$(SUITE) wine 480 $(MAKE) --no-print-directory test-wine
+	@$(SUITE) hcsemu 600 $(MAKE) --no-print-directory test-hcsemu SUBSET=1
 
 .PHONY: test-long
 test-long: ## what takes too long for each run: 50 boots under load, the small kernel, long fuzzing (docs/testing.md)

@@ -37,7 +37,6 @@ var leftOut = map[string]string{
 	"TestTemplate_FreedMemory":        noTemplates,
 	"TestMux_Containerd":              "the runtime beside is Linux' containerd, on a unix socket, which Wine has not",
 	"TestWindowsKubelet":              "it plays a Windows kubelet whose drives are folders of a Linux host",
-	"TestDaemonKilledAtWork/run-pod":  "killed between the two steps in which Windows starts a process, a daemon leaves a shim that never runs; under Wine the time between them is long",
 	"TestSharedVM_Figures":            "it compares with pods whose VMs are clones, and the driver for Hyper-V clones no VMs",
 	"TestCheckpoint":                  noSaving,
 	"TestCheckpoint_Again":            noSaving,
@@ -81,24 +80,7 @@ func leaveOut() error {
 
 // TestLeftOut: what the table names is there, and the document has the same.
 func TestLeftOut(t *testing.T) {
-	tests := map[string]bool{}
-	entries, err := os.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), "_test.go") {
-			continue
-		}
-		text, err := os.ReadFile(e.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range declared.FindAllStringSubmatch(string(text), -1) {
-			tests[m[1]] = true
-		}
-	}
+	tests := declaredTests(t)
 	doc, err := os.ReadFile("../../docs/testing.md")
 	if err != nil {
 		t.Fatal(err)
