@@ -186,6 +186,9 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 }
 
+// Use has the next Start run the porthole that is in another folder.
+func (s *Server) Use(bin string) { s.bin = bin }
+
 // Connect makes the clients, for a server that another process started.
 func (s *Server) Connect() error {
 	if s.conn != nil {
@@ -220,8 +223,9 @@ func (s *Server) Kill() error {
 		return err
 	}
 	<-s.exited
-	if s.relay != nil {
+	if s.windows != nil {
 		s.relay.cut()
+		return awaitClosed(s.LogPath, "wineserver", 30*time.Second)
 	}
 	return nil
 }

@@ -9,9 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Windows is a host of Windows on which a server runs: one under Wine, whose files and
@@ -207,6 +210,45 @@ func (s *Server) endWindows() error {
 	s.conn = nil
 	s.relay.close()
 	return err
+}
+
+// awaitClosed waits until the process of that name, wineserver, has a file open no more. What a process under Wine has open is
+// opened by wineserver, which closes it some time after the process has gone; until then it is locked, and keeps
+// its file system busy. Descriptors up to 2 are of no program: they are those that Wine began with.
+func awaitClosed(path, process string, atMost time.Duration) error {
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		all, err := Processes()
+		if err != nil {
+			return err
+		}
+		open := slices.ContainsFunc(all, func(p Process) bool {
+			return strings.HasPrefix(filepath.Base(p.Args[0]), process) && hasOpen(p.PID, path)
+		})
+		if !open {
+			return nil
+		}
+		if time.Since(start) > atMost {
+			return fmt.Errorf("%s has %s open %v after the end of the process that opened it", process, path, atMost)
+		}
+	}
+}
+
+// hasOpen tells whether a process has a file open, other than as its standard input, output and errors.
+func hasOpen(pid int, path string) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return false // it has ended
+	}
+	for _, fd := range fds {
+		if n, err := strconv.Atoi(fd.Name()); err != nil || n <= 2 {
+			continue
+		}
+		if file, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && file == path {
+			return true
+		}
+	}
+	return false
 }
 
 // program is porthole's.

@@ -3,6 +3,8 @@ package harness
 import (
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -63,4 +65,43 @@ func TestRelayCut(t *testing.T) {
 		t.Errorf("read after the cut: %d bytes, %v, want the end", n, err)
 	}
 	dial()
+}
+
+// TestAwaitClosed: a file that another process has open is waited for, no longer than is allowed. One that it began
+// with is not.
+func TestAwaitClosed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	hold := func(as func(*exec.Cmd)) *exec.Cmd {
+		t.Helper()
+		cmd := exec.Command("sleep", "3600")
+		as(cmd)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait() // it was killed
+		})
+		return cmd
+	}
+	hold(func(c *exec.Cmd) { c.Stderr = f })
+	if err := awaitClosed(path, "sleep", 20*time.Millisecond); err != nil {
+		t.Errorf("a file that a process began with: %v", err)
+	}
+	holder := hold(func(c *exec.Cmd) { c.ExtraFiles = []*os.File{f} })
+	if err := awaitClosed(path, "sleep", 20*time.Millisecond); err == nil {
+		t.Error("a file that is open is said to be closed")
+	}
+	waited := make(chan error)
+	go func() { waited <- awaitClosed(path, "sleep", time.Minute) }()
+	_ = holder.Process.Kill()
+	_ = holder.Wait() // it was killed
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
 }
