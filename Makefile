@@ -167,8 +167,8 @@ test-hcsemu: build guest tools fetch-e2e ## porthole.exe under Wine runs pods fo
 	@cd test/e2e && GOOS=windows go build -trimpath -ldflags "$(CRICTLFLAGS)" -o $(OUT)/windows/crictl.exe sigs.k8s.io/cri-tools/cmd/crictl
 	@cd test/hcsemu/plugins && GOOS=windows go build -trimpath -o $(OUT)/windows/cni/ github.com/containernetworking/plugins/plugins/main/windows/win-bridge github.com/containernetworking/plugins/plugins/ipam/host-local
 	@export PORTHOLE_TEST_STRICT=1 PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) PORTHOLE_BIN=$(BIN); \
-	PORTHOLE_HCSEMU=1 scripts/netns.sh go test -count=1 -timeout 4m ./test/hcsemu/...; \
-	PORTHOLE_E2E_WINDOWS=$(OUT)/windows PORTHOLE_E2E_SUBSET=$(SUBSET) scripts/netns.sh bash -c 'set -o pipefail; cd test/e2e && go test -count=1 -timeout 25m -v -run "$(RUN)" . | grep -vE "^(=== |[{])"'
+	PORTHOLE_HCSEMU=1 scripts/netns.sh go test -count=1 -timeout 8m ./test/hcsemu/...; \
+	PORTHOLE_E2E_WINDOWS=$(OUT)/windows PORTHOLE_E2E_SUBSET=$(SUBSET) scripts/netns.sh bash -c 'set -o pipefail; cd test/e2e && go test -count=1 -timeout 50m -v -run "$(RUN)" . | grep --line-buffered -vE "^(=== |[{])"'
 
 .PHONY: test
 test: ## everything that must pass: lint, unit, end-to-end, the Windows build (20 minutes at most)

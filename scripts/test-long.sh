@@ -21,7 +21,7 @@ go test -list "$boots" ./sandbox/qemuvm | grep -q '^Test' || { echo "no test is 
 suite boots-under-load 3600 go test -count=1 -v -timeout 55m -exec "$PWD/scripts/netns.sh" -run "$boots" ./sandbox/qemuvm
 # Callers at random on a daemon whose host fails; docs/testing.md says how to repeat one.
 suite stress 900 env CGO_ENABLED=1 PORTHOLE_STRESS_TIME=10m go test -race -count=1 -v -timeout 14m -run '^TestStress$' ./test/simnode
-suite hcsemu 1800 make --no-print-directory test-hcsemu
+suite hcsemu 3600 make --no-print-directory test-hcsemu
 suite critest 5400 make --no-print-directory critest LONG=1
 # Every fuzz target for a while; `go test -fuzz` takes one target of one package at a time.
 while read -r pkg; do

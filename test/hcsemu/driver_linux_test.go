@@ -73,7 +73,7 @@ func TestDriver(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 7*time.Minute)
 	defer cancel()
 	run := p.Command(ctx, program, "-test.v", "-test.run", "^TestSuite_Host$")
 	run.Dir = dir
