@@ -36,7 +36,8 @@ func newLab(ctx context.Context, c config.Config, disruptive bool) (l selftest.L
 			b, _, err := openShare(dir)
 			return b, err
 		},
-		Edge: edge{},
+		Edge:  edge{},
+		Times: selftest.Times{Boot: max(selftest.BootTime, time.Duration(c.VM.StartTimeout))},
 	}
 	host, err := winhost.Gather(ctx, places(c))
 	if err != nil {

@@ -21,15 +21,15 @@ var onEmulator = map[string]selftest.Outcome{
 	"save":         selftest.Fails,  // nothing is saved
 }
 
-// selftestTime is for some ten VMs, one after another.
-const selftestTime = 4 * time.Minute
+// selftestTime is for some ten VMs, one after another, beside others' work.
+const selftestTime = 12 * time.Minute
 
 // TestEmulatorSelftest runs on the emulator what a real host is to prove of Hyper-V and HNS: what comes to a
 // host is the program that has run.
 func TestEmulatorSelftest(t *testing.T) {
 	testneed.Within(t, env.windows != nil, "make test-hcsemu")
 	file := filepath.Join(t.TempDir(), "report.json")
-	s := ownServer(t, serverConfig{})
+	s := ownServer(t, serverConfig{vm: `start_timeout = "4m"`})
 	var rows []selftest.Row
 	var ids []string
 	for _, r := range selftest.Rows() {

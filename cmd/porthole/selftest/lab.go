@@ -50,9 +50,12 @@ type Lab struct {
 	Times Times
 }
 
+// BootTime is how long an agent is waited for where the configuration gives VMs no longer.
+const BootTime = 90 * time.Second
+
 // Times are how long checks wait; a zero is its default.
 type Times struct {
-	Boot   time.Duration // for an agent to answer: 90 s
+	Boot   time.Duration // for an agent to answer: BootTime
 	Settle time.Duration // for memory to come back: 20 s
 	Prompt time.Duration // what counts as at once: 1.5 s
 	Refuse time.Duration // for a dial to be refused: 5 s
@@ -64,7 +67,7 @@ func (t Times) orDefaults() Times {
 		v *time.Duration
 		d time.Duration
 	}{
-		{&t.Boot, 90 * time.Second}, {&t.Settle, 20 * time.Second}, {&t.Prompt, 1500 * time.Millisecond},
+		{&t.Boot, BootTime}, {&t.Settle, 20 * time.Second}, {&t.Prompt, 1500 * time.Millisecond},
 		{&t.Refuse, 5 * time.Second}, {&t.Notice, 10 * time.Second},
 	} {
 		if *d.v == 0 {
