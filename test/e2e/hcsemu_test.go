@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -77,6 +78,7 @@ func runWindows(m *testing.M, bin string) (code int, err error) {
 		Command: w.prefix.Command, Path: wine.Windows, Plugins: filepath.Join(bin, "cni"), Network: "porthole", Addresses: "10.88",
 	}
 	env.windows = w
+	flag.Parse() // first: else the command line takes the place of what is set below, when the tests begin
 	if err := errors.Join(leaveOut(), pickSubset()); err != nil {
 		return 0, err
 	}
