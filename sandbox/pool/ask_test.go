@@ -94,6 +94,7 @@ func TestPool_HungAndTaken(t *testing.T) {
 			t.Fatalf("Take: %q, %t, want %s", id, ok, first)
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if !slices.Contains(shims(t, n), first) {
 			t.Error("the pool has ended a VM that is a pod's")
 		}
@@ -121,7 +122,8 @@ func TestPool_Changed(t *testing.T) {
 		if len(before) != 2 {
 			t.Fatalf("VMs are %q, want 2", before)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(10*time.Second + 500*time.Millisecond) // between two looks of the pool
+		synctest.Wait()
 		if got := p.Status().Counts; got.Ended != 0 {
 			t.Errorf("nothing has changed: %+v", got)
 		}
@@ -143,13 +145,38 @@ func TestPool_Changed(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)
+		synctest.Wait()
 		if got := p.Status(); got.Spares != 0 || got.Error == "" {
 			t.Errorf("without the file: %+v", got)
 		}
 		write(t, "third")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if got := p.Status(); got.Spares != 2 || got.Error != "" {
 			t.Errorf("with the file again: %+v", got)
+		}
+	})
+}
+
+// TestPool_ShrinksOnly: no more spares are ended than the memory asks for, and the log tells once.
+func TestPool_ShrinksOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := sandboxtest.New()
+		p := started(t, n, func(c *pool.Config) {
+			c.Fixed, c.LeastMiB = 3, 1000
+			// Each VM takes its 256 MiB.
+			c.FreeMiB = func() (uint64, error) { return uint64(1800 - 256*len(shims(t, n))), nil }
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := p.Status(); got.Spares != 3 || got.Counts.Made != 3 {
+			t.Errorf("%+v, want 3 spares in what 1800 MiB have room for", got)
+		}
+		n.AddStrayShim("other")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := p.Status(); got.Spares != 2 || got.Counts.Made != 3 || got.Counts.Ended != 1 {
+			t.Errorf("%+v, want one spare ended and none made", got)
 		}
 	})
 }

@@ -181,12 +181,18 @@ func TestPool_ScarceMemory(t *testing.T) {
 		log.Reset()
 		free.Store(999)
 		time.Sleep(3 * time.Second)
+		synctest.Wait()
 		if got := len(shims(t, n)); got != 0 {
 			t.Errorf("%d spares on a host without memory", got)
 		}
-		want := `level=WARN msg="spare VMs are ended: the host's memory is short" count=3 free_mib=999 least_mib=1000` + "\n"
+		want := `level=WARN msg="spare VMs were ended: the host's memory is short" count=3 free_mib=999 least_mib=1000` + "\n"
 		if got := log.String(); got != want {
 			t.Errorf("log = %q, want %q", got, want)
+		}
+		free.Store(1000 + 255)
+		time.Sleep(3 * time.Second)
+		if got := p.Status(); got.Spares != 0 || got.Counts.Made != 3 {
+			t.Errorf("with no room for one: %+v", got)
 		}
 		free.Store(2000)
 		time.Sleep(3 * time.Second)

@@ -35,8 +35,8 @@ func (p *Pool) step(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	if free, scarce := p.scarce(); scarce {
-		p.endAll(ctx, free)
+	if p.scarce(Class{}) {
+		p.shrink(ctx)
 		return false
 	}
 	if s := p.surplus(); s != nil {
@@ -44,7 +44,7 @@ func (p *Pool) step(ctx context.Context) bool {
 		return true
 	}
 	c, wait, ok := p.next()
-	if !ok {
+	if !ok || p.scarce(c) { // it would be ended again when its guest uses what it has
 		return false
 	}
 	if wait > 0 {
@@ -61,29 +61,48 @@ func (p *Pool) step(ctx context.Context) bool {
 	return true
 }
 
-// scarce tells whether the host has too little memory for spares.
-func (p *Pool) scarce() (freeMiB uint64, scarce bool) {
+// free is the host's memory that can be had; known is false where spares do not depend on it.
+func (p *Pool) free() (mib uint64, known bool) {
 	if p.cfg.FreeMiB == nil || p.cfg.LeastMiB == 0 {
 		return 0, false
 	}
-	free, err := p.cfg.FreeMiB()
-	return free, err == nil && free < p.cfg.LeastMiB
+	mib, err := p.cfg.FreeMiB()
+	return mib, err == nil
 }
 
-// endAll ends all spares for want of memory.
-func (p *Pool) endAll(ctx context.Context, freeMiB uint64) {
-	p.mu.Lock()
-	all := p.spares
-	p.spares = nil
-	p.mu.Unlock()
-	if len(all) == 0 {
-		return
-	}
-	p.cfg.Log.Warn("spare VMs are ended: the host's memory is short", logkey.Count, len(all),
-		"free_mib", freeMiB, "least_mib", p.cfg.LeastMiB)
-	for _, s := range all {
+// scarce tells whether the host has too little memory for spares, or for one more of a class.
+func (p *Pool) scarce(more Class) bool {
+	free, known := p.free()
+	return known && free < p.cfg.LeastMiB+uint64(more.MemoryMiB)
+}
+
+// shrink ends spares, the oldest first, for as long as the host has too little memory.
+func (p *Pool) shrink(ctx context.Context) {
+	free, _ := p.free()
+	ended := 0
+	for ; p.scarce(Class{}); ended++ {
+		s := p.oldest()
+		if s == nil {
+			break
+		}
 		_ = p.end(ctx, s) // it is in the log
 	}
+	if ended > 0 {
+		p.cfg.Log.Warn("spare VMs were ended: the host's memory is short", logkey.Count, ended,
+			"free_mib", free, "least_mib", p.cfg.LeastMiB)
+	}
+}
+
+// oldest takes the oldest spare out; nil: there is none.
+func (p *Pool) oldest() *spare {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.spares) == 0 {
+		return nil
+	}
+	s := p.spares[0]
+	p.spares = p.spares[1:]
+	return s
 }
 
 // surplus takes a spare out that is dead, hangs, is made from what is there no more, or is too
