@@ -62,6 +62,7 @@ type Timeouts struct {
 	Undo   time.Duration // one step of undoing; default 30 s
 	Kill   time.Duration // from SIGKILL to the exit; default 10 s
 	Usage  time.Duration // all VMs' answers to one question for figures; default 3 s
+	Spare  time.Duration // a spare VM's first answer, and its end when there is none; default 10 s
 }
 
 func (t Timeouts) withDefaults() Timeouts {
@@ -72,6 +73,7 @@ func (t Timeouts) withDefaults() Timeouts {
 		Undo:   cmp.Or(t.Undo, 30*time.Second),
 		Kill:   cmp.Or(t.Kill, 10*time.Second),
 		Usage:  cmp.Or(t.Usage, 3*time.Second),
+		Spare:  cmp.Or(t.Spare, 10*time.Second),
 	}
 }
 

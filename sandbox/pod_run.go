@@ -281,21 +281,20 @@ func (m *Manager) overdue(launch, outer context.Context, err error) error {
 }
 
 // vmOf returns the pod's VM: its place in one that pods share, its spare, or one that is
-// launched.
+// launched. With an error it may return a spare that is to be ended.
 func (m *Manager) vmOf(outer context.Context, p *pod, vm ShimConfig) (shim Shim, err error) {
+	outer, measured := phase.Begin(outer, "vm")
+	defer func() { measured(err) }()
+	if p.spare != nil {
+		if shim, err := m.vmOfSpare(outer, p); shim != nil || err != nil {
+			return shim, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(outer, m.cfg.Timeouts.Launch)
 	defer cancel()
-	ctx, measured := phase.Begin(ctx, "vm")
-	defer func() { measured(err) }()
-	switch {
-	case p.seat != nil:
+	if p.seat != nil {
 		shim, err = m.launchShared(ctx, p.seat)
-	case p.spare != nil && !isClosed(p.spare.Done()):
-		shim = p.spare
-	default:
-		if p.spare != nil {
-			_ = p.spare.Close() // it died in between; its folder is used again
-		}
+	} else {
 		shim, err = m.cfg.Launcher.Launch(ctx, vm)
 	}
 	if err != nil {

@@ -1,11 +1,14 @@
 package sandbox_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -129,12 +132,64 @@ func TestSpare_EveryStepFails(t *testing.T) {
 			n.FailAt(step)
 			id, err := m.RunPod(t.Context(), podConfig("web"))
 			n.FailAt()
-			if err == nil {
-				if id != spare {
-					t.Errorf("failing at step %d: the pod is %s, its VM %s", step, id, spare)
-				}
+			calls := n.TakeCalls()
+			if err == nil && id != spare {
+				t.Errorf("failing at step %d: the pod is %s, its VM %s", step, id, spare)
+			}
+			// A spare that does not answer does not fail the pod, which gets another VM.
+			if err == nil && len(calls) >= step && !slices.Contains(calls, "Launch") {
+				t.Errorf("failing at step %d of %q: no error", step, calls)
+			}
+			if len(calls) < step {
 				step = maxSteps
 			}
 		})
 	}
+}
+
+// TestSpare_Hung: a pod whose spare hangs does not wait for it, and gets a VM that is launched.
+func TestSpare_Hung(t *testing.T) {
+	for name, failEnd := range map[string]bool{"ends when asked": false, "must be killed": true} {
+		t.Run(name, func(t *testing.T) {
+			withSpare(t, func(t *testing.T, n *sandboxtest.Node, m *sandbox.Manager, spare string) {
+				n.Hang(spare)
+				if failEnd {
+					n.Fail("Shutdown", errdefs.ErrUnavailable)
+					defer n.Fail("Shutdown", nil)
+				}
+				begun := time.Now()
+				id := mustRun(t, m, podConfig("web"))
+				if took := time.Since(begun); took > 11*time.Second {
+					t.Errorf("it took %s", took)
+				}
+				calls := n.TakeCalls()
+				ended := "Shutdown"
+				if failEnd {
+					ended = "End"
+				}
+				end, launch := slices.Index(calls, ended), slices.Index(calls, "Launch")
+				if end < 0 || launch < end {
+					t.Errorf("calls are %q, want %s before Launch", calls, ended)
+				}
+				if p := getPod(t, m, id); p.State != sandbox.PodReady || id != spare {
+					t.Errorf("the pod %s is %s: %s", id, p.State, p.Reason)
+				}
+			})
+		})
+	}
+}
+
+// TestSpare_HungAndGivenUp: whoever does not wait for the pod leaves no spare that hangs.
+func TestSpare_HungAndGivenUp(t *testing.T) {
+	withSpare(t, func(t *testing.T, n *sandboxtest.Node, m *sandbox.Manager, spare string) {
+		n.Hang(spare)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := m.RunPod(ctx, podConfig("web")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("RunPod: %v, want the deadline's error", err)
+		}
+		if got := n.String(); got != "" {
+			t.Errorf("it leaves:\n%s", got)
+		}
+	})
 }

@@ -92,7 +92,7 @@ func newNode(ctx context.Context, c config.Config, log *slog.Logger, reg *promet
 	if err != nil {
 		return nil, err
 	}
-	if n.spares, err = newPool(ctx, c, launcher, disks, log); err != nil {
+	if n.spares, err = newPool(ctx, c, launcher, disks, n.vmFiles(), log); err != nil {
 		return nil, err
 	}
 	manage := sandbox.Config{

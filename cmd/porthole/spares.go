@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,14 +24,16 @@ import (
 	"github.com/porthole-run/porthole/sandbox"
 	"github.com/porthole-run/porthole/sandbox/ocispec"
 	"github.com/porthole-run/porthole/sandbox/pool"
+	"github.com/porthole-run/porthole/sandbox/qemuvm"
 )
 
 // leastFreeMiB is how much memory the host must have left for spares to be kept: what a
 // few pods without limits take.
 const leastFreeMiB = 1024
 
-// newPool makes the pool of spare VMs; nil when there are to be none.
-func newPool(ctx context.Context, c config.Config, l sandbox.Launcher, disks sandbox.Scratch, log *slog.Logger) (*pool.Pool, error) {
+// newPool makes the pool of spare VMs, which are made from the files; nil when there are to be
+// none.
+func newPool(ctx context.Context, c config.Config, l sandbox.Launcher, disks sandbox.Scratch, files []string, log *slog.Logger) (*pool.Pool, error) {
 	auto, fixed := c.VM.SpareCount()
 	if !auto && fixed == 0 {
 		return nil, nil
@@ -44,8 +47,17 @@ func newPool(ctx context.Context, c config.Config, l sandbox.Launcher, disks san
 		Launcher: l, Class: pool.Class{VCPUs: h.VCPUs, MemoryMiB: h.MemoryMiB}, Fixed: fixed, Max: max(fixed, maxSpares),
 		BudgetMiB: c.VM.SpareMemory.MiB(), LeastMiB: leastFreeMiB,
 		FreeMiB: func() (uint64, error) { n, err := procmem.Available(); return n >> 20, err },
-		WarmUp:  w.WarmUp, Log: log,
+		WarmUp:  w.WarmUp, Files: files, Log: log,
 	}), nil
+}
+
+// vmFiles are the paths of what VMs are made from.
+func (n *node) vmFiles() []string {
+	files := []string{n.bundle.Kernel(), n.bundle.Initrd()}
+	if n.config.VM.Driver != hcsDriver {
+		files = append(files, cmp.Or(n.config.VM.QEMU, qemuvm.DefaultBinary))
+	}
+	return files
 }
 
 // warmMore is by how many bytes the disk of a warm-up is larger than pods': it is not one that

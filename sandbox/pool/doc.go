@@ -12,7 +12,8 @@
 //
 // How many there are is fixed, or goes by demand: as many as were asked for within a few
 // seconds of late. They keep within a budget of memory, and are ended, the oldest first, when
-// the host has little memory left.
+// the host has little memory left. Those that hang, or were made from other files than are there now, are
+// made anew.
 //
 // Spares go with the daemon: Close ends them, and after a crash the next daemon's Manager
 // does, which knows them of no pod. A Pool is safe for concurrent use; one goroutine

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/porthole-run/porthole/internal/filelook"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/sandbox"
 )
@@ -32,7 +33,10 @@ type Config struct {
 	// WarmUp lets a new VM do once what a pod will ask of it, and leaves nothing; nil: nothing
 	// is done. A VM whose warm-up fails is ended.
 	WarmUp func(ctx context.Context, id string, s sandbox.Shim) error
-	Log    *slog.Logger
+	// Files are the paths of what VMs are made from. Spares from others than are there now
+	// are ended, and not given away.
+	Files []string
+	Log   *slog.Logger
 }
 
 const (
@@ -40,8 +44,8 @@ const (
 	// quiet is for how long no pod may have asked before a spare is launched: pods that
 	// start need the CPUs more.
 	quiet = 500 * time.Millisecond
-	// look is how often dead spares, demand and free memory are looked at.
-	look = time.Second
+	// lookEvery is how often dead spares, demand, files and free memory are looked at.
+	lookEvery = time.Second
 	// makeTimeout bounds the making of one spare, endTimeout its end.
 	makeTimeout = 2 * time.Minute
 	endTimeout  = 30 * time.Second
@@ -93,7 +97,15 @@ type spare struct {
 	id    string
 	class Class
 	shim  sandbox.Shim
+	from  filelook.Look // what it was made from
+
+	// Guarded by the pool's mu.
+	heard time.Time // when it answered last
+	hung  bool      // it does not answer
 }
+
+// usable tells whether a pod may have it, when VMs are made from now.
+func (s *spare) usable(now filelook.Look) bool { return !s.dead() && !s.hung && s.from.Same(now) }
 
 func (s *spare) dead() bool {
 	select {
@@ -146,8 +158,9 @@ func (p *Pool) Take(c sandbox.ShimConfig) (id string, s sandbox.Shim, ok bool) {
 	p.demand.add(Class{c.VCPUs, c.MemoryMiB}, now)
 	defer p.signal()
 	best := -1
+	from, known := p.look()
 	for i, s := range p.spares {
-		if fits(s.class, c) && !s.dead() && (best < 0 || s.class.MemoryMiB < p.spares[best].class.MemoryMiB) {
+		if fits(s.class, c) && known && s.usable(from) && (best < 0 || s.class.MemoryMiB < p.spares[best].class.MemoryMiB) {
 			best = i
 		}
 	}

@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -162,16 +163,36 @@ func TestPool_ScarceMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := sandboxtest.New()
 		var free atomic.Uint64
+		var log bytes.Buffer
 		free.Store(4000)
 		p := started(t, n, func(c *pool.Config) {
 			c.Fixed, c.LeastMiB = 3, 1000
 			c.FreeMiB = func() (uint64, error) { return free.Load(), nil }
+			c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+				ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+					if a.Key == slog.TimeKey {
+						return slog.Attr{}
+					}
+					return a
+				},
+			}))
 		})
 		synctest.Wait()
+		log.Reset()
 		free.Store(999)
 		time.Sleep(3 * time.Second)
+		synctest.Wait()
 		if got := len(shims(t, n)); got != 0 {
 			t.Errorf("%d spares on a host without memory", got)
+		}
+		want := `level=WARN msg="spare VMs were ended: the host's memory is short" count=3 free_mib=999 least_mib=1000` + "\n"
+		if got := log.String(); got != want {
+			t.Errorf("log = %q, want %q", got, want)
+		}
+		free.Store(1000 + 255)
+		time.Sleep(3 * time.Second)
+		if got := p.Status(); got.Spares != 0 || got.Counts.Made != 3 {
+			t.Errorf("with no room for one: %+v", got)
 		}
 		free.Store(2000)
 		time.Sleep(3 * time.Second)

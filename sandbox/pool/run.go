@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/porthole-run/porthole/internal/filelook"
 	"github.com/porthole-run/porthole/internal/logkey"
 	"github.com/porthole-run/porthole/sandbox"
 )
@@ -12,9 +13,12 @@ import (
 // run makes and ends spares until ctx ends.
 func (p *Pool) run(ctx context.Context) {
 	defer close(p.done)
-	tick := time.NewTicker(look)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
+		for p.step(ctx) {
+		}
+		p.ask(ctx)
 		for p.step(ctx) {
 		}
 		select {
@@ -31,16 +35,16 @@ func (p *Pool) step(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	scarce := p.scarce()
-	if s := p.surplus(scarce); s != nil {
+	if p.scarce(Class{}) {
+		p.shrink(ctx)
+		return false
+	}
+	if s := p.surplus(); s != nil {
 		_ = p.end(ctx, s) // it is in the log
 		return true
 	}
-	if scarce {
-		return false
-	}
 	c, wait, ok := p.next()
-	if !ok {
+	if !ok || p.scarce(c) { // it would be ended again when its guest uses what it has
 		return false
 	}
 	if wait > 0 {
@@ -57,17 +61,54 @@ func (p *Pool) step(ctx context.Context) bool {
 	return true
 }
 
-// scarce tells whether the host has too little memory for spares.
-func (p *Pool) scarce() bool {
+// free is the host's memory that can be had; known is false where spares do not depend on it.
+func (p *Pool) free() (mib uint64, known bool) {
 	if p.cfg.FreeMiB == nil || p.cfg.LeastMiB == 0 {
-		return false
+		return 0, false
 	}
-	free, err := p.cfg.FreeMiB()
-	return err == nil && free < p.cfg.LeastMiB
+	mib, err := p.cfg.FreeMiB()
+	return mib, err == nil
 }
 
-// surplus takes a spare out that is dead or too many; nil: none is.
-func (p *Pool) surplus(scarce bool) *spare {
+// scarce tells whether the host has too little memory for spares, or for one more of a class.
+func (p *Pool) scarce(more Class) bool {
+	free, known := p.free()
+	return known && free < p.cfg.LeastMiB+uint64(more.MemoryMiB)
+}
+
+// shrink ends spares, the oldest first, for as long as the host has too little memory.
+func (p *Pool) shrink(ctx context.Context) {
+	free, _ := p.free()
+	ended := 0
+	for ; p.scarce(Class{}); ended++ {
+		s := p.oldest()
+		if s == nil {
+			break
+		}
+		_ = p.end(ctx, s) // it is in the log
+	}
+	if ended > 0 {
+		p.cfg.Log.Warn("spare VMs were ended: the host's memory is short", logkey.Count, ended,
+			"free_mib", free, "least_mib", p.cfg.LeastMiB)
+	}
+}
+
+// oldest takes the oldest spare out; nil: there is none.
+func (p *Pool) oldest() *spare {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.spares) == 0 {
+		return nil
+	}
+	s := p.spares[0]
+	p.spares = p.spares[1:]
+	return s
+}
+
+// surplus takes a spare out that is dead, hangs, is made from what is there no more, or is too
+// many; nil: none is.
+func (p *Pool) surplus() *spare {
+	from, known := p.look()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	want := p.want(time.Now())
@@ -76,7 +117,11 @@ func (p *Pool) surplus(scarce bool) *spare {
 		have[s.class]++
 	}
 	for i, s := range p.spares {
-		if scarce || s.dead() || have[s.class] > want[s.class] {
+		usable := known && s.usable(from)
+		if !usable && !s.dead() && !s.hung {
+			p.cfg.Log.Info("spare VM is made anew: what VMs are made from has changed", logkey.VMID, s.id)
+		}
+		if !usable || have[s.class] > want[s.class] {
 			p.spares = append(p.spares[:i:i], p.spares[i+1:]...)
 			return s
 		}
@@ -132,7 +177,11 @@ func (p *Pool) make(ctx context.Context, c Class) {
 	p.mu.Unlock()
 	id := sandbox.NewID()
 	begun := time.Now()
-	shim, err := p.launch(ctx, id, c)
+	from, err := filelook.At(p.cfg.Files...) // before: a file that changes meanwhile looks different after
+	var shim sandbox.Shim
+	if err == nil {
+		shim, err = p.launch(ctx, id, c)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.making--
@@ -149,7 +198,7 @@ func (p *Pool) make(ctx context.Context, c Class) {
 	}
 	p.failed, p.backoff = nil, 0
 	p.counts.Made++
-	p.spares = append(p.spares, &spare{id: id, class: c, shim: shim})
+	p.spares = append(p.spares, &spare{id: id, class: c, shim: shim, from: from, heard: time.Now()})
 	p.cfg.Log.Debug("spare VM is ready", logkey.VMID, id, logkey.Duration, time.Since(begun))
 }
 

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/vishvananda/netlink"
 
 	"github.com/porthole-run/porthole/internal/testneed"
@@ -154,6 +156,37 @@ func TestDriver_Check(t *testing.T) {
 		if f.Name == "qemu" && (f.OK || f.Fix == "") {
 			t.Errorf("a missing binary is found to be %+v", f)
 		}
+	}
+}
+
+// TestStart_NoMemory starts a QEMU that is refused its guest's memory, as the host does for more
+// than it has.
+func TestStart_NoMemory(t *testing.T) {
+	r := newRig(t)
+	before := r.left(t)
+	const words = "qemu: cannot set up guest memory 'ram': Cannot allocate memory"
+	for says, want := range map[string]func(error) bool{
+		words:                         errdefs.IsResourceExhausted,
+		"qemu: something else failed": errdefs.IsUnavailable,
+	} {
+		// Where the VM's user may run it.
+		path := filepath.Join("/run", fmt.Sprintf("qemu-test-%d", os.Getpid()))
+		if err := os.WriteFile(path, []byte("#!/bin/sh\necho \""+says+"\" >&2\nexit 1\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Remove(path) })
+		v, err := r.driver(t, func(c *Config) { c.Binary = path }).Create(t.Context(), r.config("large"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = v.Start(t.Context())
+		if !want(errdefs.Resolve(err)) || !strings.Contains(err.Error(), says) {
+			t.Errorf("Start() = %v, want QEMU's words %q and another kind", err, says)
+		}
+		if errdefs.IsResourceExhausted(err) != strings.Contains(err.Error(), "memory for a VM of 256 MiB") {
+			t.Errorf("Start() = %v, want the size if it was too large", err)
+		}
+		r.wantEnd(t, v.(*VM), before)
 	}
 }
 

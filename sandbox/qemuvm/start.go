@@ -23,6 +23,10 @@ import (
 // standard three.
 const firstFD = 3
 
+// noMemory is what QEMU says when the host refuses it memory: the C library's words for ENOMEM,
+// in the language of an empty environment.
+const noMemory = "Cannot allocate memory"
+
 // Start implements sandbox.VM. When it fails the VM has ended and holds nothing.
 func (v *VM) Start(ctx context.Context) error {
 	v.mu.Lock()
@@ -65,7 +69,10 @@ func (v *VM) launch(ctx context.Context) error {
 		v.kill(err)
 		<-v.done
 		if words := tailOf(p.stderr.Bytes(), 5); words != "" {
-			return fmt.Errorf("qemu says: %s: %w", words, err)
+			err = fmt.Errorf("qemu says: %s: %w", words, err)
+			if strings.Contains(words, noMemory) {
+				err = fmt.Errorf("the host does not have the memory for a VM of %d MiB: %w: %w", v.config.MemoryMiB, errdefs.ErrResourceExhausted, err)
+			}
 		}
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 // BeginPod implements sandbox.PodBeginner. It does nothing but fail when it is to.
 func (s *Shim) BeginPod(ctx context.Context, _ sandbox.PodSetup) error {
-	if err := s.enter(ctx, "BeginPod"); err != nil {
+	if err := s.reach(ctx, "BeginPod"); err != nil {
 		return err
 	}
 	s.n.mu.Unlock()

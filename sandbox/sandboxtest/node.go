@@ -163,7 +163,7 @@ func (n *Node) Exit(containerID string, x sandbox.Exit) {
 	}
 }
 
-// Hang makes a VM not answer when it is asked for figures.
+// Hang makes a VM's guest not answer when it is asked for figures, or to make a pod.
 func (n *Node) Hang(id string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -21,7 +21,7 @@ type shimProcess struct {
 	pods       map[string]sandbox.PodSetup
 	containers map[string]*container
 	asked      int  // calls of Stats
-	hung       bool // Stats does not answer
+	hung       bool // the guest does not answer
 	done       chan struct{}
 	err        error
 }
@@ -118,6 +118,16 @@ func (s *Shim) enter(ctx context.Context, name string) error {
 	return fmt.Errorf("%s: shim is gone: %w", name, errdefs.ErrUnavailable)
 }
 
+// reach is enter for what the guest is to answer, which one that hangs does not.
+func (s *Shim) reach(ctx context.Context, name string) error {
+	if err := s.enter(ctx, name); err != nil || !s.p.hung {
+		return err
+	}
+	s.n.mu.Unlock()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func (s *Shim) find(id string) (*container, error) {
 	c, ok := s.p.containers[id]
 	if !ok {
@@ -128,7 +138,7 @@ func (s *Shim) find(id string) (*container, error) {
 
 // SetupPod implements sandbox.Shim.
 func (s *Shim) SetupPod(ctx context.Context, p sandbox.PodSetup) error {
-	if err := s.enter(ctx, "SetupPod"); err != nil {
+	if err := s.reach(ctx, "SetupPod"); err != nil {
 		return err
 	}
 	defer s.n.mu.Unlock()
@@ -327,13 +337,8 @@ func (s *Shim) State(ctx context.Context) (sandbox.ShimState, error) {
 // Stats implements sandbox.Shim: each container that runs has used 100 ms of CPU for each
 // time it was asked for, and half a MiB of memory.
 func (s *Shim) Stats(ctx context.Context, openFiles bool) (usage.VM, error) {
-	if err := s.enter(ctx, "Stats"); err != nil {
+	if err := s.reach(ctx, "Stats"); err != nil {
 		return usage.VM{}, err
-	}
-	if s.p.hung {
-		s.n.mu.Unlock()
-		<-ctx.Done()
-		return usage.VM{}, ctx.Err()
 	}
 	defer s.n.mu.Unlock()
 	s.p.asked++

@@ -5,14 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
 
+	"github.com/porthole-run/porthole/internal/filelook"
 	"github.com/porthole-run/porthole/internal/filesum"
 )
 
 // inputs is what templates were made from: how the files looked, and a digest of all.
 type inputs struct {
-	looks  []os.FileInfo
+	looks  filelook.Look
 	digest string
 }
 
@@ -26,7 +26,7 @@ func (c Config) examine(ctx context.Context) (inputs, error) {
 			return inputs{}, err
 		}
 		// Looked at first: a file that changes while it is read looks different after.
-		look, err := os.Stat(path)
+		look, err := filelook.At(path)
 		if err != nil {
 			return inputs{}, fmt.Errorf("examine what templates are made from: %w", err)
 		}
@@ -34,7 +34,7 @@ func (c Config) examine(ctx context.Context) (inputs, error) {
 		if err != nil {
 			return inputs{}, fmt.Errorf("examine what templates are made from: %w", err)
 		}
-		in.looks = append(in.looks, look)
+		in.looks = append(in.looks, look...)
 		fmt.Fprintln(h, sum)
 	}
 	in.digest = hex.EncodeToString(h.Sum(nil))
@@ -43,18 +43,6 @@ func (c Config) examine(ctx context.Context) (inputs, error) {
 
 // current tells, without reading them, whether the files are those that were read.
 func (c Config) current(in inputs) bool {
-	if len(in.looks) != len(c.Files) {
-		return false
-	}
-	for i, path := range c.Files {
-		now, err := os.Stat(path)
-		if err != nil {
-			return false
-		}
-		was := in.looks[i]
-		if !os.SameFile(now, was) || now.Size() != was.Size() || !now.ModTime().Equal(was.ModTime()) {
-			return false
-		}
-	}
-	return true
+	now, err := filelook.At(c.Files...)
+	return err == nil && now.Same(in.looks)
 }

@@ -3,9 +3,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -99,13 +101,43 @@ func TestSpares(t *testing.T) {
 		t.Errorf("the first pod answers %q", got)
 	}
 	if env.windows != nil {
-		endSpares(t, s)
+		endSpares(t, s, 2)
 	}
 }
 
-// endSpares starts a daemon that is to have no spares, which ends those of the one before. A daemon under Wine
+// TestSpares_Hung stops the processors of all spares: pods do not wait for them, and those that
+// no pod asked for are replaced.
+func TestSpares_Hung(t *testing.T) {
+	s := ownServer(t, serverConfig{vm: `spares = "2"`})
+	awaitSpares(t, s, 2)
+	hung := vmPIDs(t, s)
+	freeze(t, hung)
+	begun := time.Now()
+	p := runPod(t, s)
+	took := time.Since(begun)
+	t.Logf("RunPodSandbox with a spare that hangs took %v", took.Round(time.Millisecond))
+	if took > 40*time.Second {
+		t.Errorf("RunPodSandbox took %v: it waited for a spare that hangs", took)
+	}
+	if got := p.start(sh("a", "sleep 1000")).exec("echo there"); got != "there\n" {
+		t.Errorf("the pod says %q", got)
+	}
+	eventually(t, "both spares that hang are gone", func() bool {
+		for _, pid := range vmPIDs(t, s) {
+			if slices.Contains(hung, pid) {
+				return false
+			}
+		}
+		return poolOf(t, s).Spares == 2
+	})
+	if env.windows != nil {
+		endSpares(t, s, 1)
+	}
+}
+
+// endSpares starts a daemon that is to have no spares beside the pods, which ends those of the one before. A daemon under Wine
 // is ended by killing it alone, and leaves its own.
-func endSpares(t *testing.T, s *server) {
+func endSpares(t *testing.T, s *server, pods int) {
 	t.Helper()
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
@@ -115,5 +147,5 @@ func endSpares(t *testing.T, s *server) {
 	if err := s.Start(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the spares of the daemon before are ended", func() bool { return len(vmPIDs(t, s)) == 2 })
+	eventually(t, "the spares of the daemon before are ended", func() bool { return len(vmPIDs(t, s)) == pods })
 }
