@@ -147,7 +147,7 @@ test-apps: build guest ## databases, RabbitMQ, WordPress and others on shares, k
 	@scripts/netns.sh env PORTHOLE_APPS=$(or $(LANE),pod) PORTHOLE_BIN=$(BIN) PORTHOLE_GUEST=$(OUT)/guest-$(KERNEL) go test -v -count=1 -timeout 25m -run '$(RUN)' ./test/apps
 
 # Packages whose tests run under Wine too, as far as they do (test/wine/units_linux_test.go).
-WINEUNITS := cmd/porthole cri/endpoint image $(addprefix internal/,appendfile atomicfile busyfile etw filelock filesum hcs localsock offspring privatedir rotatelog winowner winsvc) \
+WINEUNITS := cmd/porthole cmd/porthole/writers cri/endpoint image $(addprefix internal/,appendfile atomicfile busyfile etw filelock filesum hcs localsock offspring privatedir rotatelog winowner winsvc) \
 	network/hcnnet sandbox sandbox/shim share/arbiter streaming/crilog
 
 .PHONY: test-wine

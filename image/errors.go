@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
@@ -67,6 +68,9 @@ func registryError(ctx context.Context, ref Ref, host string, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", ref, context.Cause(ctx))
 	}
+	if size, ok := rejectedManifest(err); ok {
+		return fmt.Errorf("%s: manifest of %d bytes is too large, %d are taken at most: %w", ref, size, docker.MaxManifestSize, errdefs.ErrInvalidArgument)
+	}
 	e := &RegistryError{Ref: ref.String(), URL: host, cause: opaque{err}}
 	var status remoteerrors.ErrUnexpectedStatus
 	var uerr *url.Error
@@ -92,6 +96,14 @@ func registryError(ctx context.Context, ref Ref, host string, err error) error {
 		e.kind, e.Message = errdefs.ErrUnavailable, err.Error()
 	}
 	return e
+}
+
+// rejectedManifest tells a manifest that containerd finds too large to resolve, and its size.
+// It calls it not found, as it does what is not there, so that only the text tells them apart.
+func rejectedManifest(err error) (size int64, ok bool) {
+	_, text, _ := strings.Cut(err.Error(), "rejecting ")
+	n, _ := fmt.Sscanf(text, "%d byte manifest for ", &size)
+	return size, n == 1 && errdefs.IsNotFound(err)
 }
 
 // opaque keeps an error for errors.Is and As without its kind, which may differ.

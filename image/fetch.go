@@ -160,7 +160,7 @@ func (s *Store) document(ctx context.Context, o origin, desc ocispec.Descriptor,
 		return err
 	}
 	if desc.Size > maxDocument {
-		return fmt.Errorf("%s of %d bytes is too large: %w", desc.MediaType, desc.Size, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("%s of %d bytes is too large, %d are taken at most: %w", desc.MediaType, desc.Size, maxDocument, errdefs.ErrInvalidArgument)
 	}
 	if err := s.fetch(ctx, o, desc); err != nil {
 		return err

@@ -14,12 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -264,6 +266,11 @@ func TestPullBadInput(t *testing.T) {
 	if err := reg.PushManifest(t.Context(), "junk", "v1", types.OCIManifestSchema1, []byte(`{"layers": 3}`)); err != nil {
 		t.Fatal(err)
 	}
+	huge := []byte(`{"schemaVersion": 2, "layers": []` + strings.Repeat(" ", 50<<20) + "}")
+	if err := reg.PushManifest(t.Context(), "huge", "v1", types.OCIManifestSchema1, huge); err != nil {
+		t.Fatal(err)
+	}
+	hugeSays := fmt.Sprintf("manifest of %d bytes is too large, %d are taken at most", len(huge), docker.MaxManifestSize)
 	tests := []struct {
 		name  string
 		ref   string
@@ -288,6 +295,8 @@ func TestPullBadInput(t *testing.T) {
 		{"other-platform", reg.Host() + "/windows:v1", nil, errdefs.IsInvalidArgument, "windows/amd64"},
 		{"wrong-diff-id", reg.Host() + "/wrong-diff:v1", nil, errdefs.IsFailedPrecondition, strings.Repeat("ab", 32)},
 		{"config-lacks-layer", reg.Host() + "/short-config:v1", nil, errdefs.IsInvalidArgument, "manifest has 2 layers, config 1"},
+		{"manifest-is-huge", reg.Host() + "/huge:v1", nil, errdefs.IsInvalidArgument, hugeSays},
+		{"manifest-of-digest-is-huge", reg.Host() + "/huge@" + digest.FromBytes(huge).String(), nil, errdefs.IsInvalidArgument, hugeSays},
 		{"manifest-is-junk", reg.Host() + "/junk:v1", nil, errdefs.IsInvalidArgument, "not valid JSON"},
 	}
 	for _, tt := range tests {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
+	"github.com/porthole-run/porthole/cmd/porthole/writers"
 	guestimage "github.com/porthole-run/porthole/guest/image"
 	"github.com/porthole-run/porthole/internal/memfile"
 	"github.com/porthole-run/porthole/sandbox/qemuvm"
@@ -121,6 +122,7 @@ func examineQEMU(ctx context.Context, c config.Config, probe bool) ([]finding, e
 		}
 	}
 	out = append(out, checkCNI(ctx, c)...)
+	out = append(out, checkWriters(c, writers.Look)...)
 	out = append(out, checkMkfs(), checkForwarding(), checkSpace(c), checkSocket(ctx, c))
 	out = append(out, checkKubelet(ctx, c)...)
 	return out, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/porthole-run/porthole/cmd/porthole/config"
 	"github.com/porthole-run/porthole/cmd/porthole/winhost"
+	"github.com/porthole-run/porthole/cmd/porthole/writers"
 )
 
 // places are what of the configuration a Windows host is looked at for.
@@ -30,6 +31,7 @@ func examineWindows(ctx context.Context, c config.Config, facts winhost.Facts) [
 		bundle.Fix = "unpack the release again and run install.ps1, or set vm.bundle"
 	}
 	out = append(out, bundle, checkConf(ctx, c))
+	out = append(out, checkWriters(c, writers.Look)...)
 	return append(out, checkKubelet(ctx, c)...)
 }
 

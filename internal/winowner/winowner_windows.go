@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// trusted are SYSTEM, Administrators, and TrustedInstaller, which has Windows' own folders.
-var trusted = []string{"S-1-5-18", "S-1-5-32-544", "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"}
-
 // CheckFile returns an error that wraps fs.ErrPermission when the file or
 // folder at path is of somebody who is not trusted.
 func CheckFile(path string) error {
@@ -42,7 +39,7 @@ func check(sd *windows.SECURITY_DESCRIPTOR) error {
 	if owner == nil {
 		return fmt.Errorf("it has no owner: %w", fs.ErrPermission)
 	}
-	if slices.Contains(trusted, owner.String()) {
+	if Trusted(owner.String()) {
 		return nil
 	}
 	own, err := ownSIDs()

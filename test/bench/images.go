@@ -58,7 +58,7 @@ func serve(ctx context.Context, o options, u *undo) (*images, error) {
 	}
 	all := []served{{&out.pause, "bench/pause", pause}, {&out.sample, "bench/sample", sample}, {&out.flat, "bench/flat", sample},
 		{&out.deep, "bench/deep", deep}, {&out.thick, "bench/thick", thick}}
-	if o.wants("pulls") || o.wants("unpack") {
+	if o.pullsLarge() {
 		large, tall, err := largeImages(ctx, o)
 		if err != nil {
 			return nil, err
@@ -129,13 +129,33 @@ func serveSample(ctx context.Context, o options, u *undo) (*images, error) {
 	return &images{registry: r, sample: r.Host() + "/bench/sample:latest"}, err
 }
 
-// fetchImages fills the cache with what images are built from.
-func fetchImages(ctx context.Context, o options) error {
-	if _, _, err := largeImages(ctx, o); err != nil {
+// pullsLarge tells whether a run has a stage that pulls the large images, which take minutes to make.
+func (o options) pullsLarge() bool { return o.wants("pulls") || o.wants("unpack") }
+
+// sources fill the cache with what images are built from.
+type sources struct {
+	sample, large func(context.Context, options) error
+}
+
+// fromDebian are the sources that ask Debian's archive.
+var fromDebian = sources{
+	sample: func(ctx context.Context, o options) error {
+		_, err := debimage.Sample(ctx, o.debs())
+		return err
+	},
+	large: func(ctx context.Context, o options) error {
+		_, _, err := largeImages(ctx, o)
+		return err
+	},
+}
+
+// fetch fills the cache with what the run of these options builds its images from. The sample
+// is in each.
+func (s sources) fetch(ctx context.Context, o options) error {
+	if err := s.sample(ctx, o); err != nil || !o.pullsLarge() {
 		return err
 	}
-	_, err := debimage.Sample(ctx, o.debs())
-	return err
+	return s.large(ctx, o)
 }
 
 // fetched is how often the layers of the large image were asked for, which shows that

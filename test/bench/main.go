@@ -56,7 +56,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.cache, "cache", filepath.Join(os.TempDir(), "porthole-cache"), "folder for downloads")
 	f.StringVar(&o.pauseSource, "pause", "guest/image/pause/pause.c", "source of the peer's pause process")
 	f.StringVar(&o.write, "write", "", "document whose generated part is rewritten")
-	f.BoolVar(&o.fetch, "fetch", false, "only fetch the packages that images are built from, which needs the machine's network")
+	f.BoolVar(&o.fetch, "fetch", false, "only fetch the packages that images are built from, with -only those of its parts, which needs the machine's network")
 	f.BoolVar(&o.share, "share", false, "measure host folders in a VM, against the pod's own disk and 9P")
 	f.BoolVar(&o.fleet, "fleet", false, "measure the daemon's calls and memory with many pods that have no VM")
 	f.BoolVar(&o.density, "density", false, "measure memory and idle CPU of many pods")
@@ -117,7 +117,7 @@ func run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	if o.fetch {
-		return fetchImages(ctx, o)
+		return fromDebian.fetch(ctx, o)
 	}
 	if o.write != "" {
 		// A document without markers is found out now, not after the run.

@@ -18,8 +18,9 @@ var units = map[string]struct {
 	run  string            // pattern; empty: all
 	skip map[string]string // reason by test
 }{
-	"cmd/porthole": {run: "TestListenTCP|TestListenCRI|TestLock|TestConfigDefault|TestExitCodes$|TestOpenLog|TestLifeCycle|TestWatchNetworks|TestWithStreams"},
-	"cri/endpoint": {},
+	"cmd/porthole":         {run: "TestListenTCP|TestListenCRI|TestLock|TestConfigDefault|TestExitCodes$|TestOpenLog|TestLifeCycle|TestWatchNetworks|TestWithStreams"},
+	"cmd/porthole/writers": {},
+	"cri/endpoint":         {},
 	// Not what has time limits of some hundred milliseconds, which are for Linux' speed.
 	"image":               {run: "TestImport|TestExport|TestPull$|TestPullSharesWork|TestPullResumes|TestTagMoves|TestRemove|TestHold|TestPrepare|TestDiscard|TestFsInfo|TestOpen|TestEveryStepFails"},
 	"internal/appendfile": {},
