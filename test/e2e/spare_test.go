@@ -119,7 +119,7 @@ func TestSpares_Hung(t *testing.T) {
 	if took > 40*time.Second {
 		t.Errorf("RunPodSandbox took %v: it waited for a spare that hangs", took)
 	}
-	if got := p.start(sh("a", "sleep 1000")).exec("echo there"); got != "there\n" {
+	if got := p.start(sh("a", "sleep 1000")).exec("echo there"); got != "there" {
 		t.Errorf("the pod says %q", got)
 	}
 	eventually(t, "both spares that hang are gone", func() bool {
