@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/porthole-run/porthole/image/layer"
 )
 
@@ -38,34 +40,64 @@ func special(kind byte, name string) ent {
 	return ent{tar.Header{Typeflag: kind, Name: name, Mode: 0o644, Devmajor: 1, Devminor: 3}, ""}
 }
 
+// makeTar is a layer's tar.
+func makeTar(t testing.TB, entries []ent) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, e := range entries {
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, e.data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func source(b []byte) layer.Source {
+	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+}
+
+func newDisk(t testing.TB) *os.File {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "layer.vhd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 // makeLayers makes the disks of layers, bottom first.
 func makeLayers(t testing.TB, layers ...[]ent) []string {
 	t.Helper()
 	var disks []string
 	for _, entries := range layers {
-		var b bytes.Buffer
-		w := tar.NewWriter(&b)
-		for _, e := range entries {
-			if err := w.WriteHeader(&e.Header); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := io.WriteString(w, e.data); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Create(filepath.Join(t.TempDir(), "layer.vhd"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		src := func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }
-		if _, err := layer.Convert(t.Context(), src, f, layer.Options{}); err != nil {
+		f := newDisk(t)
+		if _, err := layer.Convert(t.Context(), source(makeTar(t, entries)), f, layer.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		disks = append(disks, f.Name())
 	}
 	return disks
+}
+
+// mergeLayers makes one disk of layers, bottom first, that have something below.
+func mergeLayers(t testing.TB, layers ...[]ent) string {
+	t.Helper()
+	var parts []layer.Part
+	for _, entries := range layers {
+		b := makeTar(t, entries)
+		parts = append(parts, layer.Part{Source: source(b), DiffID: digest.FromBytes(b)})
+	}
+	f := newDisk(t)
+	if _, err := layer.Merge(t.Context(), parts, f, layer.MergeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
 }

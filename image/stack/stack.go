@@ -27,6 +27,7 @@ const (
 	overlayPrefix = "trusted.overlay."
 	opaque        = overlayPrefix + "opaque"
 	opaqueYes     = "y"
+	origin        = overlayPrefix + "origin" // without a value: whiteouts may be in the folder
 )
 
 // Stack is layers on one another.
@@ -220,6 +221,7 @@ func enter(r *ext4.Reader, dir *ext4.Node, name string) (p place, isOpaque bool,
 		case !strings.HasPrefix(k, overlayPrefix):
 		case k == opaque && v == opaqueYes && n.Mode.IsDir():
 			isOpaque = true
+		case k == origin && v == "" && n.Mode.IsDir():
 		default:
 			return p, false, fmt.Errorf("attribute %s: %w", k, ErrUnsettled)
 		}

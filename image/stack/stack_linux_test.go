@@ -73,9 +73,10 @@ func lookKernel(t *testing.T, disks []string) string {
 func TestReadFile_AsTheKernel(t *testing.T) {
 	for _, tt := range images() {
 		t.Run(tt.name, func(t *testing.T) {
-			disks := makeLayers(t, tt.layers...)
-			if got, kernel := look(t, disks), lookKernel(t, disks); got != kernel && got != unknown {
-				t.Errorf("%s = %q, in the kernel %q", name, got, kernel)
+			for _, disks := range [][]string{makeLayers(t, tt.layers...), mergeAbove(t, tt.layers)} {
+				if got, kernel := look(t, disks), lookKernel(t, disks); got != kernel && got != unknown {
+					t.Errorf("%d disks: %s = %q, in the kernel %q", len(disks), name, got, kernel)
+				}
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -223,4 +224,22 @@ func attribute(t *testing.T, key, value string) []string {
 		t.Fatal(err)
 	}
 	return []string{f.Name()}
+}
+
+// mergeAbove makes a disk of the lowest layer, and one of all above it and of two more.
+func mergeAbove(t testing.TB, layers [][]ent) []string {
+	t.Helper()
+	above := append(slices.Clone(layers[1:]), []ent{file("opt/x", "")}, []ent{file("opt/y", "")})
+	return append(makeLayers(t, layers[0]), mergeLayers(t, above...))
+}
+
+// TestReadFile_Merged: what is certain of layers is so when those above the lowest share a disk.
+func TestReadFile_Merged(t *testing.T) {
+	for _, tt := range images() {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := look(t, mergeAbove(t, tt.layers)); got != tt.want && tt.want != unknown {
+				t.Errorf("%s = %q, want %q", name, got, tt.want)
+			}
+		})
+	}
 }
