@@ -69,7 +69,9 @@ func (w *watcher) watch(id ntapi.FileID) error {
 			return err
 		}
 		w.h = h
-		w.done.Go(func() { w.run(h) })
+		noted := make(chan struct{})
+		w.done.Go(func() { w.run(h, sync.OnceFunc(func() { close(noted) })) })
+		<-noted // what is changed after Watch is told
 	}
 	w.dirs[id] = struct{}{}
 	return nil
@@ -93,11 +95,13 @@ func (w *watcher) close() error {
 	return err
 }
 
-// run reads until the handle is closed, or the folder has gone.
-func (w *watcher) run(h ntapi.Handle) {
+// run reads until the handle is closed, or the folder has gone. It calls noted when changes are
+// noted, or will not be.
+func (w *watcher) run(h ntapi.Handle, noted func()) {
 	var p pairing
 	for {
-		changes, err := h.ReadChanges(notifyFilter)
+		changes, err := h.ReadChanges(notifyFilter, noted)
+		noted()
 		switch {
 		case errors.Is(err, ntapi.StatusNotifyEnumDir):
 			w.send(share.Event{Kind: share.EventOverflow})

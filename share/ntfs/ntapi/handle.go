@@ -194,5 +194,8 @@ type Directory interface {
 	// ReadChanges waits for changes below, of whole subtrees, and returns them. The first
 	// call begins the watch. StatusNotifyEnumDir: some were lost. Close ends it with
 	// StatusCancelled or StatusNotifyCleanup.
-	ReadChanges(filter uint32) ([]Change, error)
+	//
+	// noted, if there is one, is called before the wait, when changes are noted from then on: those
+	// from before a handle's first call are told to nobody. It may not be called on an error.
+	ReadChanges(filter uint32, noted func()) ([]Change, error)
 }

@@ -134,13 +134,13 @@ func (f *file) List(restart bool) ([]DirEntry, error) {
 
 // ReadChanges is NtNotifyChangeDirectoryFileEx on the subtree. Between two calls the
 // system keeps changes in a buffer of the first call's size.
-func (f *file) ReadChanges(filter uint32) ([]Change, error) {
+func (f *file) ReadChanges(filter uint32, noted func()) ([]Change, error) {
 	const op = "NtNotifyChangeDirectoryFileEx"
 	b := make([]byte, 256*1024)
-	n, err := call(op, procNotifyDirectory, [][]byte{b}, func(r *request) []uintptr {
+	n, err := callTaken(op, procNotifyDirectory, [][]byte{b}, func(r *request) []uintptr {
 		return []uintptr{uintptr(f.h), uintptr(r.event), 0, 0, uintptr(unsafe.Pointer(&r.iosb)),
 			address(b), uintptr(len(b)), uintptr(filter), 1, notifyExtended}
-	})
+	}, noted)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,12 @@ func (r *request) free() {
 // end, and returns how many bytes it moved. keep are the buffers that the system reads or
 // writes until then.
 func call(op string, proc *windows.LazyProc, keep [][]byte, build func(r *request) []uintptr) (int, error) {
+	return callTaken(op, proc, keep, build, nil)
+}
+
+// callTaken is call, and calls taken, if it is not nil, when the system has the request, before it
+// waits for its end.
+func callTaken(op string, proc *windows.LazyProc, keep [][]byte, build func(r *request) []uintptr, taken func()) (int, error) {
 	if err := proc.Find(); err != nil {
 		return 0, &Error{op, StatusNotImplemented}
 	}
@@ -82,6 +88,9 @@ func call(op string, proc *windows.LazyProc, keep [][]byte, build func(r *reques
 	}
 	code, _, _ := proc.Call(build(r)...)
 	status := Status(code)
+	if taken != nil {
+		taken()
+	}
 	if status == StatusPending {
 		if _, err := windows.WaitForSingleObject(r.event, windows.INFINITE); err != nil {
 			// The system may still write to the buffers: nothing may go on.

@@ -310,9 +310,9 @@ func TestNoticesOverflow(t *testing.T) {
 	w := o.open(o.root, "", ntapi.AccessReadData)
 	got := make(chan error)
 	go func() {
-		_, err := w.ReadChanges(ntapi.NotifyFileName)
+		_, err := w.ReadChanges(ntapi.NotifyFileName, nil)
 		got <- err
-		_, err = w.ReadChanges(ntapi.NotifyFileName)
+		_, err = w.ReadChanges(ntapi.NotifyFileName, nil)
 		got <- err
 	}()
 	o.close(o.open(o.root, "before", rw))

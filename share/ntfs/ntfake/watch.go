@@ -80,7 +80,7 @@ func (w *watch) end() {
 }
 
 // ReadChanges waits for notices.
-func (h *handle) ReadChanges(filter uint32) ([]ntapi.Change, error) {
+func (h *handle) ReadChanges(filter uint32, noted func()) ([]ntapi.Change, error) {
 	const op = "ReadChanges"
 	v := h.v
 	v.mu.Lock()
@@ -91,6 +91,9 @@ func (h *handle) ReadChanges(filter uint32) ([]ntapi.Change, error) {
 	if h.watch == nil {
 		h.watch = &watch{v: v, dir: h.node, filter: filter, wake: make(chan struct{})}
 		v.watches = append(v.watches, h.watch)
+	}
+	if noted != nil {
+		noted()
 	}
 	w := h.watch
 	for len(w.changes) == 0 && !w.overflow && !w.ended {
